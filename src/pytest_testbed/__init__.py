@@ -1,0 +1,73 @@
+"""pytest-testbed: real services for integration tests, isolated per test.
+
+Importing this package imports nothing else; names below are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        ConfigurationError,
+        HostError,
+        IsolationError,
+        SchemaError,
+        ServiceDied,
+        ServiceNotReady,
+        ServiceUnavailable,
+        TestbedError,
+        TestbedWarning,
+        UnknownService,
+    )
+    from .services.client import Testbed
+    from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
+
+_HOMES = {
+    "ConfigurationError": ".errors",
+    "ContainerRecipe": ".services.model",
+    "Endpoint": ".services.model",
+    "HostError": ".errors",
+    "IsolationError": ".errors",
+    "ProcessRecipe": ".services.model",
+    "SchemaError": ".errors",
+    "ServiceDied": ".errors",
+    "ServiceNotReady": ".errors",
+    "ServiceSpec": ".services.model",
+    "ServiceUnavailable": ".errors",
+    "Testbed": ".services.client",
+    "TestbedError": ".errors",
+    "TestbedWarning": ".errors",
+    "UnknownService": ".errors",
+}
+
+__all__ = [
+    "ConfigurationError",
+    "ContainerRecipe",
+    "Endpoint",
+    "HostError",
+    "IsolationError",
+    "ProcessRecipe",
+    "SchemaError",
+    "ServiceDied",
+    "ServiceNotReady",
+    "ServiceSpec",
+    "ServiceUnavailable",
+    "Testbed",
+    "TestbedError",
+    "TestbedWarning",
+    "UnknownService",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name from the file where it lives (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

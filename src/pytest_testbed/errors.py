@@ -1,0 +1,71 @@
+"""All errors of pytest-testbed, in one tree; no pytest in here.
+
+    TestbedError
+    ├── ServiceUnavailable      no provider can give this kind (names each refusal and remedy)
+    ├── ServiceNotReady         it was started and did not come up (has the last log lines)
+    ├── ServiceDied             it was running and is gone (has the last log lines)
+    ├── UnknownService          nobody registered this kind
+    ├── ConfigurationError      an option or mark argument is wrong; pytest sees a UsageError
+    ├── HostError               the host process could not be reached or spoke nonsense
+    ├── SchemaError             an entry of the schema could not be applied
+    └── IsolationError          the test did what a transaction cannot undo or offer
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigurationError",
+    "HostError",
+    "IsolationError",
+    "SchemaError",
+    "ServiceDied",
+    "ServiceNotReady",
+    "ServiceUnavailable",
+    "TestbedError",
+    "TestbedWarning",
+    "UnknownService",
+]
+
+
+class TestbedError(Exception):
+    """Base of every error that pytest-testbed raises on purpose."""
+
+    __test__ = False  # pytest collects classes named Test*
+
+
+class ServiceUnavailable(TestbedError):
+    """No provider can give the service; the text has one reason and one remedy for each."""
+
+
+class ServiceNotReady(TestbedError):
+    """The service was started and did not become ready; the text ends with its last log lines."""
+
+
+class ServiceDied(TestbedError):
+    """The service was running and is gone; the text ends with its last log lines."""
+
+
+class UnknownService(TestbedError):
+    """No plugin and no conftest registered a service of this kind."""
+
+
+class ConfigurationError(TestbedError):
+    """An option or an argument of a mark has a bad value; shown to users as `pytest.UsageError`."""
+
+
+class HostError(TestbedError):
+    """The host process could not be started, reached or understood."""
+
+
+class SchemaError(TestbedError):
+    """An entry of the schema could not be applied; names the entry and the database's own error."""
+
+
+class IsolationError(TestbedError):
+    """The test did something that a transaction can neither undo nor offer."""
+
+
+class TestbedWarning(UserWarning):
+    """Base of the warnings that pytest-testbed gives."""
+
+    __test__ = False

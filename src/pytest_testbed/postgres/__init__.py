@@ -1,0 +1,1 @@
+"""PostgreSQL: how a server is got, how tests are kept apart on it."""

@@ -1,0 +1,245 @@
+"""The fence round a schema's building: no database but the template is reached, the process is put back."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import URL, Engine, event
+from sqlalchemy.pool import Pool
+
+from ..errors import SchemaError
+
+_OPENED_INSIDE = "pytest_testbed.opened_inside"
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# libpq would follow these even for a connection that names its host, our own included.
+_REROUTING = ("PGSERVICE", "PGHOSTADDR")
+
+
+@contextmanager
+def guarded_process(allowed: URL) -> Iterator[None]:
+    """Refuse connections that lead elsewhere than to `allowed`; afterwards restore the process.
+
+    Restored are the working directory, the environment, `sys.path` and logging. The fence holds
+    for all threads of the process, not for its children.
+
+    Args:
+        allowed: The only database that may be reached. In-memory SQLite is harmless and passes.
+
+    Raises:
+        SchemaError: From the connecting call, when it leads elsewhere.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_process_restored())
+        stack.enter_context(_logging_restored())
+        for name in _REROUTING:
+            os.environ.pop(name, None)
+        _Fence(allowed).put_up(stack)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """Where a connection leads, as far as that can be known without connecting."""
+
+    host: str
+    hostaddr: str
+    port: str
+    database: str
+    user: str
+    service: str
+
+    @classmethod
+    def from_libpq(cls, dsn: str | None, params: Mapping[str, Any]) -> _Place:
+        """Read a DSN and keywords as libpq would, then its variables."""
+        from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]  # has no stubs
+
+        given = {key: str(value) for key, value in params.items() if value is not None}
+        given = {**parse_dsn(dsn or given.pop("dsn", "")), **given}
+
+        def value(*keys: str, variable: str) -> str:
+            found = next((given[key] for key in keys if given.get(key)), None)
+            return found or os.environ.get(variable, "")
+
+        user = value("user", variable="PGUSER")
+        return cls(
+            host=value("host", "unix_sock", variable="PGHOST"),
+            hostaddr=value("hostaddr", variable="PGHOSTADDR"),
+            port=value("port", variable="PGPORT") or "5432",
+            database=value("dbname", "database", variable="PGDATABASE") or user,
+            user=user,
+            service=value("service", variable="PGSERVICE"),
+        )
+
+    def leads_to(self, other: _Place) -> bool:
+        """Whether it is the same database for certain; a service file may say anything."""
+        same = (self.port, self.database) == (other.port, other.database)
+        return same and not self.service and self._same_host(other)
+
+    def _same_host(self, other: _Place) -> bool:
+        if self.hostaddr:
+            return _plain(self.hostaddr) in {_plain(address) for address in other.addresses()}
+        return bool(self.host) and _plain(self.host) == _plain(other.host)
+
+    def addresses(self) -> set[str]:
+        """The host and its addresses: asynchronous drivers resolve the name themselves."""
+        found = {self.host, self.hostaddr} - {""}
+        with suppress(OSError):
+            if self.host and not self.host.startswith(("/", "@")):
+                found |= {str(entry[4][0]) for entry in socket.getaddrinfo(self.host, None)}
+        return found
+
+    def __str__(self) -> str:
+        via = f" (service {self.service!r})" if self.service else ""
+        host = self.hostaddr or self.host or "(default)"
+        return f"postgresql://{self.user or '(default)'}:***@{host}:{self.port}/{self.database}{via}"
+
+
+def _plain(host: str) -> str:
+    """A host in the one spelling in which it is compared."""
+    lowered = host.lower()
+    return "localhost" if lowered in _LOOPBACK else host.rstrip("/") if host.startswith("/") else lowered
+
+
+class _Fence:
+    """Stands in every way by which a process can come to a database connection."""
+
+    def __init__(self, allowed: URL) -> None:
+        args, params = allowed.get_dialect()().create_connect_args(allowed)
+        self._allowed = _Place.from_libpq(args[0] if args else None, params)
+
+    def put_up(self, stack: ExitStack) -> None:
+        listeners = (
+            (Engine, "do_connect", self._connecting),
+            (Pool, "connect", self._connected),
+            (Pool, "checkout", self._lent),
+        )
+        for target, name, listener in listeners:
+            event.listen(target, name, listener)
+            stack.callback(event.remove, target, name, listener)
+        for put_up in (self._put_up_psycopg2, self._put_up_psycopg, self._put_up_asyncpg):
+            with suppress(ImportError):
+                put_up(stack)
+
+    def check(self, place: _Place) -> None:
+        if not place.leads_to(self._allowed):
+            self._refuse(str(place))
+
+    def _refuse(self, wanted: str) -> None:
+        raise SchemaError(
+            f"A connection to {wanted} was refused before it was made. While the schema is built, migrations may only "
+            f"touch the template database ({self._allowed}). In Alembic's env.py use "
+            '`config.attributes.get("connection")`, or make the engine from `config.get_main_option("sqlalchemy.url")`; '
+            "in a function take `engine`, `connection` or `session` as an argument."
+        )
+
+    # SQLAlchemy, whatever the driver
+
+    def _connecting(self, dialect: Any, _record: Any, args: Sequence[Any], params: Mapping[str, Any]) -> None:
+        if dialect.name == "postgresql":
+            self.check(_Place.from_libpq(args[0] if args else None, params))
+        elif dialect.name != "sqlite":
+            self._refuse(f"{dialect.name}://{params.get('host', '')}/{params.get('database', params.get('db', ''))}")
+        else:
+            file = str(args[0] if args else params.get("database", ""))
+            if file not in ("", ":memory:") and not ("mode=memory" in file or "file::memory:" in file):
+                self._refuse(f"the SQLite file {file!r}")
+
+    def _connected(self, _connection: Any, record: Any) -> None:
+        record.info[_OPENED_INSIDE] = self
+
+    def _lent(self, _connection: Any, record: Any, _proxy: Any) -> None:
+        """A pool may hold connections from before the fence: an application's engine, already used."""
+        if record.info.get(_OPENED_INSIDE) is self:
+            return
+        driver = record.driver_connection
+        info = getattr(driver, "info", None)
+        if info is None or not hasattr(info, "dbname"):
+            if type(driver).__module__ == "sqlite3" and not driver.execute("PRAGMA database_list").fetchone()[2]:
+                return
+            self._refuse(f"an unknown database, over a pooled {type(driver).__module__} connection opened earlier,")
+        params = {key: getattr(info, key) for key in ("host", "port", "dbname", "user")}
+        self.check(_Place.from_libpq("", params))
+
+    # The drivers themselves: the innermost function, since the outer names are often imported already
+
+    def _put_up_psycopg2(self, stack: ExitStack) -> None:
+        import psycopg2  # type: ignore[import-untyped]  # has no stubs
+
+        inner = psycopg2._connect
+
+        def fenced(dsn: str, *args: Any, **kwargs: Any) -> Any:
+            self.check(_Place.from_libpq(dsn, {}))
+            return inner(dsn, *args, **kwargs)
+
+        _swap(stack, psycopg2, "_connect", fenced)
+
+    def _put_up_psycopg(self, stack: ExitStack) -> None:
+        import psycopg
+
+        def fenced(inner: Callable[..., Any]) -> classmethod[Any, Any, Any]:
+            def connect(cls: type, conninfo: str = "", *args: Any, **kwargs: Any) -> Any:
+                self.check(_Place.from_libpq(conninfo, {}))
+                return inner(cls, conninfo, *args, **kwargs)
+
+            return classmethod(connect)
+
+        mro = (*psycopg.Connection.__mro__, *psycopg.AsyncConnection.__mro__)
+        for owner in {owner for owner in mro if "_connect_gen" in vars(owner)}:
+            _swap(stack, owner, "_connect_gen", fenced(vars(owner)["_connect_gen"].__func__))
+
+    def _put_up_asyncpg(self, stack: ExitStack) -> None:
+        from asyncpg import connect_utils  # type: ignore[import-not-found]  # may be absent
+
+        inner = connect_utils._connect_addr
+
+        async def fenced(*, addr: Any, params: Any, **kwargs: Any) -> Any:
+            host, port = addr if not isinstance(addr, str) else addr.rsplit("/.s.PGSQL.", 1)
+            self.check(_Place.from_libpq("", {"host": host, "port": port, "dbname": params.database, "user": params.user}))
+            return await inner(addr=addr, params=params, **kwargs)
+
+        _swap(stack, connect_utils, "_connect_addr", fenced)
+
+
+def _swap(stack: ExitStack, owner: Any, name: str, new: object) -> None:
+    stack.callback(setattr, owner, name, vars(owner)[name])
+    setattr(owner, name, new)
+
+
+@contextmanager
+def _process_restored() -> Iterator[None]:
+    folder, environment, path = os.getcwd(), dict(os.environ), list(sys.path)
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        sys.path[:] = path
+        for name in set(os.environ) - set(environment):  # never empty in between: other threads read it
+            del os.environ[name]
+        os.environ.update(environment)
+
+
+@contextmanager
+def _logging_restored() -> Iterator[None]:
+    named = logging.root.manager.loggerDict.values()
+    loggers = [logging.root, *(entry for entry in named if isinstance(entry, logging.Logger))]
+    saved = [(logger, logger.level, list(logger.handlers), logger.disabled, logger.propagate) for logger in loggers]
+    # `fileConfig` and `dictConfig` close every handler on these lists, pytest's log file among them.
+    by_name, in_order = vars(logging)["_handlers"], vars(logging)["_handlerList"]
+    kept_by_name, kept_in_order = dict(by_name), list(in_order)
+    in_order.clear()
+    try:
+        yield
+    finally:
+        in_order[:0] = kept_in_order
+        by_name.update(kept_by_name)
+        for logger, level, handlers, disabled, propagate in saved:
+            logger.setLevel(level)
+            logger.handlers[:] = handlers
+            logger.disabled, logger.propagate = disabled, propagate

@@ -1,0 +1,215 @@
+"""PostgreSQL as a kind of service: the recipe, the readiness probe, the reading of URLs.
+
+Runs in the host process as well, so it imports the driver only where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from ..services.model import ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
+
+__all__ = ["TUNING", "parse_url", "postgres_spec", "probe"]
+
+TUNING: Mapping[str, str] = {
+    # nothing of a test server survives a crash of the machine, so nothing is written for that
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    # a worker of autovacuum in the template makes CREATE DATABASE wait
+    "autovacuum": "off",
+    "jit": "off",
+}
+"""Server settings for tests, for the servers that we start ourselves."""
+
+_PORT = 5432
+_USER = "postgres"
+_DATA = "/var/lib/testbed/data"  # not the image's own path: images from 18 on refuse a mount there
+
+
+def postgres_spec(
+    *,
+    image: str = "postgres:18",
+    version: str | None = None,
+    provider: str = "auto",
+    url: str | None = None,
+    url_source: str = "",
+    bindir: str = "",
+    args: Sequence[str] = (),
+    environment: Sequence[str] = (),
+    initdb_args: Sequence[str] = (),
+    tmpfs: str = "1g",
+    timeout: float = 60.0,
+    driver: str = "psycopg2",
+) -> ServiceSpec:
+    """Return the recipe of a PostgreSQL server.
+
+    Args:
+        image: for the docker provider.
+        version: the version that the server must have, "17" or "17.2"; None for any.
+        provider: "auto", "external", "docker" or "local".
+        url: a server that is there already; `url_source` says where the URL came from.
+        bindir: directory of the binaries for the local provider; "" to look for them.
+        args: more arguments for the server, for example `-c`, `work_mem=64MB`.
+        environment: more variables of the container, as `NAME=value`.
+        initdb_args: more arguments for initdb.
+        tmpfs: cap of the container's memory file system for data, "" for none.
+        timeout: seconds that a start may take.
+        driver: the driver that tests will use, "psycopg2" or "psycopg".
+    """
+    if version and re.fullmatch(r"postgres:\d+", image):
+        image = f"postgres:{version}"
+    settings = [part for name, value in TUNING.items() for part in ("-c", f"{name}={value}")]
+    password = secrets.token_urlsafe(12)
+    container = ContainerRecipe(
+        image=image,
+        port=_PORT,
+        command=["postgres", *settings, *args],
+        environment={
+            "POSTGRES_USER": _USER,
+            "POSTGRES_PASSWORD": password,
+            "POSTGRES_INITDB_ARGS": " ".join(["--no-sync", *initdb_args]),
+            "PGDATA": _DATA,
+            **dict(line.split("=", 1) for line in environment),
+        },
+        tmpfs={_DATA: tmpfs} if tmpfs else {},
+        shm_size=256 * 1024 * 1024,
+        user=_USER,
+        password=password,
+    )
+    process = ProcessRecipe(
+        recipe="pytest_testbed.postgres.local:LocalPostgres",
+        options={"bindir": bindir, "args": [*settings, *args], "initdb_args": list(initdb_args)},
+    )
+    return ServiceSpec(
+        kind="postgres",
+        probe="pytest_testbed.postgres.service:probe",
+        fixtures=("pytest_testbed.plugins.postgres:pg_service",),
+        imports=("pytest_testbed.postgres.database", f"sqlalchemy.dialects.postgresql.{driver}", driver),
+        provider=provider,
+        version=version,
+        timeout=timeout,
+        container=container,
+        process=process,
+        url=url,
+        url_source=url_source,
+        url_parser="pytest_testbed.postgres.service:parse_url",
+        drop="pytest_testbed.postgres.service:drop_database",
+        options={"scheme": "postgresql", "database": "postgres", "url_remedy": "set testbed_pg_url (or DATABASE_URL)"},
+    )
+
+
+def parse_url(url: str) -> Endpoint:
+    """Return the endpoint that a PostgreSQL URL names; a driver in its scheme is passed over.
+
+    Raises:
+        ValueError: it is no URL of PostgreSQL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("it must begin with postgresql://")
+    query = dict(parse_qsl(parts.query))
+    host = query.get("host") or unquote(parts.hostname or "") or "localhost"
+    socket = host if host.startswith("/") else ""
+    return Endpoint(
+        kind="postgres",
+        host="localhost" if socket else host,
+        port=int(query.get("port") or parts.port or _PORT),
+        user=unquote(parts.username or "") or query.get("user", "") or os.environ.get("USER", _USER),
+        password=unquote(parts.password or "") or query.get("password", ""),
+        database=unquote(parts.path.lstrip("/")) or "postgres",
+        socket=socket,
+        scheme="postgresql",
+    )
+
+
+# what waiting cannot change, by SQLSTATE where the server answered, else by libpq's own words
+_HOPELESS = (
+    ("password authentication failed", "the user or the password is wrong; correct the URL"),
+    ("no password supplied", "the server wants a password; add it to the URL"),
+    ("does not exist", "create it, or correct the URL"),
+    ("could not translate host name", "the host name is unknown; correct the URL"),
+    ("no pg_hba.conf entry", "the server's pg_hba.conf does not let this user or address in"),
+    ("is not permitted to log in", "the role has no LOGIN; correct the URL"),
+)
+
+
+def connection_parameters(endpoint: Endpoint, database: str | None = None) -> dict[str, Any]:
+    """Return libpq's parameters for an endpoint; the private socket is taken where there is one."""
+    return {
+        "host": endpoint.socket or endpoint.host,
+        "port": endpoint.port,
+        "user": endpoint.user,
+        "password": endpoint.password or None,
+        "dbname": database or endpoint.database,
+    }
+
+
+def probe(endpoint: Endpoint, timeout: float) -> str:
+    """Log in and return the server's version; a server of our own also gets its password.
+
+    Raises:
+        GiveUp: waiting cannot help: wrong credentials, no such database, no right to create one.
+        Exception: the driver's own error while the server is not ready.
+    """
+    import psycopg2
+
+    parameters = connection_parameters(endpoint)
+    try:
+        connection = psycopg2.connect(**parameters, connect_timeout=max(2, round(timeout)))
+    except psycopg2.OperationalError as error:
+        text = " ".join(str(error).split())
+        for words, remedy in _HOPELESS:
+            if words in text:
+                raise GiveUp(f"{text} → {remedy}.") from None
+        raise
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            if endpoint.provider == "local":
+                # the copied data directory holds an old password, or none; the socket trusts us
+                cursor.execute("ALTER ROLE CURRENT_USER PASSWORD %s", (endpoint.password,))
+            elif endpoint.provider == "external":
+                _check_rights(cursor, endpoint)
+        return _version(connection.info.server_version)
+    finally:
+        connection.close()
+
+
+def drop_database(endpoint: Endpoint, name: str) -> None:
+    """Drop a database of ours from a server that is not.
+
+    Raises:
+        ValueError: the name is not one of ours.
+    """
+    import psycopg2
+
+    if not re.fullmatch(r"testbed_[0-9a-f]{12}_\w+", name):
+        raise ValueError(f"{name!r} is no database of a run; it is left alone")
+    connection = psycopg2.connect(**connection_parameters(endpoint), connect_timeout=5)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    finally:
+        connection.close()
+
+
+def _check_rights(cursor: Any, endpoint: Endpoint) -> None:
+    cursor.execute("SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user")
+    if cursor.fetchone() != (True,):
+        raise GiveUp(
+            f"the role {endpoint.user!r} may not create databases, and tests need one of their own "
+            f'→ ALTER ROLE "{endpoint.user}" CREATEDB; or name another role.'
+        )
+
+
+def _version(number: int) -> str:
+    return f"{number // 10000}.{number % 10000}"

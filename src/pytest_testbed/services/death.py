@@ -1,0 +1,65 @@
+"""Seeing that a process has ended, also one that is not our child."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from .ledger import start_time
+
+__all__ = ["wait_for_end"]
+
+POLL = 0.5
+
+
+def wait_for_end(pid: int, wake: int) -> None:
+    """Return when process `pid` has ended, or when the file descriptor `wake` can be read.
+
+    By pidfd on Linux and kqueue on macOS; elsewhere pid and start time are looked at twice a second.
+    The end of a pipe would not do: a child that a test forked keeps its end open for ever.
+    """
+    began = start_time(pid)
+    if hasattr(os, "pidfd_open"):
+        try:
+            handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        except OSError:
+            pass  # an old kernel, or a sandbox that forbids it
+        else:
+            try:
+                select.select([handle, wake], [], [])
+            finally:
+                os.close(handle)
+            return
+    if hasattr(select, "kqueue"):
+        _wait_by_kqueue(pid, wake)
+        return
+    while began and start_time(pid) == began:
+        if select.select([wake], [], [], POLL)[0]:
+            return
+
+
+def _wait_by_kqueue(pid: int, wake: int) -> None:  # pragma: no cover - macOS and BSD only
+    queue = select.kqueue()  # type: ignore[attr-defined,unused-ignore]
+    try:
+        events = [
+            select.kevent(pid, filter=select.KQ_FILTER_PROC, flags=select.KQ_EV_ADD, fflags=select.KQ_NOTE_EXIT),  # type: ignore[attr-defined,unused-ignore]
+            select.kevent(wake, filter=select.KQ_FILTER_READ, flags=select.KQ_EV_ADD),  # type: ignore[attr-defined,unused-ignore]
+        ]
+        queue.control(events, 1, None)
+    except ProcessLookupError:
+        pass
+    finally:
+        queue.close()
+
+
+def gone_within(pid: int, seconds: float) -> bool:
+    """Wait until a process has ended, at most so many seconds; tell whether it has."""
+    deadline = time.monotonic() + seconds
+    while start_time(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,0 +1,417 @@
+"""The host process: owns the services of one run, and ends them when its owner ends.
+
+Started as `python -m pytest_testbed.services.host`, in a session of its own. It speaks over a socket
+that its owner made and that it inherited, so nobody else can connect. Only the standard library is
+loaded until a provider needs more.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import HostError, ServiceDied, ServiceNotReady, ServiceUnavailable, TestbedError
+from .death import wait_for_end
+from .ledger import Lease, Ledger, end_processes_of, sweep
+from .model import Context, Endpoint, Provider, Refusal, Running, ServiceSpec, resolve
+from .places import cache_directory, private, remove_tree, run_directory, state_directory
+from .readiness import wait_until_ready
+from .wire import Wire
+
+__all__ = ["Host", "main"]
+
+PROVIDERS = {
+    "external": "pytest_testbed.services.providers.external:ExternalProvider",
+    "docker": "pytest_testbed.services.providers.docker:DockerProvider",
+    "local": "pytest_testbed.services.providers.local:LocalProvider",
+}
+"""Built-in providers, in the order in which `auto` asks them."""
+
+CLOSE_TIMEOUT = 4.0
+"""Seconds that the end of a run waits for a launch that is under way."""
+
+
+class Slot:
+    """One kind in this run: being started, running, or failed."""
+
+    def __init__(self, spec: ServiceSpec) -> None:
+        self.spec = spec
+        self.done = threading.Event()
+        self.lock = threading.Lock()
+        self.progress = f"starting {spec.kind}"
+        self.running: Running | None = None
+        self.endpoint: Endpoint | None = None
+        self.error: TestbedError | None = None
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep a line for the user's summary, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+class Host:
+    """Starts, hands out, checks and ends the services of one run; knows no sockets.
+
+    Args:
+        run: the run's identity.
+        owner: pid of the process for which it works.
+        settings: "cache" and "data", directories that the user chose, or "".
+        providers: name → reference of a provider class.
+    """
+
+    def __init__(self, run: str, owner: int, settings: Mapping[str, str], providers: Mapping[str, str] = PROVIDERS) -> None:
+        self.run = run
+        self._providers = dict(providers)
+        self._made: dict[str, Provider] = {}
+        self._slots: dict[str, Slot] = {}
+        self._lock = threading.Lock()
+        self._cache = cache_directory(settings.get("cache", ""))
+        self._cache_wanted = settings.get("cache", "")
+        self._data = Path(settings["data"]).expanduser() if settings.get("data") else None
+        self.directory = run_directory(run, self._data)
+        state = state_directory()
+        self._records = private(state / "runs") if state is not None else None
+        self.ledger = Ledger(self._records, run, Lease.of(os.getpid()), Lease.of(owner))
+        self._made_directory = False
+
+    # --- starting
+
+    def start(self, spec: ServiceSpec) -> Slot:
+        """Begin to start a kind where nobody has yet, and return its slot at once."""
+        with self._lock:
+            slot = self._slots.get(spec.kind)
+            if slot is None:
+                slot = self._slots[spec.kind] = Slot(spec)
+                threading.Thread(target=self._fill, args=(slot,), name=f"start-{spec.kind}", daemon=True).start()
+            return slot
+
+    def _fill(self, slot: Slot) -> None:
+        began = time.monotonic()
+        try:
+            self._make_directory()
+            provider = self._choose(slot)
+            slot.progress = f"starting {slot.spec.kind} ({provider.name})"
+            endpoint = self._bring_up(slot, provider)
+            self._sweep_on(slot, endpoint)
+            slot.endpoint = endpoint.with_(seconds=round(time.monotonic() - began, 3))
+        except TestbedError as error:
+            slot.error = error
+        except Exception as error:  # a provider's own fault: show it, never hang the run
+            import traceback
+
+            slot.error = ServiceNotReady(f"{slot.spec.kind} could not be started: {error!r}\n{traceback.format_exc()}")
+        finally:
+            slot.done.set()
+
+    def _make_directory(self) -> None:
+        with self._lock:
+            if self._made_directory:
+                return
+            self.ledger.own("directory", str(self.directory))
+            # others may pass through, not look: a server of another user has its folders below
+            self.directory.mkdir(mode=0o711, parents=True)
+            self._made_directory = True
+
+    def _context(self, slot: Slot) -> Context:
+        def progress(text: str) -> None:
+            slot.progress = text
+
+        if self._cache is None:
+            wanted = self._cache_wanted or "the cache directory"
+            slot.note(f"{wanted} cannot be used (missing rights, or not this user's alone); nothing is kept for the next run")
+        return Context(
+            run=self.run,
+            directory=self.directory,
+            cache=self._cache,
+            own=self.ledger.own,
+            disown=self.ledger.disown,
+            progress=progress,
+            note=slot.note,
+            data_directory=self._data,
+        )
+
+    def _provider(self, name: str) -> Provider:
+        if name not in self._made:
+            if name not in self._providers:
+                known = ", ".join(self._providers)
+                raise ServiceUnavailable(f"there is no provider {name!r}; known are: {known}.")
+            self._made[name] = resolve(self._providers[name])()
+        return self._made[name]
+
+    def _choose(self, slot: Slot) -> Provider:
+        spec, context = slot.spec, self._context(slot)
+        names = [spec.provider] if spec.provider != "auto" else ["external"] if spec.url else list(self._providers)
+        refusals: list[tuple[str, Refusal]] = []
+        for name in names:
+            provider = self._provider(name)
+            refusal = provider.refusal(spec, context)
+            if refusal is None:
+                return provider
+            refusals.append((name, refusal))
+        raise ServiceUnavailable(refusal_text(spec.kind, refusals))
+
+    def _bring_up(self, slot: Slot, provider: Provider) -> Endpoint:
+        running = provider.start(slot.spec, self._context(slot))
+        slot.running = running
+        try:
+            return self._wait(slot, running)
+        except BaseException:
+            slot.running = None
+            running.stop()
+            raise
+
+    def _wait(self, slot: Slot, running: Running) -> Endpoint:
+        spec = slot.spec
+        probe = resolve(spec.probe)
+        timeout = spec.timeout if running.patience is None else min(spec.timeout, running.patience)
+        version = wait_until_ready(running, lambda seconds: str(probe(running.endpoint, seconds)), timeout)
+        if spec.version and not is_version(version, spec.version):
+            raise ServiceUnavailable(
+                f"{spec.kind} {spec.version} is wanted, and {running.endpoint.provider} gave {version} "
+                f"({running.endpoint.source}): name another image, directory or server, or another version."
+            )
+        return running.endpoint.with_(version=version)
+
+    # --- handing out
+
+    def check(self, kind: str) -> tuple[str, str]:
+        """Look after a service that a test could not reach; start it again where it died.
+
+        Returns:
+            How it ended and its last log lines; two empty texts where it still runs.
+        """
+        slot = self._slots.get(kind)
+        if slot is None or slot.running is None:
+            return "", ""
+        with slot.lock:
+            end = slot.running.exited()
+            if end is None:
+                return "", ""
+            log = slot.running.logs(50)
+            slot.progress = f"starting {kind} again"
+            try:
+                slot.running.restart()
+                endpoint = self._wait(slot, slot.running)
+                slot.endpoint = endpoint.with_(seconds=slot.endpoint.seconds if slot.endpoint else 0.0)
+            except Exception as error:
+                slot.error = ServiceDied(f"{kind} ended during this run ({end}) and could not be started again: {error}")
+            return end, log
+
+    def logs(self, kind: str, lines: int) -> str:
+        """Return the last lines that a service wrote."""
+        slot = self._slots.get(kind)
+        return slot.running.logs(lines) if slot is not None and slot.running is not None else ""
+
+    # --- ending
+
+    def close(self) -> list[str]:
+        """End every service, and remove what this run made.
+
+        Returns:
+            One line for each thing that could not be ended or removed.
+        """
+        faults: list[str] = []
+
+        def attempt(what: str, action: Callable[[], object]) -> None:
+            try:
+                action()
+            except Exception as error:
+                faults.append(f"{what}: {error}")
+
+        with self._lock:
+            slots = list(self._slots.values())
+        stoppers = []
+        for slot in slots:
+            stopper = threading.Thread(target=lambda slot=slot: attempt(f"stopping {slot.spec.kind}", lambda: stop(slot)))
+            stopper.start()
+            stoppers.append(stopper)
+        for stopper in stoppers:
+            stopper.join()
+        for slot in slots:
+            for address in self.ledger.owned(made_on(slot.spec.kind)):
+                attempt(f"dropping {address}", lambda slot=slot, address=address: self._drop(slot, address))
+        for path in self.ledger.owned("directory"):
+            attempt(f"removing {path}", lambda path=path: self._remove(path))
+        self.ledger.close()
+        return faults
+
+    def _drop(self, slot: Slot, address: str) -> None:
+        assert slot.endpoint is not None
+        drop(slot.spec, slot.endpoint, address)
+        self.ledger.disown(made_on(slot.spec.kind), address)
+
+    def _sweep_on(self, slot: Slot, endpoint: Endpoint) -> None:
+        """Drop what dead runs left on a server that is not ours, now that we know how to get in."""
+        if endpoint.provider == "external" and self._records is not None:
+            for fault in sweep(self._records, {made_on(slot.spec.kind): lambda address, run: drop(slot.spec, endpoint, address)}):
+                slot.note(fault)
+
+    def _remove(self, path: str) -> None:
+        if os.path.lexists(path):
+            remove_tree(Path(path))
+        self.ledger.disown("directory", path)
+
+    def sweep(self) -> list[str]:
+        """Remove what dead runs left behind."""
+        if self._records is None:
+            return []
+        return sweep(self._records, {"directory": lambda name, run: end_processes_of(Path(name), run), "container": remove_container})
+
+
+def remove_container(name: str, run: str) -> None:
+    """Remove a container of a dead run."""
+    from .providers.docker import remove_container as remove
+
+    remove(name, run)
+
+
+def made_on(kind: str) -> str:
+    """Return the ledger's word for things that were made on somebody else's server of a kind."""
+    return f"on {kind}"
+
+
+def drop(spec: ServiceSpec, endpoint: Endpoint, address: str) -> None:
+    """Drop a thing named `host:port/name` from the server of that address.
+
+    Raises:
+        LookupError: it lies on another server.
+    """
+    server, _, name = address.rpartition("/")
+    if server != f"{endpoint.host}:{endpoint.port}":
+        raise LookupError(f"it lies on {server}")
+    resolve(spec.drop)(endpoint, name)
+
+
+def stop(slot: Slot) -> None:
+    """End one service, also one that is still on its way up."""
+    deadline = time.monotonic() + CLOSE_TIMEOUT
+    # until it is launched there is nothing to end; a launch is short, the pull of an image is not
+    while slot.running is None and not slot.done.wait(0.01) and time.monotonic() < deadline:
+        pass
+    if (running := slot.running) is not None:
+        running.stop()
+
+
+def is_version(version: str, wanted: str) -> bool:
+    """Tell whether a server's version is the wanted one: "17" is met by 17.2, "17.2" by 17.2 alone."""
+    return version == wanted or version.startswith(wanted + ".")
+
+
+def refusal_text(kind: str, refusals: list[tuple[str, Refusal]]) -> str:
+    """Return the one text that names why each provider refused and what to do about it."""
+    lines = [f"no provider can give {kind} here:"]
+    for name, refusal in refusals:
+        lines.append(f"  {name + ':':<10}{refusal.reason}")
+        lines.append(f"  {'':<10}→ {refusal.remedy}")
+    return "\n".join(lines)
+
+
+class Server:
+    """Answers one client's messages by calling the host."""
+
+    def __init__(self, host: Host, wire: Wire, finish: Callable[[], None]) -> None:
+        self._host = host
+        self._wire = wire
+        self._finish = finish
+
+    def serve(self) -> None:
+        """Answer until the client leaves."""
+        with suppress(EOFError, HostError):
+            while True:
+                message = self._wire.receive()
+                try:
+                    answer = self._answer(message)
+                except TestbedError as error:
+                    answer = {"error": type(error).__name__, "text": str(error)}
+                except Exception as error:
+                    answer = {"error": "HostError", "text": f"the host process failed: {error!r}"}
+                self._wire.send({**answer, "number": message.get("number")})
+                if message.get("do") == "stop":
+                    self._finish()
+                    return
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        match message.get("do"):
+            case "prefetch":
+                for spec in message["specs"]:
+                    self._host.start(ServiceSpec.from_json(spec))
+                return {}
+            case "acquire":
+                return self._acquire(ServiceSpec.from_json(message["spec"]), message.get("number"))
+            case "check":
+                end, log = self._host.check(message["kind"])
+                return {"end": end, "log": log}
+            case "logs":
+                return {"text": self._host.logs(message["kind"], message["lines"])}
+            case "own":
+                self._host.ledger.own(message["what"], message["name"])
+                return {}
+            case "disown":
+                self._host.ledger.disown(message["what"], message["name"])
+                return {}
+            case "stop":
+                return {"faults": self._host.close()}
+            case other:
+                raise HostError(f"the host process does not know {other!r}.")
+
+    def _acquire(self, spec: ServiceSpec, number: int | None) -> dict[str, Any]:
+        slot = self._host.start(spec)
+        told = ""
+        while not slot.done.wait(0.1):
+            if slot.progress != told:
+                told = slot.progress
+                self._wire.send({"progress": told, "number": number})
+        with slot.lock:
+            if slot.error is not None:
+                raise slot.error
+            assert slot.endpoint is not None
+            return {"endpoint": slot.endpoint.to_json(), "notes": slot.notes}
+
+
+def scrub_environment() -> None:
+    """Take out of this process what libpq reads from its caller's: it must see our parameters alone."""
+    for name in list(os.environ):
+        if name.startswith("PG"):
+            del os.environ[name]
+
+
+def main() -> None:
+    """Serve one owner until it says stop or ends, then clean up and leave."""
+    hello = Wire(_socket.socket(fileno=int(sys.argv[1])))
+    first = hello.receive()
+    sys.path[:] = first["path"]
+    owner = int(first["owner"])
+    scrub_environment()
+    host = Host(first["run"], owner, first["settings"], {**PROVIDERS, **first.get("providers", {})})
+    wake, waker = os.pipe()
+
+    def finish(*_: object) -> None:
+        os.write(waker, b"x")
+
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, finish)
+    stopped = threading.Event()
+
+    def leave() -> None:
+        stopped.set()
+        finish()
+
+    threading.Thread(target=Server(host, hello, leave).serve, name="serve", daemon=True).start()
+    threading.Thread(target=host.sweep, name="sweep", daemon=True).start()
+    wait_for_end(owner, wake)
+    if not stopped.is_set():
+        host.close()
+    os._exit(0)  # threads that wait for a server that never comes must not keep us
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""What a service needs and what a running one offers: the contract, which imports nothing of the engine.
+
+Everything here crosses a process border as JSON, so specs and endpoints are plain data; code is
+named by reference, `package.module:attribute`, and looked up in the host process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from ..errors import ConfigurationError
+
+__all__ = [
+    "Context",
+    "ContainerRecipe",
+    "Endpoint",
+    "GiveUp",
+    "ProcessRecipe",
+    "Provider",
+    "Refusal",
+    "Running",
+    "ServiceSpec",
+    "masked",
+    "resolve",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerRecipe:
+    """How the docker provider runs a kind.
+
+    `tmpfs` maps a path in the container to a size cap ("1g"); where the engine refuses the mount
+    the container is started without it. `shm_size` is in bytes.
+    """
+
+    image: str
+    port: int
+    command: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    shm_size: int | None = None
+    user: str = ""
+    password: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessRecipe:
+    """How the local provider runs a kind: `recipe` names a class with the methods of `LocalRecipe`."""
+
+    recipe: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceSpec:
+    """A recipe for one kind of service: pure data, with references to code where code is needed.
+
+    Args:
+        kind: the name users say, e.g. "postgres".
+        probe: reference to `probe(endpoint, timeout) -> str`; it must speak the protocol, return the
+            server's version, and raise while the server is not ready (`GiveUp` where waiting cannot
+            help). `timeout` is in seconds. It may finish the set-up, e.g. set a password.
+        fixtures: references (`module:fixture`) whose use means that a test needs this kind.
+        imports: modules that tests of this kind will need; loaded while the service starts.
+        provider: "auto", or the one provider that may serve it.
+        version: a version (prefix) that the server must have, or None.
+        timeout: seconds that a start may take.
+        container: for the docker provider; None means that the kind has no image.
+        process: for the local provider; None means that the kind has no local form.
+        url: for the external provider, with `url_source` telling users where it came from.
+        url_parser: reference to `parse(url) -> Endpoint`, needed with `url`.
+        drop: reference to `drop(endpoint, name)`, which removes what this run made on a server that is
+            not its own (a database); needed with `url`.
+        options: plain data that the kind's own code understands; providers read "scheme" and "database".
+    """
+
+    kind: str
+    probe: str
+    fixtures: Sequence[str] = ()
+    imports: Sequence[str] = ()
+    provider: str = "auto"
+    version: str | None = None
+    timeout: float = 60.0
+    container: ContainerRecipe | None = None
+    process: ProcessRecipe | None = None
+    url: str | None = None
+    url_source: str = ""
+    url_parser: str = ""
+    drop: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as JSON data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ServiceSpec:
+        """Build the spec again from what `to_json` gave."""
+        values = dict(data)
+        if values.get("container"):
+            values["container"] = ContainerRecipe(**values["container"])
+        if values.get("process"):
+            values["process"] = ProcessRecipe(**values["process"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where a running service is and how to get in.
+
+    `socket` is a directory with a private Unix socket, where the service has one; `host` and `port`
+    are always TCP. `source` says which binaries, image or setting it came from.
+    """
+
+    kind: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = field(default="", repr=False)
+    database: str = ""
+    socket: str = ""
+    scheme: str = ""
+    version: str = ""
+    provider: str = ""
+    source: str = ""
+    seconds: float = 0.0
+
+    def url(self, path: str | None = None, *, scheme: str | None = None) -> str:
+        """Return the address as a URL over TCP, password included.
+
+        Args:
+            path: what stands behind the slash (a database, a vhost); default: `database`.
+            scheme: replaces the endpoint's own, e.g. "postgresql+psycopg".
+        """
+        login = quote(self.user, safe="")
+        if self.password:
+            login += ":" + quote(self.password, safe="")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        tail = quote(self.database if path is None else path, safe="")
+        return f"{scheme or self.scheme}://{login + '@' if login else ''}{host}:{self.port}/{tail}"
+
+    def with_(self, **changes: Any) -> Endpoint:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the endpoint as JSON data (with its password: for private sockets only)."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Endpoint:
+        """Build the endpoint again from what `to_json` gave."""
+        return cls(**data)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a provider cannot serve a spec, and what would make it able to. One line each."""
+
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a provider may use while it starts something for one run.
+
+    Args:
+        run: the run's identity, part of every name and label that is made.
+        directory: an existing private directory of this run, for sockets, logs and data.
+        cache: a private directory that outlives runs, or None where none can be written.
+        own: `own(what, name)` writes to the ledger that this run is about to make a thing
+            ("container", "directory", "process", "database").
+        disown: takes the same pair back when the thing is gone.
+        progress: shows a short line to the waiting user.
+        note: tells something worth a line in the summary ("the cache cannot be written").
+        data_directory: where the user wants big data, or None to choose.
+    """
+
+    run: str
+    directory: Path
+    cache: Path | None
+    own: Callable[[str, str], None]
+    disown: Callable[[str, str], None]
+    progress: Callable[[str], None]
+    note: Callable[[str], None] = lambda text: None
+    data_directory: Path | None = None
+
+
+class GiveUp(Exception):
+    """A probe's word that waiting cannot help: a wrong password, a role without rights."""
+
+
+class Running(Protocol):
+    """One started service, as its provider knows it.
+
+    `patience` is how many seconds the engine may wait for it at most, or None for the spec's timeout.
+    """
+
+    endpoint: Endpoint
+    patience: float | None
+
+    def exited(self) -> str | None:
+        """Return how the server ended ("exit code 1", "killed by signal 9"), or None while it runs."""
+
+    def logs(self, lines: int = 50) -> str:
+        """Return the last lines that the server wrote; "" where they are out of reach."""
+
+    def restart(self) -> bool:
+        """Start the server again at the same address; True where its data was kept."""
+
+    def stop(self) -> None:
+        """End it and remove everything that was made for it; harmless when it is gone already."""
+
+
+class Provider(Protocol):
+    """A way to get services. Instances live in the host process and serve one run."""
+
+    name: str
+
+    def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
+        """Say quickly why this spec cannot be served here; None when it can."""
+
+    def start(self, spec: ServiceSpec, context: Context) -> Running:
+        """Begin to start it and return at once when it is launched; waiting for readiness is the engine's."""
+
+
+def resolve(reference: str) -> Any:
+    """Return what `package.module:attribute` names.
+
+    Raises:
+        ConfigurationError: the module cannot be imported or has no such attribute.
+    """
+    module, _, attribute = reference.partition(":")
+    try:
+        found: Any = import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"{reference!r} cannot be loaded: {error}.") from error
+    return found
+
+
+def masked(url: str) -> str:
+    """Return a URL with its password as `***`, for headers and errors."""
+    head, at, tail = url.rpartition("@")
+    if not at:
+        return url
+    scheme, slashes, login = head.partition("://")
+    user, colon, _ = login.partition(":")
+    return f"{scheme}{slashes}{user}{':***' if colon else ''}@{tail}"

@@ -1,0 +1,128 @@
+"""Where things may lie: caches and state that outlive a run, one private directory per run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+__all__ = ["PREFIX", "cache_directory", "private", "remove_tree", "run_directory", "socket_directory", "state_directory"]
+
+PREFIX = "testbed-"
+"""Every directory of a run has a name with this prefix: nothing else is ever removed."""
+
+ROOM = 512 * 1024 * 1024
+"""Free bytes that a memory file system must have before data goes there."""
+
+SOCKET_PATH_LIMIT = 103
+"""Bytes of a Unix socket's path that every system takes (Linux 107, macOS 103)."""
+
+
+def private(path: Path) -> Path | None:
+    """Return `path` as a writable directory that only this user can change, or None.
+
+    It is made where it is missing. A directory that belongs to somebody else, is a symbolic link, or
+    can be written by others is not used: who can write there could hand us binaries or data.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = path.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or not os.access(path, os.W_OK | os.X_OK):
+            return None
+        if hasattr(os, "geteuid") and (facts.st_uid != os.geteuid() or facts.st_mode & 0o022):
+            return None
+    except OSError:
+        return None
+    return path
+
+
+def _first(candidates: Iterable[Path | None]) -> Path | None:
+    for candidate in candidates:
+        if candidate is not None and (found := private(candidate)) is not None:
+            return found
+    return None
+
+
+def _shared_temporary() -> Path:
+    user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"pytest-testbed-{user}"
+
+
+def cache_directory(chosen: str = "", environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the directory for what later runs may use again; None where none can be written.
+
+    Args:
+        chosen: the user's own choice; it alone is tried then.
+        environ: where `XDG_CACHE_HOME` is read.
+    """
+    if chosen:
+        return private(Path(chosen).expanduser())
+    home = Path.home()
+    if sys.platform == "darwin":
+        usual = home / "Library" / "Caches"
+    else:
+        usual = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    return _first([usual / "pytest-testbed", _shared_temporary() / "cache"])
+
+
+def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the directory of the ledger; None where none can be written."""
+    usual = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return _first([usual / "pytest-testbed", _shared_temporary() / "state"])
+
+
+def _has_room(path: Path) -> bool:
+    try:
+        return os.access(path, os.W_OK | os.X_OK) and shutil.disk_usage(path).free >= ROOM
+    except OSError:
+        return False
+
+
+def run_directory(run: str, chosen: Path | None = None) -> Path:
+    """Return the path for a run's own directory: in memory where there is room, else temporary.
+
+    It is not made here, so that the ledger can be written first.
+    """
+    if chosen is not None:
+        return chosen / f"{PREFIX}{run}"
+    memory = Path("/dev/shm")
+    base = memory if sys.platform == "linux" and _has_room(memory) else Path(tempfile.gettempdir())
+    return base / f"{PREFIX}{run}"
+
+
+def socket_directory(directory: Path, run: str, longest: str) -> Path:
+    """Return where a socket with the file name `longest` fits: in `directory`, or in a short one.
+
+    The caller makes it (and writes it to the ledger first where it is not below `directory`).
+    """
+    inside = directory / "s"
+    if len(os.fsencode(inside / longest)) <= SOCKET_PATH_LIMIT:
+        return inside
+    return Path("/tmp") / f"{PREFIX}{run}"
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a run's directory; harmless when it is gone.
+
+    Raises:
+        OSError: something in it cannot be removed.
+        ValueError: the name is not one of ours.
+    """
+    if not path.name.startswith(PREFIX) or path.is_symlink():
+        raise ValueError(f"{path} is not a directory of a run; it is left alone.")
+    for _ in range(3):  # a dying server may still write a file while we list
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            if not path.exists():
+                return
+        except OSError:
+            if not path.exists():
+                return
+        else:
+            return
+    shutil.rmtree(path)

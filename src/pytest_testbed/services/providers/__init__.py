@@ -1,0 +1,1 @@
+"""The three ways to get a service: a container, local binaries, a server somebody named."""

