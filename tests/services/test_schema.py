@@ -27,7 +27,7 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Session, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Session, declarative_base, mapped_column
 from sqlalchemy.pool import NullPool
 
 from pytest_testbed.errors import SchemaError
@@ -236,8 +236,9 @@ class TestSqlFiles:
         apply_schema(["a.sql"], url, tmp_path)
         assert _query(url, "SELECT note FROM t WHERE id = two()") == ["100 % ü %(x)s {0}"]
 
-    def test_a_repeated_statement_survives_a_changed_table(self, url: URL, tmp_path: Path) -> None:
-        script = "CREATE TABLE t (id int);" + "SELECT * FROM t;" * 7 + "ALTER TABLE t ADD x int;" + "SELECT * FROM t;"
+    def test_a_repeated_statement_survives_a_changed_view(self, url: URL, tmp_path: Path) -> None:
+        view = "CREATE OR REPLACE VIEW v AS SELECT 1 AS a"
+        script = f"{view};{'SELECT * FROM v;' * 7}{view}, 2 AS b;SELECT * FROM v;"
         (tmp_path / "a.sql").write_text(script)
         apply_schema(["a.sql"], url, tmp_path)
 
@@ -279,8 +280,12 @@ class TestFunctions:
         def on_connection(connection: Connection) -> None:
             connection.execute(text("INSERT INTO t VALUES (1)"))
 
+        class Row(declarative_base()):  # type: ignore[misc]  # a base class made by a call
+            __tablename__ = "t"
+            id = mapped_column(Integer, primary_key=True)
+
         def on_session(session: Session) -> None:
-            session.execute(text("INSERT INTO t VALUES (2)"))
+            session.add(Row(id=2))
 
         def on_both(session: Session, connection: Connection) -> None:
             session.execute(text("INSERT INTO t VALUES (3)"))
@@ -487,7 +492,7 @@ def _sync(url: URL) -> object:
 
 
 def _psycopg2_dsn(url: URL) -> object:
-    import psycopg2
+    import psycopg2  # type: ignore[import-untyped]  # has no stubs
 
     return psycopg2.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
 

@@ -192,7 +192,13 @@ class Cluster:
         """Make the data directory and return it."""
         cached = self._cached
         if cached is not None and (cached / "PG_VERSION").exists():
-            copy_tree(cached, self._data)
+            try:
+                copy_tree(cached, self._data)
+            except subprocess.CalledProcessError as error:
+                raise ServiceNotReady(
+                    f"PostgreSQL's data could not be copied to {self._data}: {last_line(error.stderr)} → free some room there, "
+                    "or name a directory that has it: testbed_data_dir"
+                ) from None
             self._from_cache = True
         else:
             self._initialise()
@@ -219,10 +225,18 @@ class Cluster:
         command = [str(self._binaries.directory / "initdb"), "-D", str(self._data), *self._flags]
         environment = server_environment(self._context.directory)
         done = subprocess.run(
-            command, env=environment, cwd=self._data, capture_output=True, text=True, check=False, **run_as(self._user)  # type: ignore[call-overload]
+            command,
+            env=environment,
+            cwd=self._data,
+            capture_output=True,
+            text=True,
+            check=False,
+            **run_as(self._user),  # type: ignore[call-overload]
         )
         if done.returncode != 0:
-            raise ServiceNotReady(f"initdb failed with exit code {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr}")
+            raise ServiceNotReady(
+                f"initdb failed with exit code {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr}"
+            )
         (self._data / "pg_hba.conf").write_text(HBA)
 
     def _fill(self, cached: Path) -> None:
@@ -233,7 +247,8 @@ class Cluster:
             with suppress(OSError):
                 part.rename(cached)
         except (OSError, subprocess.CalledProcessError) as error:
-            self._context.note(f"the data directory of PostgreSQL could not be cached: {error}")
+            reason = last_line(getattr(error, "stderr", None) or str(error))
+            self._context.note(f"the data directory of PostgreSQL could not be cached, so the next run initialises one again: {reason}")
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
@@ -261,6 +276,11 @@ def copy_tree(source: Path, target: Path) -> None:
     if done.returncode != 0:
         shutil.rmtree(target, ignore_errors=True)
         raise subprocess.CalledProcessError(done.returncode, "cp", done.stdout, done.stderr)
+
+
+def last_line(text: str) -> str:
+    """Return the last line of a program's output."""
+    return (text.strip().splitlines() or [""])[-1]
 
 
 def hand_over(path: Path, user: User | None) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 from ...errors import ServiceDied, ServiceNotReady, ServiceUnavailable
@@ -46,7 +46,8 @@ class DockerProvider:
         except (ImportError, ValueError) as error:  # the latter for a bad TC_MAX_TRIES
             return Refusal(f"testcontainers cannot be used ({short(error)})", "pip install -U testcontainers")
         image = prefix + spec.container.image
-        failed = self._unpullable.get(image) or _ensure_image(engine, image, context)
+        with closing(engine.api):
+            failed = self._unpullable.get(image) or _ensure_image(engine, image, context)
         if failed is not None:
             self._unpullable[image] = failed
         return failed
@@ -131,6 +132,7 @@ class DockerRunning:
         """Remove the container and its volumes; harmless when it is gone already."""
         if self._id:
             remove(self._engine.api, self._id)
+        self._engine.api.close()  # it opens again by itself
         self._state_until = 0.0
         self._context.disown("container", self.name)
 
@@ -143,8 +145,7 @@ class DockerRunning:
                 self._create(port)
             except Exception as error:
                 taken = "already in use by" in str(error)  # then the one of this name is not what we made
-                asked = self._tmpfs or self._shm_size
-                if not asked or not any(word in str(error).lower() for word in ("tmpfs", "shm")):
+                if not (self._tmpfs or self._shm_size) or not any(word in str(error).lower() for word in ("tmpfs", "shm")):
                     raise
                 for tell in (self._context.progress, self._context.note):
                     tell(f"{self._spec.kind} goes without tmpfs and shm size: the engine refused ({short(error, 80)})")
@@ -164,13 +165,11 @@ class DockerRunning:
 
         recipe, place, self._id = self._recipe, self._placement, ""
         client = {"use_ssh_client": True} if self._engine.address.url.startswith("ssh://") else {}
-        container = DockerContainer(recipe.image, docker_client_kw=client).with_name(self.name)
-        container.env = dict(recipe.environment)
+        container = DockerContainer(recipe.image, docker_client_kw=client, env=dict(recipe.environment), name=self.name)
         if recipe.command:
             container.with_command(list(recipe.command))
         if place.publish:
-            # with_bind_ports() knows no interface; the SDK below it takes the pair.
-            ports: dict[str, Any] = {f"{recipe.port}/tcp": (place.publish, port)}
+            ports: dict[str, Any] = {f"{recipe.port}/tcp": (place.publish, port)}  # with_bind_ports() knows no interface
             container.ports = ports
         kwargs: dict[str, Any] = {"labels": {LABEL_RUN: self._context.run, "pytest-testbed.kind": self._spec.kind}}
         if self._tmpfs:
@@ -228,7 +227,8 @@ def remove_container(name: str, run: str) -> bool:
     engine = connect()
     if isinstance(engine, Refusal):
         raise ServiceUnavailable(f"{name} cannot be removed: {engine.reason}; {engine.remedy}.")
-    return _remove_owned(engine.api, name, run)
+    with closing(engine.api):
+        return _remove_owned(engine.api, name, run)
 
 
 def _remove_owned(api: Any, name: str, run: str) -> bool:
@@ -272,8 +272,8 @@ def _ensure_image(engine: Engine, image: str, context: Context) -> Refusal | Non
 
     try:
         context.progress(f"pulling {image} …")
-        api = DockerClient().client.api  # not our own: this one has logged in by DOCKER_AUTH_CONFIG
-        _show_pull(api.pull(image, stream=True, decode=True), image, context)
+        with closing(DockerClient().client.api) as api:  # not our own: this one has logged in by DOCKER_AUTH_CONFIG
+            _show_pull(api.pull(image, stream=True, decode=True), image, context)
         engine.api.inspect_image(image)
         return None
     except Exception as error:

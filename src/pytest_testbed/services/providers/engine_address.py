@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -50,7 +50,8 @@ class EngineAddress:
         host = parts.hostname or ""
         if parts.scheme not in ("tcp", "http", "https", "ssh"):
             return ""
-        return "" if host in ("", "localhost", "::1", "0.0.0.0") or host.startswith("127.") else host
+        local = host in ("", "localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104  # nothing is bound
+        return "" if local else host
 
     def environment(self) -> dict[str, str]:
         """Return the variables that lead docker's and testcontainers' clients to this engine."""
@@ -175,9 +176,11 @@ def _dial(address: EngineAddress, seconds: float) -> Engine | Exception:
         try:
             arguments = docker.utils.kwargs_from_env(environment=address.environment())
             arguments["use_ssh_client"] = address.url.startswith("ssh://")
-            api = docker.APIClient(version="auto", timeout=seconds, **arguments)
-            api.timeout = CALL_SECONDS
-            answers.append(Engine(address=address, api=api))
+            first = docker.constants.DEFAULT_DOCKER_API_VERSION
+            # version="auto" would ask from within the constructor, and leave the socket open where that fails.
+            with closing(docker.APIClient(version=first, timeout=seconds, **arguments)) as api:
+                version = api.version(api_version=False)["ApiVersion"]
+            answers.append(Engine(address=address, api=docker.APIClient(version=version, timeout=CALL_SECONDS, **arguments)))
         except Exception as error:  # the SDK lets errors of five libraries through
             answers.append(error)
 
@@ -248,7 +251,7 @@ def short(error: BaseException, limit: int = 200) -> str:
 def placement(engine: Engine) -> Placement:
     """Return how a container of this engine can be reached from this process."""
     if host := engine.address.remote_host:
-        return Placement(publish="0.0.0.0", host=host)
+        return Placement(publish="0.0.0.0", host=host)  # noqa: S104  # it is not this machine's
     inside = os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv")
     if inside and engine.address.socket and not _in_network_of(engine.api):
         return Placement(network=_own_network(engine.api))

@@ -1,0 +1,1 @@
+"""A shop whose schema is made by migrations."""

@@ -1,0 +1,115 @@
+# Functions for the scripts beside this file, which source it; POSIX sh.
+#
+# PYTHON names the Python to use (default: the newest from 3.11 on that PATH has).
+# VENV names the virtual environment (default: .venv in the checkout, or, where the
+# checkout cannot be written, one in the user's cache).
+
+say() {
+    printf '==> %s\n' "$*"
+}
+
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+# new_enough PYTHON: it runs and is 3.11 or later (a shim on PATH may do neither)
+new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+find_python() {
+    for name in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3 python}; do
+        if found=$(command -v "$name") && new_enough "$found"; then
+            printf '%s\n' "$found"
+            return
+        fi
+    done
+    die "there is no Python 3.11 or later on PATH; PYTHON=/path/to/python names one elsewhere"
+}
+
+# user_cache: a directory of this user's own, made where it is missing
+user_cache() {
+    for directory in "${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/pytest-testbed" "${TMPDIR:-/tmp}/pytest-testbed-$(id -u)"; do
+        if (umask 077 && mkdir -p "$directory") 2>/dev/null && [ -O "$directory" ] && [ -w "$directory" ]; then
+            printf '%s\n' "$directory"
+            return
+        fi
+    done
+    die "neither the home directory nor ${TMPDIR:-/tmp} can be written"
+}
+
+# has_pip VENV
+has_pip() {
+    "$1/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+# make_venv PYTHON VENV: in each way that a machine may offer, best first
+make_venv() {
+    say "making a virtual environment in $2 with $("$1" --version)"
+    if "$1" -m venv "$2" >/dev/null 2>&1 && has_pip "$2"; then
+        return
+    fi
+    # Debian and Ubuntu keep what it needs in a package of its own (python3-venv)
+    if command -v uv >/dev/null && uv venv --quiet --clear --seed --python "$1" "$2" && has_pip "$2"; then
+        return
+    fi
+    if "$1" -m virtualenv --quiet --clear "$2" >/dev/null 2>&1 && has_pip "$2"; then
+        return
+    fi
+    "$1" -m venv --clear --without-pip "$2" || die "$1 can make no virtual environment"
+    if "$1" -m pip --version >/dev/null 2>&1; then
+        say "this Python has no ensurepip: its own pip puts one into $2"
+        if "$1" -m pip --python "$2/bin/python" install --quiet pip && has_pip "$2"; then
+            return
+        fi
+    fi
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say "this Python has neither ensurepip nor pip: installing the package python3-venv"
+        if apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv >/dev/null &&
+            "$1" -m venv --clear "$2" && has_pip "$2"; then
+            return
+        fi
+    fi
+    url=${GET_PIP_URL:-https://bootstrap.pypa.io/get-pip.py}
+    say "this Python has neither ensurepip nor pip: fetching $url"
+    if "$2/bin/python" -c "import sys, urllib.request as r; sys.stdout.buffer.write(r.urlopen(sys.argv[1], timeout=60).read())" \
+        "$url" >"$2/get-pip.py" && "$2/bin/python" "$2/get-pip.py" --quiet && has_pip "$2"; then
+        return
+    fi
+    die "no pip could be put into $2; install python3-venv (or python3-pip, or virtualenv), and run this again"
+}
+
+# set_up NAME PIP-ARGUMENT…: enter the checkout; make the environment and install into it what is missing.
+# Sets $python, and $cache: where pytest may keep its own cache.
+set_up() {
+    cd "$(dirname "$0")/.."
+    name=$1
+    shift
+    if [ -n "${VENV:-}" ]; then
+        venv=$VENV
+    elif [ -w . ]; then
+        venv=$PWD/.venv
+    else
+        venv=$(user_cache)/venv-$(printf '%s' "$PWD" | cksum | cut -d ' ' -f 1)
+    fi
+    case $venv in /*) ;; *) venv=$PWD/$venv ;; esac
+    python=$venv/bin/python
+    cache=$venv/pytest-cache
+    if ! new_enough "$python" || ! has_pip "$venv"; then
+        found=$(find_python)
+        if [ -e "$venv" ]; then
+            [ -e "$venv/pyvenv.cfg" ] || die "$venv is there and is no virtual environment"
+            rm -r "$venv"
+        fi
+        make_venv "$found" "$venv"
+    fi
+    facts="$(cksum <pyproject.toml) $PWD $*"
+    if [ "$(cat "$venv/installed-$name" 2>/dev/null)" != "$facts" ]; then
+        say "installing into $venv (takes a minute or two)"
+        export PIP_DISABLE_PIP_VERSION_CHECK=1
+        "$python" -m pip install --quiet --upgrade "pip>=25.1"
+        "$python" -m pip install --quiet "$@"
+        printf '%s\n' "$facts" >"$venv/installed-$name"
+    fi
+}
