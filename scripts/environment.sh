@@ -67,7 +67,7 @@ make_venv() {
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "this Python has neither ensurepip nor pip: installing the package python3-venv"
         if apt-get update -qq && apt-get install -qq -y --no-install-recommends python3-venv >/dev/null &&
-            "$1" -m venv --clear "$2" && has_pip "$2"; then
+            "$1" -m venv --clear "$2" >/dev/null 2>&1 && has_pip "$2"; then
             return
         fi
     fi

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -11,43 +11,79 @@ import pytest
 if TYPE_CHECKING:
     from .services.model import ServiceSpec
 
-__all__ = ["may_reorder", "quiet_modules_first", "wanted_kinds"]
+__all__ = ["modules_of", "nobody_else_orders", "quiet_modules_first", "wanted_kinds"]
+
+OWN = "pytest_testbed.plugin:testbed"
+ORDERING_OPTIONS = ("lf", "failedfirst", "newfirst", "stepwise", "stepwise_skip")
+ORDERING_PLUGINS = ("randomly", "random_order", "pytest_order", "pytest_ordering", "pytest_reverse", "pytest-sort")
 
 
-def wanted_kinds(item: pytest.Item, specs: Iterable[ServiceSpec]) -> set[str]:
-    """Return the kinds that a test will ask for.
+def wanted_kinds(items: Iterable[pytest.Item], specs: Sequence[ServiceSpec]) -> dict[pytest.Item, set[str]]:
+    """Return the tests that will talk to the engine, each with the kinds that it is known to ask for.
 
-    A kind is wanted where one of its fixtures stands in the test's closure *and is the kind's own*: a
-    fixture that the project defines under the same name is the project's.
+    A kind is wanted where one of its fixtures is in use *and is the kind's own*: a fixture that the
+    project defines under the same name is the project's. A test that asks for `testbed` itself is in
+    the result with no kind: which one it wants is seen only when it runs.
     """
-    if "testbed" not in getattr(item, "fixturenames", ()):
-        return set()  # every fixture of a kind asks for `testbed`
-    # there is no public way to ask which definition of a fixture a test gets
-    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    kinds = set()
-    for spec in specs:
-        for reference in spec.fixtures:
-            module, _, name = reference.partition(":")
-            if name in definitions and definitions[name][-1].func.__module__ == module:
-                kinds.add(spec.kind)
-    return kinds
+    wanted: dict[pytest.Item, set[str]] = {}
+    known: dict[int, set[str] | None] = {}  # parametrised tests share one object
+    for item in items:
+        # there is no public way to ask which definition of a fixture a test gets
+        information = getattr(item, "_fixtureinfo", None)
+        if id(information) not in known:
+            known[id(information)] = _kinds(getattr(information, "name2fixturedefs", {}), specs)
+        kinds = known[id(information)]
+        if kinds is not None:
+            wanted[item] = kinds
+    return wanted
 
 
-def _module_of(item: pytest.Item) -> Any:
+def _kinds(definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]], specs: Sequence[ServiceSpec]) -> set[str] | None:
+    kinds = {spec.kind for spec in specs if any(_in_use(reference, definitions) for reference in spec.fixtures)}
+    return kinds if kinds or _in_use(OWN, definitions) else None
+
+
+def _in_use(reference: str, definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]]) -> bool:
+    """Tell whether a fixture of this name is in use, and is the one of that module."""
+    module, _, name = reference.partition(":")
+    for definition in reversed(definitions.get(name, ())):
+        if definition.func.__module__ == module:
+            return True
+        if name not in definition.argnames:
+            return False  # it stands in for ours
+    return False  # what extends ours asks for it, and the next one further out is meant
+
+
+# --- the order of modules
+
+
+def modules_of(items: Iterable[pytest.Item]) -> list[object]:
+    """Return the items' modules, one entry for each stretch of tests of the same one."""
+    return [module for module, _ in groupby(items, key=_module)]
+
+
+def _module(item: pytest.Item) -> object:
     return item.getparent(pytest.Module) or item.path
 
 
 def quiet_modules_first(items: Sequence[pytest.Item], needs: Callable[[pytest.Item], bool]) -> list[pytest.Item]:
-    """Return the items with the modules that need no service before the others; else in their order."""
-    groups = [list(group) for _, group in groupby(items, key=_module_of)]
-    loud = {_module_of(group[0]) for group in groups if any(needs(item) for item in group)}
-    return [item for first in (True, False) for group in groups if (_module_of(group[0]) not in loud) is first for item in group]
+    """Return the items with the modules that need no service before the others; else in their order.
+
+    Where tests of one module stand apart there was a reason (a fixture of the session with parameters,
+    for one), and nothing is moved.
+    """
+    groups = [(module, list(group)) for module, group in groupby(items, key=_module)]
+    if len({module for module, _ in groups}) < len(groups):
+        return list(items)
+    quiet: list[pytest.Item] = []
+    loud: list[pytest.Item] = []
+    for _, group in groups:
+        (loud if any(map(needs, group)) else quiet).extend(group)
+    return quiet + loud
 
 
-def may_reorder(config: pytest.Config) -> bool:
-    """Tell whether nobody else has a say in the order of the tests."""
-    if any(config.getoption(name, False) for name in ("failedfirst", "newfirst", "stepwise", "lf")):
+def nobody_else_orders(config: pytest.Config) -> bool:
+    """Tell whether no option and no plugin is there that has a say in the order of the tests."""
+    if any(config.getoption(name, False) for name in ORDERING_OPTIONS):
         return False
-    if hasattr(config, "workerinput"):
-        return False  # the workers' orders must be alike, and their scheduler sorts again
-    return not any(config.pluginmanager.hasplugin(name) for name in ("randomly", "random-order", "pytest_order", "ordering"))
+    return not any(config.pluginmanager.hasplugin(name) for name in ORDERING_PLUGINS)

@@ -30,23 +30,21 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Session, declarative_base, mapped_column
 from sqlalchemy.pool import NullPool
 
+from pytest_testbed import Endpoint
 from pytest_testbed.errors import SchemaError
 from pytest_testbed.postgres.fence import guarded_process
 from pytest_testbed.postgres.schema import apply_schema
 
-PG_DUMP = Path("/usr/lib/postgresql/15/bin/pg_dump")
 
 
 @pytest.fixture
-def scratch_url() -> Iterator[str]:
+def scratch_url(server: Endpoint) -> Iterator[str]:
     """SQLAlchemy URL of an empty, freshly created database."""
-    server = os.environ.get("TESTBED_TEST_PG_URL")
-    if not server:
-        pytest.skip("TESTBED_TEST_PG_URL names no server")
     name = f"schema_{uuid.uuid4().hex[:8]}"
-    _administer(make_url(server), f"CREATE DATABASE {name}")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    _administer(make_url(server), f"DROP DATABASE {name} WITH (FORCE)")
+    admin = make_url(server.url())
+    _administer(admin, f"CREATE DATABASE {name}")
+    yield make_url(server.url(name)).render_as_string(hide_password=False)
+    _administer(admin, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["psycopg2", "psycopg"])
@@ -246,9 +244,8 @@ class TestSqlFiles:
         (tmp_path / "a.sql").write_text("BEGIN; CREATE TABLE t (id int);")
         assert "BEGIN has no COMMIT" in _refusal("a.sql", url, tmp_path)
 
-    @pytest.mark.skipif(not PG_DUMP.exists(), reason="no pg_dump")
     @pytest.mark.parametrize("options", [(), ("--inserts",), ("--clean", "--if-exists")], ids=["copy", "inserts", "clean"])
-    def test_output_of_pg_dump(self, url: URL, canary: URL, tmp_path: Path, options: tuple[str, ...]) -> None:
+    def test_output_of_pg_dump(self, server: Endpoint, url: URL, canary: URL, tmp_path: Path, options: tuple[str, ...]) -> None:
         _query(canary, "CREATE TABLE users (id serial PRIMARY KEY, name text, note text)")
         _query(canary, r"INSERT INTO users (name, note) VALUES (E'tab\tand ''quote''; \\. % ü', NULL), ('\.', E'a\nb')")
         _query(canary, "CREATE FUNCTION f() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN ';'; END $$")
@@ -256,7 +253,8 @@ class TestSqlFiles:
         _query(canary, "CREATE VIEW v AS SELECT id FROM users")
         rows = _query(canary, "SELECT users::text FROM users ORDER BY id")
         plain = canary.set(drivername="postgresql").render_as_string(hide_password=False)
-        subprocess.run([PG_DUMP, *options, "-f", tmp_path / "dump.sql", plain], check=True)
+        pg_dump = Path(server.source.rpartition(", ")[2], "pg_dump")  # of the server's own version
+        subprocess.run([pg_dump, *options, "-f", tmp_path / "dump.sql", plain], check=True)
         _query(canary, "DROP TABLE users CASCADE")
         probe = "CREATE TABLE public.after AS SELECT 1;"  # search_path of the dump does not outlive its file
         (tmp_path / "after.sql").write_text(probe.replace("public.", ""))
@@ -421,8 +419,13 @@ class TestAlembic:
 
     def test_password_with_a_percent_sign(self, alembic: Any, url: URL, tmp_path: Path) -> None:
         ini = alembic(f"assert ':p%25%25%40@' in config.get_main_option('sqlalchemy.url')\n{ENV_GIVEN}")
-        apply_schema([ini], url.set(password="p%%@"), tmp_path)
-        assert "one" in _tables(url)
+        _administer(url, "CREATE ROLE percent LOGIN SUPERUSER PASSWORD 'p%%@'")
+        try:
+            apply_schema([ini], url.set(username="percent", password="p%%@"), tmp_path)
+            assert "one" in _tables(url)
+        finally:
+            _query(url, "DROP OWNED BY percent CASCADE")
+            _administer(url, "DROP ROLE percent")
 
     def test_in_pyproject(self, alembic: Any, project: Any, url: URL, tmp_path: Path) -> None:
         alembic(ENV_STANDARD)
@@ -488,7 +491,7 @@ class TestAlembic:
 
 
 def _sync(url: URL) -> object:
-    return create_engine(url).connect()
+    return create_engine(url, poolclass=NullPool).connect()
 
 
 def _psycopg2_dsn(url: URL) -> object:
@@ -511,6 +514,7 @@ def _psycopg2_environment(url: URL) -> object:
         "PGPORT": str(url.port),
         "PGDATABASE": url.database or "",
         "PGUSER": url.username or "",
+        "PGPASSWORD": url.password or "",
     }
     return psycopg2.connect("")
 
@@ -526,8 +530,12 @@ def _psycopg_async(url: URL) -> object:
 
     import psycopg
 
-    conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return asyncio.run(psycopg.AsyncConnection.connect(conninfo))
+    async def connect() -> None:
+        conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        async with await psycopg.AsyncConnection.connect(conninfo):
+            pass
+
+    return asyncio.run(connect())
 
 
 def _sqlalchemy_async(url: URL) -> object:
@@ -549,7 +557,17 @@ def _asyncpg(url: URL) -> object:
     import asyncio
 
     asyncpg = pytest.importorskip("asyncpg")
-    return asyncio.run(asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False)))
+
+    async def connect() -> None:
+        connection = await asyncpg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False))
+        await connection.close()
+
+    return asyncio.run(connect())
+
+
+def _closed(connection: Any) -> None:
+    if connection is not None:
+        connection.close()
 
 
 WAYS = [
@@ -569,10 +587,10 @@ class TestFence:
     def test_every_way_leads_to_the_template_and_nowhere_else(self, connect: Any, scratch_url: str, canary: URL) -> None:
         template = make_url(scratch_url)
         with guarded_process(template):
-            connect(template)
+            _closed(connect(template))
             with pytest.raises(SchemaError, match=f"/{canary.database} was refused"):
                 connect(canary)
-        connect(canary)
+        _closed(connect(canary))
 
     @pytest.mark.parametrize(
         "change",

@@ -191,7 +191,11 @@ class _Fence:
             return classmethod(connect)
 
         mro = (*psycopg.Connection.__mro__, *psycopg.AsyncConnection.__mro__)
-        for owner in {owner for owner in mro if "_connect_gen" in vars(owner)}:
+        owners = {owner for owner in mro if "_connect_gen" in vars(owner)}
+        if not owners:
+            # without it a direct connection of psycopg would pass the fence unseen
+            raise SchemaError(f"psycopg {psycopg.__version__} cannot be fenced: it has another way to connect than known here.")
+        for owner in owners:
             _swap(stack, owner, "_connect_gen", fenced(vars(owner)["_connect_gen"].__func__))
 
     def _put_up_asyncpg(self, stack: ExitStack) -> None:

@@ -3,11 +3,12 @@
 Several sessions of a test share one database connection. Each contiguous stretch of one session's
 statements is a *run*, with a savepoint before it:
 
-    tb0 ─ run of A ─ tb1 ─ run of B ─ tb2 ─ run of A again
+    testbed_0 ─ run of A ─ testbed_1 ─ run of B ─ testbed_2 ─ run of A again
 
 So the session that rolls back while it stands on top undoes exactly its own work, and a commit only
 takes the session's name off its runs. When no run belongs to anybody the stack is folded: everything
-in it is committed, as far as the test can tell.
+in it is committed, as far as the test can tell. What a session rolls back below another one's work has
+to stay until that work is rolled back too: what somebody committed is never taken away.
 """
 
 from __future__ import annotations
@@ -22,16 +23,31 @@ BASE = "testbed_0"
 
 REARM = f"RELEASE SAVEPOINT {BASE};SAVEPOINT {BASE}"
 
+GIVEN_UP: Any = "rolled back, but still below the work of others"
+"""Owner of a run that shall be undone as soon as nothing stands on it."""
 
-@dataclass
+
+@dataclass(eq=False)
 class Run:
     """A stretch of statements of one owner; `owner` is None once it is committed."""
 
     owner: Any
     savepoint: str
-    wrote: bool = False
-    # the owner's own savepoints, set during this run
-    inner: list[str] = field(default_factory=list)
+    written: int = 0
+    # it holds something that changes no row and yet goes with a rollback: a cursor, a setting
+    held: bool = False
+    # the owner's own savepoints that were set during this run → how much was written before
+    inner: dict[str, int] = field(default_factory=dict)
+
+    def is_light(self) -> bool:
+        """Tell whether it may go with a rollback of what is below: it only read."""
+        return self.owner is GIVEN_UP or not (self.written or self.held or self.inner)
+
+    def cut(self, name: str, *, keep: bool) -> None:
+        """Forget the owner's savepoints that were set after this one, and this one unless it is kept."""
+        names = list(self.inner)
+        for later in names[names.index(name) + keep :]:
+            del self.inner[later]
 
 
 class Stack:
@@ -39,6 +55,16 @@ class Stack:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.failed: set[Any] = set()
+
+    def clear(self) -> None:
+        """Forget everything: a new transaction has begun."""
+        self.runs.clear()
+        self.failed.clear()
+
+    def has(self, owner: Any) -> bool:
+        """Tell whether the owner has uncommitted work."""
+        return any(run.owner is owner for run in self.runs)
 
     def enter(self, owner: Any) -> str:
         """Say that `owner` is about to send a statement; return what must be sent before it."""
@@ -52,75 +78,146 @@ class Stack:
         return f"SAVEPOINT {savepoint}"
 
     def wrote(self, owner: Any) -> None:
-        """Say that the statement which `owner` sent changed something."""
-        if self.runs and self.runs[-1].owner is owner:
-            self.runs[-1].wrote = True
+        """Say that a statement which `owner` sent has changed something."""
+        if (run := self._newest(owner)) is not None:
+            run.written += 1
 
-    def commit_text(self, owner: Any) -> str:
+    def held(self, owner: Any) -> None:
+        """Say that a statement which `owner` sent has left something else behind, such as a cursor."""
+        if (run := self._newest(owner)) is not None:
+            run.held = True
+
+    def _newest(self, owner: Any) -> Run | None:
+        return next((run for run in reversed(self.runs) if run.owner is owner), None)
+
+    # --- the end of a transaction
+
+    def commit(self, owner: Any) -> str:
         """Return what must be sent to make the owner's work permanent; `committed` then notes it."""
-        if any(run.owner is not owner and run.owner is not None for run in self.runs):
-            return ""
-        return REARM
+        ended = (owner, None, GIVEN_UP)
+        if all(run.owner in ended for run in self.runs):
+            return REARM
+        first = self._first_of_top((owner, None))
+        return f"RELEASE SAVEPOINT {self.runs[first].savepoint}" if first < len(self.runs) else ""
 
     def committed(self, owner: Any) -> None:
-        """Note that the owner's commit went through."""
+        """Note that what `commit` returned went through."""
+        first = self._first_of_top((owner, None))
         for run in self.runs:
             if run.owner is owner:
                 run.owner = None
-        self._fold()
+        for run in self.runs[first:]:
+            self.runs[first - 1].written += run.written
+            self.runs[first - 1].held |= run.held
+        del self.runs[first:]
+        if not self._is_anybody_left():
+            self.runs.clear()
+
+    def _first_of_top(self, owners: tuple[Any, ...]) -> int:
+        """Find the runs on top that may be joined to the one below them, because all are committed."""
+        first = len(self.runs)
+        while first > 1 and self.runs[first - 1].owner in owners and self.runs[first - 2].owner in owners:
+            first -= 1
+        return first
 
     def rollback(self, owner: Any) -> tuple[str, bool]:
-        """Undo the owner's runs as far as they stand on top.
+        """Undo the owner's runs as far as nobody else has written on top of them.
 
         Returns:
-            What must be sent, and whether work of the owner had to stay, because another session's
-            work stands above it.
+            What must be sent, and whether work of the owner had to stay.
         """
+        self.failed.discard(owner)
         if not self.runs:
             return f"ROLLBACK TO SAVEPOINT {BASE}", False
-        sql = ""
-        while self.runs and self.runs[-1].owner is owner and self.runs[-1].savepoint:
-            sql = f"ROLLBACK TO SAVEPOINT {self.runs.pop().savepoint}"
-        stayed = False
-        for run in self.runs:
-            if run.owner is owner:
-                stayed = stayed or run.wrote
-                run.owner = None
-        if self.runs and self._fold():
-            sql += f"{';' if sql else ''}{REARM}"
-        return sql, stayed
+        mine = [run for run in self.runs if run.owner is owner]
+        for run in mine:
+            run.owner = GIVEN_UP
+        parts = [self._undo(self._lowest_given_up())]
+        stayed = any(run.written for run in mine if run in self.runs)
+        if self.runs and not self._is_anybody_left():
+            self.runs.clear()
+            parts.append(REARM)
+        return ";".join(part for part in parts if part), stayed
 
-    def _fold(self) -> bool:
-        if any(run.owner is not None for run in self.runs):
-            return False
-        self.runs.clear()
-        return True
+    def _lowest_given_up(self) -> int:
+        lowest = index = len(self.runs)
+        while index and self.runs[index - 1].is_light():
+            index -= 1
+            if self.runs[index].owner is GIVEN_UP:
+                lowest = index
+        return lowest
+
+    def _undo(self, index: int) -> str:
+        """Take the runs from `index` on off the stack; return what undoes them."""
+        if index == len(self.runs):
+            return ""
+        name = self.runs[index].savepoint
+        del self.runs[index:]
+        # a savepoint outlives a rollback to it; unless it is released, they pile up
+        return f"ROLLBACK TO SAVEPOINT {name}" + ("" if name == BASE else f";RELEASE SAVEPOINT {name}")
+
+    def _is_anybody_left(self) -> bool:
+        return any(run.owner is not None and run.owner is not GIVEN_UP for run in self.runs)
+
+    # --- a failed statement
+
+    def fail(self) -> str:
+        """Make the failed transaction usable for others; return what must be sent.
+
+        The statement that failed was the last one of the run on top. Its owner can do nothing now but roll
+        back: everything, or to his own newest savepoint. As much is done for him here.
+        """
+        if not self.runs:
+            return f"ROLLBACK TO SAVEPOINT {BASE}"
+        top = self.runs[-1]
+        self.failed.add(top.owner)
+        if not top.inner:
+            return self._undo(len(self.runs) - 1)
+        name = list(top.inner)[-1]
+        top.written = top.inner[name]
+        return f"ROLLBACK TO SAVEPOINT {name}"
+
+    # --- savepoints of the owners' own
 
     def set_inner(self, owner: Any, name: str) -> None:
-        """Note a savepoint that the owner set by himself."""
-        for run in reversed(self.runs):
-            if run.owner is owner:
-                run.inner.append(name)
-                return
+        """Note a savepoint that the owner has set."""
+        if (run := self._newest(owner)) is not None:
+            run.inner.pop(name, None)  # the later one of two with the same name hides the other
+            run.inner[name] = run.written
 
-    def rolled_back_to(self, name: str) -> bool:
-        """Forget what stood above an owner's own savepoint; tell whether work of others was among it."""
-        index = self._holder(name)
+    def rollback_to(self, owner: Any, name: str) -> tuple[str, bool]:
+        """Undo what the owner did since his savepoint, as far as nobody else has written on top of it.
+
+        Returns:
+            What must be sent, and whether work of the owner had to stay.
+        """
+        self.failed.discard(owner)
+        index = self._holder(owner, name)
         if index is None:
-            return False
-        others = self.runs[index + 1 :]
-        del self.runs[index + 1 :]
-        return any(run.wrote and run.owner is not self.runs[index].owner for run in others)
+            return f"ROLLBACK TO SAVEPOINT {name}", False
+        run, above = self.runs[index], self.runs[index + 1 :]
+        if all(other.owner is owner or other.is_light() for other in above):
+            del self.runs[index + 1 :]
+            run.written = run.inner[name]
+            run.cut(name, keep=True)
+            return f"ROLLBACK TO SAVEPOINT {name}", False
+        top = len(self.runs)
+        while self.runs[top - 1].owner is owner or self.runs[top - 1].is_light():
+            top -= 1
+        stayed = run.written > run.inner[name] or any(other.written for other in self.runs[index + 1 : top] if other.owner is owner)
+        return self._undo(top), stayed
 
-    def released(self, name: str) -> None:
-        """Note that an owner's own savepoint is released, and with it every savepoint above."""
-        index = self._holder(name)
-        if index is not None:
-            for run in self.runs[index + 1 :]:
-                run.savepoint = ""  # it can no longer be undone alone
+    def release(self, owner: Any, name: str) -> str:
+        """Forget the owner's savepoint; return what must be sent."""
+        index = self._holder(owner, name)
+        if index is None:
+            return f"RELEASE SAVEPOINT {name}"
+        self.runs[index].cut(name, keep=False)
+        # with others' runs above it stays in the server: a release would take their savepoints along
+        return f"RELEASE SAVEPOINT {name}" if index == len(self.runs) - 1 else ""
 
-    def _holder(self, name: str) -> int | None:
+    def _holder(self, owner: Any, name: str) -> int | None:
         for index in range(len(self.runs) - 1, -1, -1):
-            if name in self.runs[index].inner:
+            if self.runs[index].owner is owner and name in self.runs[index].inner:
                 return index
         return None
