@@ -5,8 +5,7 @@ Importing this package imports nothing else; names below are loaded when first u
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # said so, the import of typing is spared where nobody checks types
 if TYPE_CHECKING:
     from .errors import (
         ConfigurationError,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:  # type: ignore[empty-body]
     """Return the kinds of service that this plugin or conftest offers.
 
-    Called once, when pytest is configured; so a conftest.py in a subdirectory comes too late.
+    Called once, when the first test that needs a service was collected; of conftest.py files those count
+    that pytest loads when it starts (in the root directory, and in the directories named on the command
+    line). Where two describe the same kind, a conftest.py wins over a plugin.
     """
 
 

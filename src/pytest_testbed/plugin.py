@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from .errors import ConfigurationError
 from .session import Run
 from .settings import Section, Settings, check_unknown, option, register
-from .stash import RUN, SETTINGS
+from .stash import BAD_MARK, RUN, SETTINGS
 
 if TYPE_CHECKING:
     from .services.client import Testbed
@@ -31,10 +33,10 @@ MARKS = (
     "contract: (area) checks a contract between services",
     "performance: (area) has a budget of time or statements",
 )
-"""Registered here, so that `--strict-markers` holds with a part switched off."""
+"""The marks that are not one part's."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CoreSettings(Section, prefix=""):
     """Options that are not one kind's."""
 
@@ -52,6 +54,13 @@ class CoreSettings(Section, prefix=""):
 
 
 SECTION = CoreSettings
+NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
+"""Options with which pytest makes a session and runs no test."""
+REPORT = "testbed"
+"""Where a worker of xdist puts what it has to tell."""
+
+
+# --- options, marks, and parts that are switched off
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -61,9 +70,13 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the core's options; each part declares its own."""
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the core's options; each part declares its own, unless it is switched off.
+
+    `-p no:pytest_testbed.plugins.postgres` must not turn its keys in the ini file into unknown ones.
+    """
     register(parser, [CoreSettings])
+    register(parser, [import_module(name).SECTION for name in pytest_plugins if pluginmanager.is_blocked(name)])
 
 
 def sections(config: pytest.Config) -> list[type[Section]]:
@@ -74,13 +87,26 @@ def sections(config: pytest.Config) -> list[type[Section]]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the options once and register the marks."""
-    for line in MARKS:
+    """Read the options once and register the marks, those of parts that are switched off as well."""
+    for line in (*MARKS, *(line for name in pytest_plugins for line in import_module(name).MARKS)):
         config.addinivalue_line("markers", line)
+    if config.getoption("help", False):
+        return  # who looks for the right name of an option must get to see it
     check_unknown(config, sections(config))
     settings = Settings.from_config(config, sections(config))
     config.stash[SETTINGS] = settings
-    config.stash[RUN] = Run(config, settings, settings[CoreSettings])
+    config.stash[RUN] = run = Run(config, settings, settings[CoreSettings])
+    with usage_errors():
+        run.check_provider()
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Show a fault of the configuration as pytest shows its own."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -89,27 +115,38 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return ["testbed: " + ", ".join(f"{key}={value} (from {source})" for key, value, source in changed)] if changed else []
 
 
+# --- when services start
+
+
 def runs_tests(config: pytest.Config) -> bool:
     """Tell whether this call of pytest will run tests."""
-    return not any(config.getoption(name, False) for name in ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "markers"))
+    return not any(config.getoption(name, False) for name in NO_TESTS)
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Tell whether this process only hands tests to xdist's workers."""
+    return not is_worker(config) and config.getoption("dist", "no") != "no"
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this process is one of xdist's workers."""
+    return hasattr(config, "workerinput")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Start everything where that is asked for."""
     if runs_tests(session.config) and not is_controller(session.config):
-        session.config.stash[RUN].start_all()
+        with collection_errors(session.config):
+            session.config.stash[RUN].start_all()
 
 
-def is_controller(config: pytest.Config) -> bool:
-    """Tell whether this process only hands tests to xdist's workers."""
-    return not hasattr(config, "workerinput") and config.getoption("dist", "no") != "no"
-
-
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Let modules without services run first, after every other plugin has chosen and ordered."""
+    before = list(items)
     result = yield
-    config.stash[RUN].order(items)
+    with collection_errors(config):
+        config.stash[RUN].order(before, items)
     return result
 
 
@@ -118,13 +155,58 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     broken = session.testsfailed and not config.getoption("continue_on_collection_errors", False)
     if session.items and runs_tests(config) and not broken:
-        config.stash[RUN].prepare(session.items)
+        with collection_errors(config):
+            config.stash[RUN].prepare(session.items)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+@contextmanager
+def collection_errors(config: pytest.Config) -> Iterator[None]:
+    """Show a kind that is wrongly described, where that can be done: in xdist's workers each test will."""
+    try:
+        with usage_errors():
+            yield
+    except pytest.UsageError:
+        if not is_worker(config):
+            raise
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test whose mark is wrong: in xdist's workers an error of usage would be one of pytest."""
+    if (fault := item.stash.get(BAD_MARK, None)) is not None:
+        pytest.fail(fault, pytrace=False)
+
+
+# --- the end
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """End the services before the summary is written, so that it can tell what went wrong."""
-    session.config.stash[RUN].close()
+    try:
+        return (yield)
+    finally:
+        config = session.config
+        run = config.stash[RUN]
+        run.close()
+        if is_worker(config):
+            config.workeroutput[REPORT] = [run.lines, run.faults]  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of xdist what only the controller knows."""
+    config: pytest.Config = node.config
+    node.workerinput["testbed_dist"] = config.getoption("dist")
+    node.workerinput["testbed_skip"] = config.stash[RUN].skip_is_typed()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker of xdist has to tell."""
+    run = node.config.stash[RUN]
+    lines, faults = (getattr(node, "workeroutput", None) or {}).get(REPORT, ((), ()))
+    run.lines += [f"{node.gateway.id}: {line}" for line in lines]
+    run.faults += [f"{node.gateway.id}: {fault}" for fault in faults]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -143,10 +225,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[RUN].close()
 
 
+# --- fixtures for users
+
+
 @pytest.fixture(scope="session")
 def testbed(pytestconfig: pytest.Config) -> Testbed:
     """The services of this run: `.endpoint(kind)`, `.logs(kind)`, `.kinds`."""
     return pytestconfig.stash[RUN].testbed
-
-
-__all__ = ["ConfigurationError", "CoreSettings", "SECTION", "testbed"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import ServiceUnavailable
-from .scheduling import may_reorder, quiet_modules_first, wanted_kinds
+from .errors import ConfigurationError, ServiceUnavailable, TestbedError
+from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, wanted_kinds
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
     from .services.client import Testbed
     from .services.model import Endpoint, ServiceSpec
 
-__all__ = ["Run"]
+__all__ = ["BUILT_IN", "Run"]
+
+BUILT_IN = ("external", "docker", "local")
+"""Providers that need no hook."""
 
 
 class Run:
@@ -37,15 +39,21 @@ class Run:
         self._settings = settings
         self._core = core
         self._testbed: Testbed | None = None
-        self._specs: list[ServiceSpec] | None = None
+        self._specs: dict[str, ServiceSpec] | None = None
+        self._environ: Mapping[str, str] | None = None
+        self._in_ci = bool(os.environ.get("CI"))
         self.faults: list[str] = []
         self.lines: list[str] = []
 
     @property
-    def specs(self) -> list[ServiceSpec]:
-        """The kinds that plugins and the root conftest registered."""
+    def specs(self) -> Mapping[str, ServiceSpec]:
+        """The kinds that plugins and the root conftest registered, by name.
+
+        Raises:
+            ConfigurationError: a hook gave something else.
+        """
         if self._specs is None:
-            self._specs = [spec for specs in self._config.hook.pytest_testbed_services(config=self._config) for spec in specs]
+            self._specs = registered(self._config.hook.pytest_testbed_services(config=self._config), self._core.provider)
         return self._specs
 
     @property
@@ -57,31 +65,50 @@ class Run:
 
     # --- what the hooks hand on
 
-    def order(self, items: list[pytest.Item]) -> None:
-        """Put modules that need no service first, so that they hide the start of the others'."""
-        wanting = {item for item in items if "testbed" in getattr(item, "fixturenames", ())}
-        if wanting and self._core.start == "prefetch" and may_reorder(self._config):
-            items[:] = quiet_modules_first(items, lambda item: item in wanting)
+    def wanted(self, items: Sequence[pytest.Item]) -> dict[pytest.Item, set[str]]:
+        """Return the tests that will talk to the engine, each with the kinds that it is known to ask for."""
+        if not any("testbed" in getattr(item, "fixturenames", ()) for item in items):
+            return {}  # the usual case where the plugin is there and not used: it must cost nothing
+        return wanted_kinds(items, list(self.specs.values()))
+
+    def order(self, before: Sequence[pytest.Item], items: list[pytest.Item]) -> None:
+        """Put modules that need no service first, so that they hide the start of the others'.
+
+        Args:
+            before: the tests as they were collected; where the order of modules is another now,
+                somebody had a reason, and it stays.
+            items: the selected tests, sorted in place.
+        """
+        if self._core.start != "prefetch" or not nobody_else_orders(self._config) or not self._scheduler_keeps_order():
+            return
+        if not (wanted := self.wanted(items)):
+            return
+        selected = set(items)
+        if modules_of(items) == modules_of(item for item in before if item in selected):
+            items[:] = quiet_modules_first(items, wanted.__contains__)
+
+    def _scheduler_keeps_order(self) -> bool:
+        worker = getattr(self._config, "workerinput", None)
+        return worker is None or worker.get("testbed_dist") == "load"
 
     def prepare(self, items: Sequence[pytest.Item]) -> None:
         """Start what the selected tests want, and load the code that they will need meanwhile."""
-        kinds = sorted(set().union(*(wanted_kinds(item, self.specs) for item in self._wanting(items))))
-        if not kinds:
+        self._environ = dict(os.environ)  # a service that is started later must not see a test's patches
+        wanted = self.wanted(items)
+        if not wanted:
             return
-        if self._core.start == "lazy":
+        kinds = sorted(set().union(*wanted.values()))
+        if self._core.start == "lazy" or not kinds:
             self.testbed.connect()
         else:
             self.testbed.prefetch(kinds)
-        for spec in self.specs:
-            if spec.kind in kinds:
-                for module in spec.imports:
-                    with suppress(ImportError):  # the fixture that needs it will say so
-                        import_module(module)
+        for kind in kinds:
+            load(self.specs[kind].imports)
 
     def start_all(self) -> None:
         """Start every kind at once (`testbed_start = eager`)."""
         if self._core.start == "eager":
-            self.testbed.prefetch(spec.kind for spec in self.specs)
+            self.testbed.prefetch(self.specs)
 
     def close(self) -> None:
         """End the services and keep what there is to tell about them."""
@@ -95,45 +122,84 @@ class Run:
                 f"{kind} {endpoint.version} ({where}) was ready after {endpoint.seconds:.2f} s, tests waited {waited:.2f} s"
             )
         self.lines += testbed.notes
-        self.faults += testbed.close()
-
-    @staticmethod
-    def _wanting(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        return [item for item in items if "testbed" in getattr(item, "fixturenames", ())]
+        try:
+            self.faults += testbed.close()
+        except Exception as error:  # it must not stand before the tests' own failures
+            self.faults.append(f"{error!r}")
 
     # --- settings that the testbed needs
 
+    def check_provider(self) -> None:
+        """Refuse a provider that nobody has.
+
+        Raises:
+            ConfigurationError: names the value, its source and the nearest provider.
+        """
+        name = self._core.provider
+        if name in ("auto", *BUILT_IN) or self._offered(name):
+            return
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, ("auto", *BUILT_IN), 1)
+        source = self._settings.source(type(self._core), "provider")
+        raise ConfigurationError(
+            f"testbed_provider = {name!r} (from {source}) is not one of {', '.join(('auto', *BUILT_IN))}, and no plugin "
+            f"offers it{f'; did you mean {near[0]!r}?' if near else '.'}"
+        )
+
     def providers(self) -> dict[str, str]:
-        """Return a provider that is not built in, where one is chosen."""
-        names = {self._core.provider, *(spec.provider for spec in self.specs)} - {"auto", "external", "docker", "local"}
-        found = {name: self._config.hook.pytest_testbed_provider(name=name) for name in names}
+        """Return the providers that are not built in and that a kind is to be had from."""
+        names = {spec.provider for spec in self.specs.values()} - {"auto", *BUILT_IN}
+        found = {name: self._offered(name) for name in names}
         return {name: reference for name, reference in found.items() if reference}
+
+    def _offered(self, name: str) -> str | None:
+        reference: str | None = self._config.hook.pytest_testbed_provider(name=name)
+        return reference
 
     def skip_where_missing(self) -> bool:
         """Tell whether a missing service skips; under CI only the command line may say so."""
-        if self._core.missing != "skip":
-            return False
-        source = self._settings.source(type(self._core), "missing")
-        return source == "the command line" or not os.environ.get("CI")
+        return self._core.missing == "skip" and (not self._in_ci or self.skip_is_typed())
+
+    def skip_is_typed(self) -> bool:
+        """Tell whether it was this call of pytest that asked to skip: `addopts` is a file like any other."""
+        worker = getattr(self._config, "workerinput", None)
+        if worker is not None:
+            return bool(worker.get("testbed_skip"))
+        words = self._config.invocation_params.args
+        return self._core.missing == "skip" and any("testbed-missing" in word or "testbed_missing" in word for word in words)
 
     @property
-    def directories(self) -> dict[str, str]:
-        """The directories that the user chose, or ""."""
-        return {"cache": str(self._core.cache_dir or ""), "data": str(self._core.data_dir or "")}
+    def surroundings(self) -> dict[str, Any]:
+        """Where and how the host process is to live: what `Testbed` takes besides the kinds."""
+        return {
+            "cache": str(self._core.cache_dir or ""),
+            "data": str(self._core.data_dir or ""),
+            "providers": self.providers(),
+            "progress": self._progress(),
+            "environ": self._environ,
+            "directory": str(self._config.invocation_params.dir),
+        }
 
-    def progress(self) -> Callable[[str], None] | None:
-        """Return what shows a line while somebody waits, or None where nobody looks."""
+    def _progress(self) -> Callable[[str], None] | None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is None or not getattr(reporter, "isatty", False) or not sys.__stdout__:
+        if reporter is None or not reporter.isatty or self._config.get_verbosity() < 0:
             return None
-        return LiveLine(reporter.write).show
+        capture = self._config.pluginmanager.getplugin("capturemanager")
+        return LiveLine(reporter, capture.global_and_fixture_disabled if capture is not None else nullcontext).show
 
 
 class LiveLine:
-    """One line of a terminal that is written over."""
+    """One line of a terminal that is written over while somebody waits.
 
-    def __init__(self, write: Callable[..., None]) -> None:
-        self._write = write
+    Args:
+        reporter: pytest's `terminalreporter`.
+        uncaptured: makes a context in which output is not captured: the wait is in a test or a fixture.
+    """
+
+    def __init__(self, reporter: Any, uncaptured: Callable[[], AbstractContextManager[None]]) -> None:
+        self._reporter = reporter
+        self._uncaptured = uncaptured
         self._length = 0
 
     def show(self, text: str) -> None:
@@ -141,8 +207,48 @@ class LiveLine:
         if not text and not self._length:
             return
         shown = f"testbed: {text} …" if text else ""
-        self._write("\r" + " " * self._length + "\r" + shown, flush=True)
+        with self._uncaptured():
+            if not self._length:
+                self._reporter.ensure_newline()  # the line with the results of tests is not ours to write over
+            self._reporter.write("\r" + " " * self._length + "\r" + shown, flush=True)
         self._length = len(shown)
+
+
+def registered(found: Iterable[Iterable[ServiceSpec]], provider: str) -> dict[str, ServiceSpec]:
+    """Return by name what the implementations of `pytest_testbed_services` gave.
+
+    The nearest comes first, so that a conftest may describe a kind anew that a plugin has. A provider
+    chosen for the run is that of all kinds which do not insist on one.
+
+    Raises:
+        ConfigurationError: one gave no list of `ServiceSpec`.
+    """
+    from .services.model import ServiceSpec
+
+    specs: dict[str, ServiceSpec] = {}
+    for given in found:
+        some: list[object] = list(given) if isinstance(given, Iterable) else [given]
+        for spec in some:
+            if not isinstance(spec, ServiceSpec) or not isinstance(given, Iterable):
+                raise ConfigurationError(f"the hook pytest_testbed_services must return a list of ServiceSpec, not {given!r}.")
+            specs.setdefault(spec.kind, spec if spec.provider != "auto" else spec.with_(provider=provider))
+    return specs
+
+
+def load(modules: Iterable[str]) -> None:
+    """Import modules ahead of their use; what goes wrong will be said by the fixture that needs them."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a library's own affairs, in a place where nobody asked for it
+        for module in modules:
+            with suppress(Exception):
+                import_module(module)
+
+
+def known_error(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+    """Tell whether a traceback through our files says nothing, for `__tracebackhide__`."""
+    return excinfo.errisinstance(TestbedError)
 
 
 def make_testbed(run: Run) -> Testbed:
@@ -151,6 +257,7 @@ def make_testbed(run: Run) -> Testbed:
 
     class PytestTestbed(Testbed):
         def endpoint(self, kind: str) -> Endpoint:
+            __tracebackhide__ = known_error
             try:
                 return super().endpoint(kind)
             except ServiceUnavailable as error:
@@ -158,6 +265,5 @@ def make_testbed(run: Run) -> Testbed:
                     pytest.skip(str(error))
                 raise
 
-    return PytestTestbed(
-        run.specs, **run.directories, providers=run.providers(), progress=run.progress()
-    )
+    PytestTestbed.__name__ = PytestTestbed.__qualname__ = "Testbed"
+    return PytestTestbed(run.specs.values(), **run.surroundings)

@@ -64,12 +64,12 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith("TESTBED_") or name == "PYTEST_ADDOPTS":
             monkeypatch.delenv(name)
+    monkeypatch.delenv("PYTEST_PLUGINS")  # without the installed plugin: it has the same flags
     pytester.makeconftest(CONFTEST)
 
 
 def run(pytester: pytest.Pytester, *args: str) -> pytest.RunResult:
-    # Without the installed plugin: it has the same flags. pytest-asyncio would warn about its own options.
-    return pytester.runpytest("-p", "no:testbed", "-p", "no:asyncio", *args)
+    return pytester.runpytest(*args)
 
 
 def expect(pytester: pytest.Pytester, expression: str, *args: str) -> None:
@@ -252,12 +252,8 @@ def test_help_reads_well(pytester: pytest.Pytester) -> None:
     assert result.ret == 0
     text = " ".join(result.stdout.str().split())
     assert "pytest-testbed: real services for integration tests:" in text
-    provider = (
-        "Who gives 100% of the services. One of auto, docker, local. Default: auto. Environment: TESTBED_PROVIDER."
-    )
-    assert f"--testbed-provider=auto | docker | local {provider}" in text.replace(
-        "auto|docker|local", "auto | docker | local"
-    )
+    provider = "Who gives 100% of the services. One of auto, docker, local. Default: auto. Environment: TESTBED_PROVIDER."
+    assert f"--testbed-provider=auto | docker | local {provider}" in text.replace("auto|docker|local", "auto | docker | local")
     assert f"testbed_provider (string): {provider}" in text
     assert "--testbed-reuse, --no-testbed-reuse Keep the services. Default: false. Environment: TESTBED_REUSE." in text
     assert "testbed_pg_tmpfs (bool): Keep the data in memory. Default: true. Environment: TESTBED_PG_TMPFS." in text
@@ -278,5 +274,5 @@ def test_an_xdist_worker_reads_the_same(pytester: pytest.Pytester, monkeypatch: 
                 ("testbed_reuse", "false", "the command line"),
             ]
     """)
-    args = ("-n1", "--no-testbed-reuse", "-o", "testbed_pg_port=0")
-    pytester.runpytest_subprocess("-p", "no:testbed", *args).assert_outcomes(passed=1)
+    args = ("-p", "xdist", "-n1", "--no-testbed-reuse", "-o", "testbed_pg_port=0")
+    pytester.runpytest_subprocess(*args).assert_outcomes(passed=1)

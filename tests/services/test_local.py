@@ -18,6 +18,7 @@ from pytest_testbed import Endpoint, ServiceNotReady, ServiceUnavailable, Testbe
 from pytest_testbed.postgres import binaries, local
 from pytest_testbed.postgres.binaries import Binaries, find_binaries
 from pytest_testbed.postgres.service import connection_parameters, postgres_spec
+from pytest_testbed.services.death import gone_within
 from pytest_testbed.services.model import Context
 from pytest_testbed.services.places import private
 from pytest_testbed.services.providers.local import User, unprivileged_user
@@ -26,7 +27,8 @@ from tests.conftest import Servers
 
 ROOT = os.geteuid() == 0
 # an ordinary user, except that it may read this Python where that lies under root's closed home
-AS_NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps +dac_read_search --ambient-caps +dac_read_search".split()
+READ_ALL = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+AS_NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *READ_ALL]
 needs_root = pytest.mark.skipif(not ROOT, reason="only root has to give up its rights, and can make the conditions of this test")
 
 
@@ -53,13 +55,14 @@ def start(bindir: str) -> Iterator[Callable[..., Testbed]]:
         assert leftovers.gone(testbed.run) == {}
 
 
-def ask(endpoint: Endpoint, sql: str, **changes: object) -> object:
+def ask(endpoint: Endpoint, sql: str, *, autocommit: bool = False, **changes: object) -> object:
     """Return the first value of a query."""
     connection = psycopg2.connect(**{**connection_parameters(endpoint), **changes})
+    connection.autocommit = autocommit
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql)
-            return cursor.fetchone()[0]
+            return cursor.fetchone()[0] if cursor.description else None
     finally:
         connection.close()
 
@@ -191,9 +194,9 @@ def test_two_servers_side_by_side(start: Callable[..., Testbed]) -> None:
 
 
 def test_callers_postgres_variables_do_not_leak_in(start: Callable[..., Testbed], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"PGHOST": "127.9.9.9", "PGPORT": "1", "PGUSER": "stranger", "PGDATABASE": "nowhere", "PGOPTIONS": "-c nonsense=1"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("PGDATA", "/nowhere")
+    strange = {"HOST": "127.9.9.9", "PORT": "1", "USER": "stranger", "DATABASE": "no", "OPTIONS": "-c no=1", "DATA": "/no"}
+    for name, value in strange.items():
+        monkeypatch.setenv(f"PG{name}", value)
     testbed = start()
     endpoint = testbed.endpoint("postgres")
     (server, *_) = leftovers.processes(testbed.run)
@@ -339,12 +342,17 @@ def test_taken_port_is_mended(start: Callable[..., Testbed], tmp_path: Path, mon
         assert ask(endpoint, "SELECT 1", host="127.0.0.1", port=endpoint.port) == 1
 
 
-def test_refused_argument_shows_exit_code_and_log(start: Callable[..., Testbed]) -> None:
+def test_refused_argument_shows_exit_code_and_log_and_spares_the_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    start(cache=cache).endpoint("postgres")
+    (made,) = cache.glob("pgdata-*")
+    before = made.stat().st_ino
     with pytest.raises(ServiceNotReady) as caught:
-        start(args=["-c", "nonsense=1"]).endpoint("postgres")
+        start(cache=cache, args=["-c", "nonsense=1"]).endpoint("postgres")
     text = str(caught.value)
     assert "exit code 1" in text
     assert 'unrecognized configuration parameter "nonsense"' in text
+    assert made.stat().st_ino == before
 
 
 def test_failed_start_is_told_again_without_another_try(start: Callable[..., Testbed]) -> None:
@@ -358,15 +366,14 @@ def test_killed_server_is_seen_and_started_again_in_place(start: Callable[..., T
     testbed = start()
     endpoint = testbed.endpoint("postgres")
     assert testbed.check("postgres") == ("", "")
-    ask(endpoint, "SELECT 1")
+    ask(endpoint, "CREATE DATABASE kept", autocommit=True)
     postmaster = int(str(ask(endpoint, "SELECT pg_read_file('postmaster.pid')")).splitlines()[0])
     os.kill(postmaster, 9)
-    while not (told := testbed.check("postgres"))[0]:
-        pass  # the host sees the end of its child as soon as the kernel says so
-    end, log = told
+    assert gone_within(postmaster, 5)
+    end, log = testbed.check("postgres")
     assert end == "killed by signal 9"
     assert "ready to accept connections" in log
-    assert ask(endpoint, "SELECT 1") == 1
+    assert ask(endpoint, "SELECT count(*) FROM pg_database WHERE datname = 'kept'") == 1, "on the same data"
 
 
 # --- root

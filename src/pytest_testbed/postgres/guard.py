@@ -8,9 +8,12 @@ commit and roll back as on a database of their own. docs/explanation/isolation.m
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
 from threading import RLock
 from typing import Any
 
@@ -27,21 +30,68 @@ IDLE, _ACTIVE, IN_TRANSACTION, IN_ERROR = range(4)
 """libpq's states of a transaction, the same in both drivers."""
 
 ARM = f"BEGIN;SAVEPOINT {BASE}"
-UNDO = f"ROLLBACK TO SAVEPOINT {BASE};ROLLBACK;SELECT pg_advisory_unlock_all()"
+UNDO = f"ROLLBACK TO SAVEPOINT {BASE};ROLLBACK;DEALLOCATE ALL;SELECT pg_advisory_unlock_all()"
 CHECK = "SET CONSTRAINTS ALL IMMEDIATE"
 
-INITIALLY_DEFERRED = """
-SELECT format('%I.%I', n.nspname, c.conname) FROM pg_constraint c
-JOIN pg_namespace n ON n.oid = c.connamespace
-WHERE c.conparentid = 0 GROUP BY 1 HAVING bool_and(c.condeferred) ORDER BY 1
-"""
+ARE_DEFERRED = "SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferred)"
+# by name, because there is no other way back to each constraint's own default
+DEFER_AGAIN = """DO $testbed$ DECLARE names text; BEGIN
+SELECT string_agg(name, ',') INTO names FROM (
+  SELECT format('%I.%I', n.nspname, c.conname) AS name FROM pg_catalog.pg_constraint c
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.connamespace
+  WHERE c.conparentid = 0 AND NOT pg_is_other_temp_schema(n.oid) GROUP BY 1 HAVING bool_and(c.condeferred)) deferred;
+IF names IS NOT NULL THEN EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED'; END IF;
+END $testbed$"""
 
-READS = ("SELECT", "SHOW", "FETCH", "SET", "EXPLAIN", "DECLARE", "CLOSE", "LISTEN", "NOTIFY", "SAVEPOINT")
-"""First words of command tags that change no row. (A function called by SELECT may write all the same.)"""
+CHANGES = frozenset(["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"])
+READS = frozenset(["SHOW", "CLOSE", "FETCH", "MOVE", "NOTIFY"])
+"""First words of command tags that change no row and leave nothing behind."""
+DEFINES = frozenset(["CREATE", "ALTER", "DROP", "DO", "CALL", "IMPORT"])
+"""Those that may change the schema."""
+HOLDS = frozenset(["SET", "RESET", "DECLARE", "LISTEN", "UNLISTEN", "PREPARE", "LOCK", "DISCARD", "DEALLOCATE"])
+"""Those that change no row and leave something behind that others do not see."""
 
-RAW = "a commit or rollback on the driver's own connection"
+CALL_OR_CHANGE = re.compile(
+    r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|call|copy|truncate|create|alter|drop|into)\b"
+    r"|\b(?!(?:select|from|where|and|or|not|in|exists|any|all|some|as|on|by|over|filter|values|when|then|else|case|is|with"
+    r"|union|except|intersect|join|lateral|distinct|having|using|array|row|cast|extract|interval|limit|offset|between|like"
+    r"|varchar|char|numeric|decimal|timestamp|time|bit|coalesce|nullif|greatest|least|count|sum|min|max|avg|bool_and"
+    r"|bool_or|string_agg|array_agg|row_number|rank|lower|upper|length|trim|substring|replace|concat|abs|round|now"
+    r"|date_trunc|to_char|unnest|generate_series|version|current_setting|current_schema|format_type|to_json|to_jsonb"
+    r"|json_agg|jsonb_agg|json_build_object|jsonb_build_object|json_object_agg|pg_[a-z_]+(?<!lock)|has_[a-z_]+)\b)"
+    r"[a-z_][\w$]*\"?\s*\(",
+    re.IGNORECASE,
+)
+"""What makes a SELECT one that may write: another verb in it, or a function that is not known to be harmless."""
+
+ENDS = re.compile(r"\b(?:commit|end|abort|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b", re.IGNORECASE)
+SAVEPOINT = re.compile(
+    r"\s*(savepoint|release(?:\s+savepoint)?|rollback(?:\s+work|\s+transaction)?\s+to(?:\s+savepoint)?)\s+(\"[^\"]+\"|\w+)\s*;?\s*$",
+    re.IGNORECASE,
+)
+ON_COMMIT = re.compile(
+    r"\btemp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?(?:pg_temp\.)?(\"[^\"]+\"|\w+).*\bon\s+commit\s+(drop|delete\s+rows)",
+    re.IGNORECASE | re.DOTALL,
+)
+
+RAW = "a COMMIT or ROLLBACK that went past SQLAlchemy (on the driver's own connection, or as text)"
 REMEDY = "Use database isolation for such a test: @pytest.mark.pg(isolation='database')."
-_TEST = "testbed_test"
+LOST = ("3B001", "25P01")  # no such savepoint, no transaction
+PATIENCE = 5.0
+"""Seconds that the end of a test waits for the statement of a thread that was left over."""
+_OWNER = "testbed_owner"
+
+
+class Owner:
+    """Somebody who has the kept connection: a session, a connection, a raw connection."""
+
+    __slots__ = ("at_commit", "cursor_out", "raw", "test")
+
+    def __init__(self, test: int | None) -> None:
+        self.test = test
+        self.cursor_out = False  # a cursor that SQLAlchemy has not yet used
+        self.raw = False  # there was a cursor that SQLAlchemy did not use
+        self.at_commit: dict[str, str] = {}
 
 
 class GuardedPool(Pool):
@@ -53,10 +103,18 @@ class GuardedPool(Pool):
         self._guard = guard
         self._free: list[Any] = []
 
+    def connect(self) -> Any:
+        """Hand out the connection."""
+        self._guard.prepare()
+        fairy = super().connect()
+        self._guard.admit(fairy)
+        return fairy
+
     def _do_get(self) -> Any:
-        record = self._free.pop() if self._free else self._create_connection()
-        record.info[_TEST] = self._guard.test_number
-        return record
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:
         if self._guard.returned(record):
@@ -101,12 +159,14 @@ class Guard:
         self._info: Any = None
         self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
-        self._deferred: list[str] | None = None
+        self._abandoned: list[Owner] = []
+        self._deferred: bool | None = None  # are there constraints that are deferred at first; None: not known
+        self._deferring = False
         self._schema_changed = False
-        self._keep = True
+        self._closing = False
         self._breaches: list[str] = []
         self._running = False
-        self._begun: set[Any] = set()
+        self._nobody = Owner(None)  # SQLAlchemy itself, when it gets to know the server
         self.test_number = 0
         self.engine = self._make_engine(url)
 
@@ -116,7 +176,6 @@ class Guard:
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, self._guarded(getattr(dialect, name)))
         replacements: dict[str, Callable[..., Any]] = {
-            "do_begin": lambda fairy: self._begun.add(fairy._connection_record),
             "do_commit": self._commit,
             "do_rollback": self._rollback,
             "do_close": lambda connection: None,
@@ -127,47 +186,93 @@ class Guard:
             "do_begin_twophase": self._refuse_twophase,
             "set_isolation_level": self._set_isolation_level,
             "reset_isolation_level": lambda connection: None,
+            "set_readonly": self._set_readonly,
+            "set_deferrable": self._set_deferrable,
         }
         for name, replacement in replacements.items():
             setattr(dialect, name, replacement)
         event.listen(engine, "handle_error", self._explain)
+        event.listen(engine, "invalidate", self._invalidated)
         return engine
 
     # --- the kept connection
 
     def kept_connection(self) -> Any:
-        """Return the kept connection, for the pool.
+        """Return the kept connection, for the pool."""
+        return self._connection
+
+    def prepare(self) -> None:
+        """Make ready for somebody new.
 
         Raises:
             IsolationError: no test runs, or the test's connection is gone.
         """
-        if not self._running:
-            raise IsolationError("pg_engine was used while no test that asked for it ran (a thread that was left over?).")
-        if self._connection.closed:
-            raise IsolationError(f"the connection of this test's transaction is gone, and its work with it. {REMEDY}")
-        return self._connection
+        with self._lock:
+            if not self._running:
+                raise IsolationError("pg_engine was used while no test that asked for it ran (a thread that was left over?).")
+            self._settle(None)
+
+    def admit(self, fairy: Any) -> None:
+        """Take note of somebody new, and of the cursors that he uses past SQLAlchemy."""
+        owner = Owner(self.test_number)
+        fairy.info[_OWNER] = owner
+        connection = fairy.dbapi_connection
+
+        # holds no reference to the fairy, which must die, and be returned, with its last user
+        def cursor(*args: Any, **options: Any) -> Any:
+            with self._lock:
+                self._enter(owner)
+                owner.raw |= owner.cursor_out
+                owner.cursor_out = True
+            return connection.cursor(*args, **options)
+
+        fairy.cursor = cursor
 
     def returned(self, record: Any) -> bool:
         """Take a record back from its user; tell whether the pool may hand it out again."""
-        if record.info.get(_TEST) != self.test_number or not self._running:
+        if record.dbapi_connection is None:  # invalidated, or detached and still in use
             return False
-        if record in self._begun:
-            self._begun.discard(record)
-        elif record.dbapi_connection is not None and not self._connection.closed:
-            self._undo_of(record)  # used past SQLAlchemy's transactions (engine.raw_connection())
+        return self._abandon(record.info.get(_OWNER))
+
+    def _invalidated(self, connection: Any, record: Any, error: BaseException | None) -> None:
+        self._abandon(record.info.get(_OWNER))
+
+    def _abandon(self, owner: Owner | None) -> bool:
+        """Note that somebody has gone. What he left open is undone by whoever comes next.
+
+        Not at once, because Python's garbage collector may call this in the middle of anything.
+        """
+        if owner is None or owner.test != self.test_number or not self._running:
+            return False
+        if owner.raw or owner.cursor_out or owner in self._stack.failed or self._stack.has(owner):
+            self._abandoned.append(owner)
         return True
+
+    def _owner_of(self, fairy: Any) -> Owner:
+        record = fairy._connection_record
+        owner: Owner = (fairy if record is None else record).info.get(_OWNER, self._nobody)
+        return owner
 
     def _open(self) -> None:
         self._discard()
         connection = self._connect()
-        if connection.__class__.__module__.startswith("psycopg."):
+        if connection.__class__.__module__.partition(".")[0] == "psycopg":
             connection.autocommit = True  # else it would send a BEGIN of its own before ours
+            self._register_hstore(connection)
         self._connection, self._cursor, self._info = connection, connection.cursor(), connection.info
-        self._keep = True
         self._learn_deferred()
         if self._status() != IDLE:
             # psycopg2 has begun by itself; said as text it goes on believing so and leaves BEGIN to us
             self._send("ROLLBACK")
+
+    def _register_hstore(self, connection: Any) -> None:
+        # SQLAlchemy does this once per engine, on the first connection that it sees
+        if getattr(self.engine.dialect, "_has_native_hstore", False):
+            from psycopg.types import TypeInfo
+            from psycopg.types.hstore import register_hstore
+
+            if (info := TypeInfo.fetch(connection, "hstore")) is not None:
+                register_hstore(info, connection)
 
     def _discard(self) -> None:
         connection, self._connection, self._cursor = self._connection, None, None
@@ -177,14 +282,20 @@ class Guard:
                 connection.close()
 
     def _learn_deferred(self) -> None:
-        self._cursor.execute(INITIALLY_DEFERRED)
-        self._deferred = [row[0] for row in self._cursor.fetchall()]
+        self._cursor.execute(ARE_DEFERRED)
+        self._deferred = bool(self._cursor.fetchone()[0])
 
     def _status(self) -> int:
         return int(self._info.transaction_status)
 
     def _send(self, sql: str) -> None:
-        self._cursor.execute(sql)
+        try:
+            self._cursor.execute(sql)
+        except Exception as error:
+            if self._running and sqlstate(error) in LOST:
+                self._breaches.append(f"{RAW} ended the test's transaction")
+                raise IsolationError(f"{self._breaches[-1]}. {REMEDY}") from error
+            raise
 
     def close(self) -> None:
         """Close the kept connection."""
@@ -206,45 +317,55 @@ class Guard:
             self._end()
 
     def _begin(self) -> None:
-        if self._connection is None or self._connection.closed:
-            self._open()
-        self._stack.runs.clear()
-        self._breaches.clear()
-        self._begun.clear()
-        try:
-            self._send(ARM)
-        except Exception:
-            # the server, or this one backend, went away between two tests: once more on a new one
-            self._open()
-            self._send(ARM)
-        self.test_number += 1
-        self._running = True
+        with self._lock:
+            if self._connection is None or self._connection.closed:
+                self._open()
+            self._stack.clear()
+            self._breaches.clear()
+            self._abandoned.clear()
+            self._deferring = False
+            try:
+                self._send(ARM)
+            except Exception:
+                # the server, or this one backend, went away between two tests: once more on a new one
+                self._open()
+                self._send(ARM)
+            self.test_number += 1
+            self._running = True
 
     def _end(self) -> None:
-        with self._lock:
-            self._running = False
-            if self._connection.closed:
-                self._discard()  # the test's own doing (a killed backend): nothing was committed
-                return
+        self._running = False
+        if not self._lock.acquire(timeout=PATIENCE):
+            self._connection.cancel()
+            self._lock.acquire()
+        try:
+            self._undo_test()
+        finally:
+            self._lock.release()
+
+    def _undo_test(self) -> None:
+        if self._connection.closed:
+            # a killed backend has committed nothing; whoever closes it himself may have (psycopg's `with` block does)
+            if not is_broken(self._connection):
+                self._breaches.append("the driver's own connection was closed, which ended the test's transaction")
+            self._discard()
+        else:
             try:
                 self._send(UNDO)
             except Exception as error:
                 if self._connection.closed or sqlstate(error).startswith(("57P", "08")):
                     self._discard()
-                    return
-                if not self._breaches:
+                elif not self._breaches:
                     self._breaches.append(f"{RAW} ended the test's transaction")
-            if self._schema_changed:
-                self._schema_changed = False
-                self._deferred = None
-            if self._breaches:
-                self._recover()
-            if not self._keep:
-                self._discard()
+        if self._schema_changed:
+            self._schema_changed = False
+            self._deferred = None
+        if self._breaches:
+            self._recover()
 
     def _recover(self) -> None:
         """Give the next test a clean database after a real commit, and fail the one that did it."""
-        breaches = "; ".join(self._breaches)
+        breaches = "; ".join(dict.fromkeys(self._breaches))
         self._breaches.clear()
         self._discard()
         self._renew()
@@ -262,115 +383,217 @@ class Guard:
         """
         try:
             yield thing
-            if self._running and thing.in_transaction() and self._deferred != [] and self._status() == IN_TRANSACTION:
+            if self._may_be_looked_at(thing):
                 connection = thing.connection() if isinstance(thing, Session) else thing
-                connection.exec_driver_sql(CHECK)
+                owner = self._owner_of(connection._dbapi_connection)
+                if owner.raw or owner.cursor_out or self._stack.has(owner, written=True):
+                    connection.exec_driver_sql(CHECK)
         finally:
-            thing.close()
+            self._closing = True  # its work may well stay below another session's: nobody looks any more
+            try:
+                thing.close()
+            finally:
+                self._closing = False
+
+    def _may_be_looked_at(self, thing: Any) -> bool:
+        if not self._running or (self._deferred is False and not self._deferring) or not thing.in_transaction():
+            return False
+        # a session or nested transaction that waits for its rollback has nothing that could be looked at
+        return (not isinstance(thing, Session) or thing.is_active) and self._status() == IN_TRANSACTION
 
     # --- statements
 
     def _guarded(self, send: Callable[..., None]) -> Callable[..., None]:
         def run(cursor: Any, statement: str, *rest: Any) -> None:
-            owner = rest[-1].root_connection._dbapi_connection._connection_record
+            owner = self._owner_of(rest[-1].root_connection._dbapi_connection)
             with self._lock:
-                self._before(owner)
+                self._enter(owner)
+                if self._stack.failed and owner in self._stack.failed:
+                    raise self._failed_before()
+                owner.cursor_out = False
                 send(cursor, statement, *rest)
                 self._after(owner, cursor, statement)
 
         return run
 
-    def _before(self, owner: Any) -> None:
-        if not self._running or owner.info.get(_TEST, self.test_number) != self.test_number:
+    def _check(self, owner: Owner) -> None:
+        if not self._running or (owner.test != self.test_number and owner.test is not None):
             raise IsolationError("a session or connection of pg_engine was used after its test had ended.")
-        status = self._status()
-        if status == IDLE:
-            self._ended_behind(RAW)
-        elif status == IN_ERROR:
-            return  # the server refuses everything until the rollback
-        if before := self._stack.enter(owner):
+
+    def _enter(self, owner: Owner) -> None:
+        """Let the owner send a statement: a savepoint before it, where another one's work is on top."""
+        self._check(owner)
+        self._settle(owner)
+        # in a failed transaction the server refuses everything until the rollback
+        if (before := self._stack.enter(owner)) and self._status() != IN_ERROR:
             self._send(before)
 
-    def _after(self, owner: Any, cursor: Any, statement: str) -> None:
+    def _settle(self, owner: Owner | None) -> None:
+        """Bring the transaction into a state in which the owner, or somebody new, can work."""
+        if self._connection.closed:
+            raise IsolationError(f"the connection of this test's transaction is gone, and its work with it. {REMEDY}")
+        while self._abandoned:
+            self._undo_of(self._abandoned.pop())
+        status = self._status()
+        if status == IN_TRANSACTION:
+            return
+        if status == IDLE:
+            self._ended_behind(RAW)
+        elif status == IN_ERROR and not (self._stack.runs and self._stack.runs[-1].owner is owner):
+            sql, lost = self._stack.fail()
+            self._send(sql)
+            if lost:
+                warn(f"a statement that failed past SQLAlchemy took committed work with it. {REMEDY}")
+
+    def _failed_before(self) -> Exception:
+        """Make the error that the server would give, had each session a connection of its own."""
+        errors: Any = import_module(f"{self.engine.dialect.dbapi.__name__}.errors")  # type: ignore[union-attr]
+        error: Exception = errors.InFailedSqlTransaction(
+            "current transaction is aborted, commands ignored until end of transaction block"
+        )
+        return error
+
+    def _after(self, owner: Owner, cursor: Any, statement: str) -> None:
         if self._status() == IDLE:
             self._ended_behind(f"the statement {shortened(statement)!r}")
             return
-        tag = cursor.statusmessage or ""
-        if not tag.startswith(READS) or statement.lstrip()[:4].upper() == "WITH":
+        tag = cursor.statusmessage or ""  # psycopg has none for a cursor of the server
+        kind = tag.partition(" ")[0] or "DECLARE"
+        if kind == "SELECT":
+            if may_write(statement):
+                self._changed(owner, statement, defines="create" in statement.lower())
+        elif kind in CHANGES:
             self._stack.wrote(owner)
-            if tag.startswith(("CREATE", "ALTER", "DROP")):
-                self._schema_changed = True
-                self._deferred = None
-            elif tag.startswith("PREPARE"):
-                self._keep = False  # survives a rollback
+        else:
+            self._seldom(owner, kind, tag, statement)
+
+    def _changed(self, owner: Owner, statement: str, *, defines: bool) -> None:
+        self._stack.wrote(owner)
+        if not defines:
+            return
+        self._deferred = None
+        self._schema_changed = True
+        if match := ON_COMMIT.search(statement):
+            name, action = match[1], match[2].upper()
+            owner.at_commit[name] = f"DROP TABLE IF EXISTS pg_temp.{name}" if action == "DROP" else f"DELETE FROM pg_temp.{name}"
+
+    def _seldom(self, owner: Owner, kind: str, tag: str, statement: str) -> None:
+        if kind in READS:
+            return
+        if kind in HOLDS:
+            self._deferring |= tag == "SET CONSTRAINTS"
+            self._stack.held(owner)
+        elif match := SAVEPOINT.match(statement):
+            self._own_savepoint(owner, match[1].split()[0].lower(), match[2])
+        elif kind in ("COMMIT", "ROLLBACK", "BEGIN", "START"):
+            if kind == "COMMIT" or ENDS.search(statement):  # and another one was begun at once
+                self._ended_behind(f"the statement {shortened(statement)!r}")
+        else:
+            self._changed(owner, statement, defines=kind in DEFINES)
+
+    def _own_savepoint(self, owner: Owner, verb: str, name: str) -> None:
+        """Follow a savepoint that was said as text."""
+        if verb == "savepoint":
+            self._stack.set_inner(owner, name)
+        elif verb == "release":
+            self._stack.release(owner, name)
+        else:
+            self._stack.rollback_to(owner, name)
 
     def _ended_behind(self, how: str) -> None:
         self._breaches.append(f"{how} ended the test's transaction")
-        self._stack.runs.clear()
+        self._stack.clear()
         self._send(ARM)
 
     # --- what the dialect is told, by sessions and connections alike
 
     def _commit(self, fairy: Any) -> None:
-        owner = fairy._connection_record
+        owner = self._owner_of(fairy)
         with self._lock:
-            status = self._status()
-            if not self._running:
+            self._check(owner)
+            self._settle(owner)
+            if self._status() == IN_ERROR or owner in self._stack.failed:
+                self._undo_of(owner)  # as a server does that is told COMMIT in a failed transaction
                 return
-            if status == IDLE:
-                self._ended_behind(RAW)
-            elif status == IN_ERROR:
-                self._rollback(fairy)  # as a server does that is told COMMIT in a failed transaction
-            else:
-                parts = [CHECK, self._defer_again(), self._stack.commit_text(owner)]
-                self._send(";".join(part for part in parts if part))
-                self._stack.committed(owner)
+            if owner.raw or owner.cursor_out:
+                self._stack.wrote(owner)
+                self._deferred = None  # nobody saw what it was
+            try:
+                self._send(";".join(part for part in self._commit_parts(owner) if part))
+            except Exception:
+                if not self._connection.closed:
+                    self._undo_of(owner)  # the server's transaction is over, too, when its commit fails
+                raise
+            self._stack.committed(owner)
+            owner.at_commit.clear()
 
-    def _defer_again(self) -> str:
+    def _commit_parts(self, owner: Owner) -> Iterator[str]:
+        yield CHECK
+        yield from owner.at_commit.values()
         if self._deferred is None:
             self._learn_deferred()
-        return f"SET CONSTRAINTS {', '.join(self._deferred)} DEFERRED" if self._deferred else ""
+        if self._deferred:
+            yield DEFER_AGAIN
+        yield self._stack.commit(owner)
 
     def _rollback(self, fairy: Any) -> None:
-        if self._running and self._connection is not None and not self._connection.closed:
-            self._undo_of(fairy._connection_record)
-
-    def _undo_of(self, owner: Any) -> None:
+        owner = self._owner_of(fairy)
         with self._lock:
-            if self._status() == IDLE:
-                self._ended_behind(RAW)
-                return
-            sql, stayed = self._stack.rollback(owner)
-            if not sql and self._status() == IN_ERROR:
-                # it failed below others' work: only the newest run can be undone, whosever it is
-                sql = f"ROLLBACK TO SAVEPOINT {self._stack.runs[-1].savepoint or BASE}"
-            if sql:
-                self._send(sql)
+            if self._running and owner.test in (self.test_number, None) and not self._connection.closed:
+                self._settle(owner)
+                self._undo_of(owner)
+
+    def _undo_of(self, owner: Owner) -> None:
+        if owner.raw or owner.cursor_out:
+            self._stack.wrote(owner)
+            owner.raw = owner.cursor_out = False
+        owner.at_commit.clear()
+        sql, stayed = self._stack.rollback(owner)
+        if sql:
+            self._send(sql)
+        self._undone()
         if stayed:
+            self._warn_of_rest("session or connection rolled back")
+
+    def _undone(self) -> None:
+        if self._schema_changed:
+            self._deferred = None
+
+    def _warn_of_rest(self, what: str) -> None:
+        if not self._closing:
             warn(
-                "a session rolled back after another one had written or committed on top of its uncommitted work; "
+                f"a {what} after another one had written or committed on top of its uncommitted work; "
                 f"in transaction isolation that work stays. {REMEDY}"
             )
 
     def _savepoint(self, connection: Any, name: str) -> None:
-        own = self._own_name(connection, name)
-        connection.exec_driver_sql(f"SAVEPOINT {own}")
-        self._stack.set_inner(connection._dbapi_connection._connection_record, own)
+        connection.exec_driver_sql(f"SAVEPOINT {self._own_name(connection, name)}")
 
     def _rollback_to_savepoint(self, connection: Any, name: str) -> None:
-        own = self._own_name(connection, name)
-        self._send(f"ROLLBACK TO SAVEPOINT {own}")
-        if self._stack.rolled_back_to(own):
-            warn(f"rolling back to a savepoint took another session's work with it. {REMEDY}")
+        owner = self._owner_of(connection._dbapi_connection)
+        with self._lock:
+            self._check(owner)
+            self._settle(owner)
+            sql, stayed = self._stack.rollback_to(owner, self._own_name(connection, name))
+            if sql:
+                self._send(sql)
+            self._undone()
+        if stayed:
+            self._warn_of_rest("nested transaction was rolled back")
 
     def _release_savepoint(self, connection: Any, name: str) -> None:
-        own = self._own_name(connection, name)
-        self._send(f"RELEASE SAVEPOINT {own}")
-        self._stack.released(own)
+        owner = self._owner_of(connection._dbapi_connection)
+        with self._lock:
+            self._check(owner)
+            self._settle(owner)
+            if owner in self._stack.failed:
+                raise self._failed_before()
+            if sql := self._stack.release(owner, self._own_name(connection, name)):
+                self._send(sql)
 
     def _own_name(self, connection: Any, name: str) -> str:
         # SQLAlchemy counts per connection, so two sessions would use one name in our one transaction
-        return f"{name}_{id(connection._dbapi_connection._connection_record):x}"
+        return f"{name}_{id(self._owner_of(connection._dbapi_connection)):x}"
 
     def _refuse_twophase(self, connection: Any, xid: Any) -> None:
         raise IsolationError(f"a two-phase transaction cannot run inside the test's transaction. {REMEDY}")
@@ -379,15 +602,42 @@ class Guard:
         if level not in ("READ COMMITTED", "READ UNCOMMITTED"):
             raise IsolationError(f"isolation level {level} cannot be had inside the test's transaction. {REMEDY}")
 
-    def _explain(self, context: Any) -> None:
-        """Add to a lock time-out who else is connected and may hold the lock."""
-        if sqlstate(context.original_exception) == "55P03" and context.sqlalchemy_exception is not None:
-            context.sqlalchemy_exception.add_note(self._bystanders())
+    def _set_readonly(self, connection: Any, value: bool) -> None:
+        if value:
+            raise IsolationError(f"a read-only transaction cannot be had inside the test's transaction. {REMEDY}")
+
+    def _set_deferrable(self, connection: Any, value: bool) -> None:
+        if value:
+            raise IsolationError(f"a deferrable transaction cannot be had inside the test's transaction. {REMEDY}")
+
+    def _explain(self, context: Any) -> IsolationError | None:
+        """Add what the database's own error does not tell; return an error to be raised in its place."""
+        original, shown = context.original_exception, context.sqlalchemy_exception
+        if shown is None:
+            return None
+        if isinstance(original, IsolationError):
+            return IsolationError(*original.args)  # not as the cause of a StatementError
+        if sqlstate(original) == "55P03":
+            shown.add_note(self._bystanders())
+        elif sqlstate(original) == "25001" and "TRANSACTION" in str(original):
+            shown.add_note(f"The test's own transaction has long begun. {REMEDY}")
+        return None
+
+
+@lru_cache(maxsize=1000)
+def may_write(statement: str) -> bool:
+    """Tell whether a statement that ended as a SELECT may have changed something all the same."""
+    return CALL_OR_CHANGE.search(statement) is not None
 
 
 def warn(text: str) -> None:
     """Give a warning that pytest shows with the test."""
     warnings.warn(TestbedWarning(text), stacklevel=3)
+
+
+def is_broken(connection: Any) -> bool:
+    """Tell whether a closed connection was lost, rather than closed by its user."""
+    return bool(connection.broken) if hasattr(connection, "broken") else connection.closed == 2
 
 
 def sqlstate(error: BaseException | None) -> str:

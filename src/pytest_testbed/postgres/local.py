@@ -6,26 +6,26 @@ some 50 ms, a start 40 ms; `pg_ctl` waits in steps of 100 ms, so it is not used.
 
 from __future__ import annotations
 
-import hashlib
+import _socket
 import json
 import os
-import secrets
-import shutil
 import signal
-import socket
 import stat
 import subprocess
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..errors import ServiceNotReady
 from ..services.model import Context, Endpoint, Refusal, ServiceSpec
 from ..services.places import private, socket_directory
 from ..services.providers.local import Launch, User, run_as, unprivileged_user
 from .binaries import Binaries, find_binaries, places_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["LocalPostgres"]
 
@@ -79,7 +79,7 @@ class LocalPostgres:
         data = cluster.lay_out()
         sockets = self._sockets(context)
         launch = self._launch(binaries, data, sockets, free_port(), context)
-        return replace(launch, broken=Mender(launch, cluster).mend)
+        return launch.with_(broken=Mender(launch, cluster).mend)
 
     def _sockets(self, context: Context) -> Path:
         sockets = socket_directory(context.directory, context.run, _LONGEST_SOCKET)
@@ -106,7 +106,7 @@ class LocalPostgres:
             host="127.0.0.1",
             port=port,
             user="postgres",
-            password=secrets.token_urlsafe(12),
+            password=os.urandom(12).hex(),
             database="postgres",
             socket=str(sockets),
             scheme="postgresql",
@@ -133,10 +133,17 @@ def server_environment(home: Path) -> dict[str, str]:
 
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody held a moment ago; `Mender` takes another if it is lost."""
-    with socket.socket() as probe:
+    probe = _socket.socket()
+    try:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+    finally:
+        probe.close()
+
+
+THE_USERS = ("configuration parameter", "invalid value for parameter", "configuration file", "invalid argument")
+"""What a server says of settings that it does not take: the data are not to blame."""
 
 
 class Mender:
@@ -154,15 +161,16 @@ class Mender:
             return None
         if "could not bind" in log and "could not create any TCP/IP sockets" in log:
             return self._on_port(free_port())
+        if any(words in log for words in THE_USERS):
+            return None
         if self._cluster.renew():
-            return replace(self._launch, broken=lambda log: None)
+            return self._launch.with_(broken=lambda log: None)
         return None
 
     def _on_port(self, port: int) -> Launch:
         old = f"port={self._launch.endpoint.port}"
         self._launch.log.write_bytes(b"")
-        self._launch = replace(
-            self._launch,
+        self._launch = self._launch.with_(
             argv=[f"port={port}" if part == old else part for part in self._launch.argv],
             endpoint=self._launch.endpoint.with_(port=port),
             broken=self.mend,
@@ -186,12 +194,12 @@ class Cluster:
         if self._context.cache is None:
             return None
         facts = json.dumps([FORMAT, self._binaries.version, self._flags, HBA, self._user.uid if self._user else None])
-        return self._context.cache / f"pgdata-{self._binaries.major}-{hashlib.sha256(facts.encode()).hexdigest()[:16]}"
+        return self._context.cache / f"pgdata-{self._binaries.major}-{fingerprint(facts)}"
 
     def lay_out(self) -> Path:
         """Make the data directory and return it."""
         cached = self._cached
-        if cached is not None and (cached / "PG_VERSION").exists():
+        if cached is not None and cached.exists():
             try:
                 copy_tree(cached, self._data)
             except subprocess.CalledProcessError as error:
@@ -211,9 +219,9 @@ class Cluster:
         if not self._from_cache:
             return False
         self._from_cache = False
-        shutil.rmtree(self._data, ignore_errors=True)
+        remove(self._data)
         if (cached := self._cached) is not None:
-            shutil.rmtree(cached, ignore_errors=True)
+            discard(cached)
         self._context.note("the cached data directory of PostgreSQL was damaged; it has been made again")
         self.lay_out()
         return True
@@ -231,7 +239,7 @@ class Cluster:
             capture_output=True,
             text=True,
             check=False,
-            **run_as(self._user),  # type: ignore[call-overload]
+            **run_as(self._user),
         )
         if done.returncode != 0:
             raise ServiceNotReady(
@@ -240,7 +248,7 @@ class Cluster:
         (self._data / "pg_hba.conf").write_text(HBA)
 
     def _fill(self, cached: Path) -> None:
-        part = cached.with_name(f"{cached.name}.{secrets.token_hex(4)}")
+        part = cached.with_name(f"{cached.name}.{os.urandom(4).hex()}")
         try:
             copy_tree(self._data, part)
             # two runs may fill the cache at once: one rename wins, both hold the same
@@ -248,9 +256,17 @@ class Cluster:
                 part.rename(cached)
         except (OSError, subprocess.CalledProcessError) as error:
             reason = last_line(getattr(error, "stderr", None) or str(error))
-            self._context.note(f"the data directory of PostgreSQL could not be cached, so the next run initialises one again: {reason}")
+            self._context.note(f"PostgreSQL's data directory could not be cached, so the next run makes one again: {reason}")
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            remove(part)
+
+
+def discard(path: Path) -> None:
+    """Remove a directory of the cache so that nobody ever finds half of it."""
+    aside = path.with_name(f"{path.name}.{os.urandom(4).hex()}")
+    with suppress(OSError):
+        path.rename(aside)
+    remove(aside)
 
 
 def initdb_flags(major: int) -> list[str]:
@@ -274,8 +290,20 @@ def copy_tree(source: Path, target: Path) -> None:
     """
     done = subprocess.run(["cp", "-Rp", str(source), str(target)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        shutil.rmtree(target, ignore_errors=True)
+        remove(target)
         raise subprocess.CalledProcessError(done.returncode, "cp", done.stdout, done.stderr)
+
+
+def fingerprint(text: str) -> str:
+    """Return a short name for a set of facts."""
+    return f"{zlib.crc32(text.encode()):08x}{zlib.adler32(text.encode()):08x}"
+
+
+def remove(path: Path) -> None:
+    """Remove a directory as far as that can be done."""
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def last_line(text: str) -> str:
@@ -302,10 +330,12 @@ def reachable(binaries: Binaries, user: User | None, context: Context) -> Binari
     else:
         copies.chmod(0o711)
     stamp = f"{binaries.root}-{binaries.version}-{(binaries.directory / 'postgres').stat().st_mtime_ns}"
-    copy = copies / f"pg-{binaries.major}-{hashlib.sha256(stamp.encode()).hexdigest()[:16]}"
+    copy = copies / f"pg-{binaries.major}-{fingerprint(stamp)}"
     if not copy.exists():
         context.progress("copying PostgreSQL's binaries to where its user can read them (once)")
-        part = copy.with_name(f"{copy.name}.{secrets.token_hex(4)}")
+        part = copy.with_name(f"{copy.name}.{os.urandom(4).hex()}")
+        import shutil
+
         shutil.copytree(binaries.root, part, symlinks=True)
         for path in (part, *part.rglob("*")):
             if not path.is_symlink():
@@ -313,8 +343,8 @@ def reachable(binaries: Binaries, user: User | None, context: Context) -> Binari
         try:
             part.rename(copy)
         except OSError:  # another run was quicker
-            shutil.rmtree(part, ignore_errors=True)
-    return replace(binaries, root=copy, directory=copy / binaries.directory.relative_to(binaries.root))
+            remove(part)
+    return binaries.with_(root=copy, directory=copy / binaries.directory.relative_to(binaries.root))
 
 
 def open_to_all(path: Path) -> bool:

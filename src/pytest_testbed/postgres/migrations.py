@@ -118,7 +118,7 @@ def _version_tables() -> Iterator[set[_VersionTable]]:
     try:
         yield found
     finally:
-        EnvironmentContext.configure = configure  # type: ignore[method-assign]  # as it was
+        EnvironmentContext.configure = configure
 
 
 @contextmanager

@@ -62,9 +62,9 @@ class Stack:
         self.runs.clear()
         self.failed.clear()
 
-    def has(self, owner: Any) -> bool:
-        """Tell whether the owner has uncommitted work."""
-        return any(run.owner is owner for run in self.runs)
+    def has(self, owner: Any, *, written: bool = False) -> bool:
+        """Tell whether the owner has an open run, or one in which something was written."""
+        return any(run.owner is owner and (run.written or not written) for run in self.runs)
 
     def enter(self, owner: Any) -> str:
         """Say that `owner` is about to send a statement; return what must be sent before it."""
@@ -106,6 +106,7 @@ class Stack:
         for run in self.runs:
             if run.owner is owner:
                 run.owner = None
+                run.inner.clear()
         for run in self.runs[first:]:
             self.runs[first - 1].written += run.written
             self.runs[first - 1].held |= run.held
@@ -132,18 +133,19 @@ class Stack:
         mine = [run for run in self.runs if run.owner is owner]
         for run in mine:
             run.owner = GIVEN_UP
-        parts = [self._undo(self._lowest_given_up())]
+        parts = [self._undo(self._lowest_of(GIVEN_UP))]
         stayed = any(run.written for run in mine if run in self.runs)
         if self.runs and not self._is_anybody_left():
             self.runs.clear()
             parts.append(REARM)
         return ";".join(part for part in parts if part), stayed
 
-    def _lowest_given_up(self) -> int:
+    def _lowest_of(self, owner: Any) -> int:
+        """Find the oldest run of the owner that nobody's work stands on."""
         lowest = index = len(self.runs)
-        while index and self.runs[index - 1].is_light():
+        while index and (self.runs[index - 1].owner is owner or self.runs[index - 1].is_light()):
             index -= 1
-            if self.runs[index].owner is GIVEN_UP:
+            if self.runs[index].owner is owner:
                 lowest = index
         return lowest
 
@@ -161,21 +163,25 @@ class Stack:
 
     # --- a failed statement
 
-    def fail(self) -> str:
-        """Make the failed transaction usable for others; return what must be sent.
+    def fail(self) -> tuple[str, bool]:
+        """Make the failed transaction usable for others.
 
         The statement that failed was the last one of the run on top. Its owner can do nothing now but roll
         back: everything, or to his own newest savepoint. As much is done for him here.
+
+        Returns:
+            What must be sent, and whether committed work goes with it (something failed that nobody entered).
         """
         if not self.runs:
-            return f"ROLLBACK TO SAVEPOINT {BASE}"
+            return f"ROLLBACK TO SAVEPOINT {BASE}", False
         top = self.runs[-1]
-        self.failed.add(top.owner)
+        if top.owner is not None and top.owner is not GIVEN_UP:
+            self.failed.add(top.owner)
         if not top.inner:
-            return self._undo(len(self.runs) - 1)
+            return self._undo(len(self.runs) - 1), top.owner is None and not top.is_light()
         name = list(top.inner)[-1]
         top.written = top.inner[name]
-        return f"ROLLBACK TO SAVEPOINT {name}"
+        return f"ROLLBACK TO SAVEPOINT {name}", False
 
     # --- savepoints of the owners' own
 
@@ -201,10 +207,9 @@ class Stack:
             run.written = run.inner[name]
             run.cut(name, keep=True)
             return f"ROLLBACK TO SAVEPOINT {name}", False
-        top = len(self.runs)
-        while self.runs[top - 1].owner is owner or self.runs[top - 1].is_light():
-            top -= 1
-        stayed = run.written > run.inner[name] or any(other.written for other in self.runs[index + 1 : top] if other.owner is owner)
+        top = self._lowest_of(owner)
+        own = [other for other in self.runs[index + 1 : top] if other.owner is owner]
+        stayed = run.written > run.inner[name] or any(other.written for other in own)
         return self._undo(top), stayed
 
     def release(self, owner: Any, name: str) -> str:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..services.model import ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["TUNING", "parse_url", "postgres_spec", "probe"]
 
@@ -55,7 +56,8 @@ def postgres_spec(
         image: for the docker provider.
         version: the version that the server must have, "17" or "17.2"; None for any.
         provider: "auto", "external", "docker" or "local".
-        url: a server that is there already; `url_source` says where the URL came from.
+        url: a server that is there already.
+        url_source: where the URL came from, for errors.
         bindir: directory of the binaries for the local provider; "" to look for them.
         args: more arguments for the server, for example `-c`, `work_mem=64MB`.
         environment: more variables of the container, as `NAME=value`.
@@ -67,7 +69,7 @@ def postgres_spec(
     if version and re.fullmatch(r"postgres:\d+", image):
         image = f"postgres:{version}"
     settings = [part for name, value in TUNING.items() for part in ("-c", f"{name}={value}")]
-    password = secrets.token_urlsafe(12)
+    password = os.urandom(12).hex()
     container = ContainerRecipe(
         image=image,
         port=_PORT,
@@ -112,6 +114,8 @@ def parse_url(url: str) -> Endpoint:
     Raises:
         ValueError: it is no URL of PostgreSQL.
     """
+    from urllib.parse import parse_qsl, unquote, urlsplit
+
     parts = urlsplit(url)
     if parts.scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError("it must begin with postgresql://")
@@ -159,6 +163,8 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
         GiveUp: waiting cannot help: wrong credentials, no such database, no right to create one.
         Exception: the driver's own error while the server is not ready.
     """
+    if endpoint.provider == "local":
+        return _set_password(endpoint, timeout)
     import psycopg2
 
     parameters = connection_parameters(endpoint)
@@ -173,14 +179,23 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            if endpoint.provider == "local":
-                # the copied data directory holds an old password, or none; the socket trusts us
-                cursor.execute("ALTER ROLE CURRENT_USER PASSWORD %s", (endpoint.password,))
-            elif endpoint.provider == "external":
+            if endpoint.provider == "external":
                 _check_rights(cursor, endpoint)
         return _version(connection.info.server_version)
     finally:
         connection.close()
+
+
+def _set_password(endpoint: Endpoint, timeout: float) -> str:
+    """Give our own server this run's password: its copied data directory holds none."""
+    from .protocol import Trusted
+
+    session = Trusted(f"{endpoint.socket}/.s.PGSQL.{endpoint.port}", endpoint.user, endpoint.database, timeout)
+    try:
+        session.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{endpoint.password}'")
+        return session.parameters["server_version"].split()[0]
+    finally:
+        session.close()
 
 
 def drop_database(endpoint: Endpoint, name: str) -> None:

@@ -10,6 +10,8 @@ import _socket
 import itertools
 import os
 import secrets
+import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +27,9 @@ from .wire import Wire
 
 __all__ = ["HostClient", "Testbed"]
 
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)  # no file descriptor of its own
+FORKED = "a forked child cannot talk to the host process of the services; only the process that started it can."
+
 
 class HostClient:
     """A host process of this process's own, and the connection to it.
@@ -33,9 +38,18 @@ class HostClient:
         run: the run's identity.
         settings: "cache" and "data", directories that the user chose, or "".
         providers: further providers, name → reference.
+        environ: the host's environment; None for this process's.
+        directory: the host's working directory; "" for this process's.
     """
 
-    def __init__(self, run: str, settings: Mapping[str, str], providers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        run: str,
+        settings: Mapping[str, str],
+        providers: Mapping[str, str],
+        environ: Mapping[str, str] | None = None,
+        directory: str = "",
+    ) -> None:
         ours, theirs = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
         try:
             os.set_inheritable(theirs.fileno(), True)
@@ -45,7 +59,8 @@ class HostClient:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C and a closed terminal are the owner's affair
-                env=_host_environment(),
+                env=_host_environment(os.environ if environ is None else environ),
+                cwd=directory if os.path.isdir(directory) else None,
             )
         finally:
             theirs.close()
@@ -54,8 +69,9 @@ class HostClient:
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._unanswered = False
+        path = [os.path.join(directory, entry) for entry in sys.path]
         self._wire.send(
-            {"run": run, "owner": self._pid, "settings": dict(settings), "providers": dict(providers), "path": sys.path}
+            {"run": run, "owner": self._pid, "settings": dict(settings), "providers": dict(providers), "path": path}
         )
 
     @property
@@ -70,8 +86,9 @@ class HostClient:
             TestbedError: the error that the host answered with.
             HostError: the host is gone, or this is a forked child of the process that started it.
         """
+        __tracebackhide__ = True  # what pytest shows: the text says all
         if os.getpid() != self._pid:
-            raise HostError("a forked child cannot talk to the host process; only the process that started it can.")
+            raise HostError(FORKED)
         with self._lock:
             answer = self._exchange(message, progress)
         if "error" in answer:
@@ -79,23 +96,38 @@ class HostClient:
         return answer
 
     def _exchange(self, message: dict[str, Any], progress: Callable[[str], None] | None) -> dict[str, Any]:
+        __tracebackhide__ = True
         number = next(self._numbers)
         self._unanswered = True
         try:
             self._wire.send({**message, "number": number})
             while True:
-                answer = self._wire.receive()
+                answer = self._receive()
                 if answer["number"] != number:
                     continue  # of a request whose wait was interrupted (Ctrl-C, a time-out of the test)
                 if "progress" not in answer:
                     break
                 if progress is not None:
                     progress(answer["progress"])
-        except (EOFError, HostError) as error:
+        except (EOFError, HostError):
             code = self._process.poll()
-            raise HostError(f"the host process of the services is gone (exit code {code}).") from error
+            raise HostError(f"the host process of the services is gone (exit code {code}).") from None
         self._unanswered = False
         return answer
+
+    def _receive(self) -> dict[str, Any]:
+        # A wait may be broken off by the exception of a signal's handler (Ctrl-C, pytest-timeout), a
+        # message must not be: the rest of its bytes would stand before the next answer.
+        if not hasattr(signal, "pthread_sigmask"):
+            return self._wire.receive()
+        with Selector() as waiting:
+            waiting.register(self._wire, selectors.EVENT_READ)
+            waiting.select()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            return self._wire.receive()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def close(self, seconds: float = 15.0) -> list[str]:
         """Let the host end everything and leave; return what it could not remove."""
@@ -103,7 +135,9 @@ class HostClient:
             return []  # a forked child leaves: nothing is its to end
         faults: list[str] = []
         try:
-            if self._unanswered:
+            if (code := self._process.poll()) is not None:
+                faults.append(f"the host process ended too early (exit code {code}); the next run removes what it left")
+            elif self._unanswered:
                 self._process.terminate()  # it is busy with what nobody waits for any more
             else:
                 faults += self.ask({"do": "stop"})["faults"]
@@ -117,11 +151,11 @@ class HostClient:
         return faults
 
 
-def _host_environment() -> dict[str, str]:
+def _host_environment(environ: Mapping[str, str]) -> dict[str, str]:
     # a test's coverage or debugger set-up is for the tests, not for the host
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(("COV_CORE_", "COVERAGE_PROCESS"))}
-    environ["PYTHONUTF8"] = "1"
-    return environ
+    kept = {k: v for k, v in environ.items() if not k.startswith(("COV_CORE_", "COVERAGE_PROCESS"))}
+    kept["PYTHONUTF8"] = "1"
+    return kept
 
 
 class Testbed:
@@ -133,6 +167,8 @@ class Testbed:
         data: directory for the servers' data; "" to choose one.
         providers: further providers, name → reference `module:class`.
         progress: shows a short line while somebody waits, and "" when the wait is over.
+        environ: the environment of the host process; None for this process's when it is started.
+        directory: the working directory of the host process; "" for this process's when it is started.
     """
 
     __test__ = False
@@ -145,8 +181,13 @@ class Testbed:
         data: str = "",
         providers: Mapping[str, str] | None = None,
         progress: Callable[[str], None] | None = None,
+        environ: Mapping[str, str] | None = None,
+        directory: str = "",
     ) -> None:
         self.run = secrets.token_hex(6)
+        self._pid = os.getpid()
+        self._environ = environ
+        self._directory = directory
         self.waited: dict[str, float] = {}
         self.notes: list[str] = []
         self._specs = {spec.kind: spec for spec in specs}
@@ -170,8 +211,11 @@ class Testbed:
     @property
     def client(self) -> HostClient:
         """The connection to the host, which is started when first needed."""
+        __tracebackhide__ = True
+        if os.getpid() != self._pid:
+            raise HostError(FORKED)
         if self._client is None:
-            self._client = HostClient(self.run, self._settings, self._providers)
+            self._client = HostClient(self.run, self._settings, self._providers, self._environ, self._directory)
         return self._client
 
     def prefetch(self, kinds: Iterable[str]) -> None:
@@ -192,6 +236,7 @@ class Testbed:
             ServiceUnavailable: no provider can give it.
             ServiceNotReady: it was started and did not come up.
         """
+        __tracebackhide__ = True
         if kind in self._failed:
             raise self._failed[kind].with_traceback(None)
         if kind not in self._endpoints:
@@ -240,6 +285,7 @@ class Testbed:
         return client.close() if client is not None else []
 
     def _spec(self, kind: str) -> ServiceSpec:
+        __tracebackhide__ = True
         if kind not in self._specs:
             known = ", ".join(self.kinds) or "none"
             raise UnknownService(

@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ..errors import HostError, ServiceDied, ServiceNotReady, ServiceUnavailable, TestbedError
 from .death import wait_for_end
@@ -25,6 +25,10 @@ from .model import Context, Endpoint, Provider, Refusal, Running, ServiceSpec, r
 from .places import cache_directory, private, remove_tree, run_directory, state_directory
 from .readiness import wait_until_ready
 from .wire import Wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Host", "main"]
 
@@ -231,16 +235,16 @@ class Host:
             slots = list(self._slots.values())
         stoppers = []
         for slot in slots:
-            stopper = threading.Thread(target=lambda slot=slot: attempt(f"stopping {slot.spec.kind}", lambda: stop(slot)))
+            stopper = threading.Thread(target=attempt, args=(f"stopping {slot.spec.kind}", partial(stop, slot)))
             stopper.start()
             stoppers.append(stopper)
         for stopper in stoppers:
             stopper.join()
         for slot in slots:
             for address in self.ledger.owned(made_on(slot.spec.kind)):
-                attempt(f"dropping {address}", lambda slot=slot, address=address: self._drop(slot, address))
+                attempt(f"dropping {address}", partial(self._drop, slot, address))
         for path in self.ledger.owned("directory"):
-            attempt(f"removing {path}", lambda path=path: self._remove(path))
+            attempt(f"removing {path}", partial(self._remove, path))
         self.ledger.close()
         return faults
 

@@ -9,18 +9,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from .places import PREFIX, remove_tree
+from .record import as_data, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["MARK", "Ledger", "Lease", "end_processes_of", "start_time", "sweep"]
 
@@ -43,6 +44,8 @@ def start_time(pid: int) -> str:
             return ""
         fields = text.rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
+    import subprocess
+
     done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     state, _, began = done.stdout.strip().partition(" ")
     return "" if not state or state.startswith("Z") else began.strip()
@@ -54,13 +57,21 @@ def _read(path: str) -> str:
     return ""
 
 
+def _machine() -> str:
+    if hasattr(os, "uname"):
+        return os.uname().nodename
+    import socket
+
+    return socket.gethostname()
+
+
 def _pid_namespace() -> str:
     with suppress(OSError):
         return os.readlink("/proc/self/ns/pid")
     return ""
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Lease:
     """A living process, so named that it can be recognised, or known to be out of sight."""
 
@@ -73,7 +84,7 @@ class Lease:
     @classmethod
     def of(cls, pid: int) -> Lease:
         """Return the lease of a process of this machine."""
-        return cls(socket.gethostname(), _read("/proc/sys/kernel/random/boot_id"), _pid_namespace(), pid, start_time(pid))
+        return cls(_machine(), _read("/proc/sys/kernel/random/boot_id"), _pid_namespace(), pid, start_time(pid))
 
     def alive(self) -> bool | None:
         """Tell whether the process lives; None where that cannot be seen from here."""
@@ -97,7 +108,7 @@ class Ledger:
 
     def __init__(self, directory: Path | None, run: str, host: Lease, owner: Lease) -> None:
         self._path = directory / f"{run}.json" if directory is not None else None
-        self._head = {"format": FORMAT, "run": run, "host": asdict(host), "owner": asdict(owner), "made": time.time()}
+        self._head = {"format": FORMAT, "run": run, "host": as_data(host), "owner": as_data(owner), "made": time.time()}
         self._things: list[tuple[str, str]] = []
         self._lock = Lock()
 
@@ -192,6 +203,8 @@ def _processes_of(directory: Path, run: str) -> Iterator[int]:
                         yield int(entry.name)
         return
     # elsewhere environments cannot be read: an orphan with the run's directory in its command line
+    import subprocess
+
     done = subprocess.run(["ps", "-axww", "-o", "pid=,ppid=,command="], capture_output=True, text=True, check=False)
     for line in done.stdout.splitlines():
         pid, parent, command = line.split(maxsplit=2)

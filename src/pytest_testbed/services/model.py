@@ -7,13 +7,17 @@ named by reference, `package.module:attribute`, and looked up in the host proces
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import quote
 
 from ..errors import ConfigurationError
+from .record import as_data, changed, record
+
+TYPE_CHECKING = False  # said so, the host process is spared the import of typing
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = [
     "Context",
@@ -30,7 +34,10 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+_NOTHING: Mapping[str, Any] = {}
+
+
+@record(frozen=True, kw_only=True)
 class ContainerRecipe:
     """How the docker provider runs a kind.
 
@@ -41,22 +48,22 @@ class ContainerRecipe:
     image: str
     port: int
     command: Sequence[str] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    tmpfs: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = _NOTHING
+    tmpfs: Mapping[str, str] = _NOTHING
     shm_size: int | None = None
     user: str = ""
     password: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class ProcessRecipe:
     """How the local provider runs a kind: `recipe` names a class with the methods of `LocalRecipe`."""
 
     recipe: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NOTHING
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class ServiceSpec:
     """A recipe for one kind of service: pure data, with references to code where code is needed.
 
@@ -92,11 +99,17 @@ class ServiceSpec:
     url_source: str = ""
     url_parser: str = ""
     drop: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = _NOTHING
+
+    def with_(self, **changes: Any) -> ServiceSpec:
+        """Return a copy with some fields changed."""
+        copy: ServiceSpec = changed(self, changes)
+        return copy
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as JSON data."""
-        return asdict(self)
+        data: dict[str, Any] = as_data(self)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ServiceSpec:
@@ -109,7 +122,7 @@ class ServiceSpec:
         return cls(**values)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Endpoint:
     """Where a running service is and how to get in.
 
@@ -121,7 +134,7 @@ class Endpoint:
     host: str
     port: int
     user: str = ""
-    password: str = field(default="", repr=False)
+    password: str = ""
     database: str = ""
     socket: str = ""
     scheme: str = ""
@@ -130,6 +143,8 @@ class Endpoint:
     source: str = ""
     seconds: float = 0.0
 
+    _hidden = ("password",)
+
     def url(self, path: str | None = None, *, scheme: str | None = None) -> str:
         """Return the address as a URL over TCP, password included.
 
@@ -137,6 +152,8 @@ class Endpoint:
             path: what stands behind the slash (a database, a vhost); default: `database`.
             scheme: replaces the endpoint's own, e.g. "postgresql+psycopg".
         """
+        from urllib.parse import quote
+
         login = quote(self.user, safe="")
         if self.password:
             login += ":" + quote(self.password, safe="")
@@ -146,11 +163,13 @@ class Endpoint:
 
     def with_(self, **changes: Any) -> Endpoint:
         """Return a copy with some fields changed."""
-        return replace(self, **changes)
+        copy: Endpoint = changed(self, changes)
+        return copy
 
     def to_json(self) -> dict[str, Any]:
         """Return the endpoint as JSON data (with its password: for private sockets only)."""
-        return asdict(self)
+        data: dict[str, Any] = as_data(self)
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Endpoint:
@@ -158,7 +177,7 @@ class Endpoint:
         return cls(**data)
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class Refusal:
     """Why a provider cannot serve a spec, and what would make it able to. One line each."""
 
@@ -166,7 +185,7 @@ class Refusal:
     remedy: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Context:
     """What a provider may use while it starts something for one run.
 
@@ -207,6 +226,9 @@ class Running(Protocol):
 
     def exited(self) -> str | None:
         """Return how the server ended ("exit code 1", "killed by signal 9"), or None while it runs."""
+
+    def mend(self) -> bool:
+        """Try to start it in another way, after it ended before it was ready; tell whether that was done."""
 
     def logs(self, lines: int = 50) -> str:
         """Return the last lines that the server wrote; "" where they are out of reach."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -49,7 +47,13 @@ def _first(candidates: Iterable[Path | None]) -> Path | None:
 
 def _shared_temporary() -> Path:
     user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
-    return Path(tempfile.gettempdir()) / f"pytest-testbed-{user}"
+    return _temporary() / f"pytest-testbed-{user}"
+
+
+def _temporary() -> Path:
+    import tempfile  # costs the host process some milliseconds, and is seldom needed
+
+    return Path(tempfile.gettempdir())
 
 
 def cache_directory(chosen: str = "", environ: Mapping[str, str] = os.environ) -> Path | None:
@@ -77,7 +81,8 @@ def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 def _has_room(path: Path) -> bool:
     try:
-        return os.access(path, os.W_OK | os.X_OK) and shutil.disk_usage(path).free >= ROOM
+        facts = os.statvfs(path)
+        return os.access(path, os.W_OK | os.X_OK) and facts.f_bavail * facts.f_frsize >= ROOM
     except OSError:
         return False
 
@@ -90,7 +95,7 @@ def run_directory(run: str, chosen: Path | None = None) -> Path:
     if chosen is not None:
         return chosen / f"{PREFIX}{run}"
     memory = Path("/dev/shm")
-    base = memory if sys.platform == "linux" and _has_room(memory) else Path(tempfile.gettempdir())
+    base = memory if sys.platform == "linux" and _has_room(memory) else _temporary()
     return base / f"{PREFIX}{run}"
 
 
@@ -112,6 +117,8 @@ def remove_tree(path: Path) -> None:
         OSError: something in it cannot be removed.
         ValueError: the name is not one of ours.
     """
+    import shutil
+
     if not path.name.startswith(PREFIX) or path.is_symlink():
         raise ValueError(f"{path} is not a directory of a run; it is left alone.")
     for _ in range(3):  # a dying server may still write a file while we list

@@ -46,7 +46,7 @@ def wait_until_ready(
             raise ServiceNotReady(_with_log(f"{what} cannot be used: {error}", running)) from error
         except Exception as error:
             last = error
-        if (end := running.exited()) is not None:
+        if (end := running.exited()) is not None and not running.mend():
             raise ServiceNotReady(_with_log(f"{what} ended while it was starting: {end}.", running)) from last
         if clock() >= deadline:
             text = f"{what} was not ready within {timeout:g} s; the last try said: {one_line(last)}"

@@ -9,9 +9,12 @@ from __future__ import annotations
 import _socket  # the class below `socket.socket`: what blockers replace is the Python one
 import json
 import struct
-from typing import Any
 
 from ..errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["Wire"]
 

@@ -102,6 +102,10 @@ class DockerRunning:
             self._state_until = time.monotonic() + STATE_SECONDS
         return self._state
 
+    def mend(self) -> bool:
+        """Return False: a container that ended at its start would end again."""
+        return False
+
     def logs(self, lines: int = 50) -> str:
         """Return the last lines of the container's output; "" when it is gone or keeps no log."""
         try:

@@ -90,9 +90,8 @@ def addresses(environment: Mapping[str, str], platform: str = sys.platform) -> l
     if url := environment.get("DOCKER_HOST"):
         certificates = environment.get("DOCKER_CERT_PATH") or (str(config) if verify else "")
         return [EngineAddress(url=url, source="DOCKER_HOST", certificates=certificates, verify=verify)]
-    name, source = environment.get("DOCKER_CONTEXT"), "DOCKER_CONTEXT"
-    if not name:
-        name, source = _current_context(config), str(config / "config.json")
+    named = environment.get("DOCKER_CONTEXT")
+    name, source = (named, "DOCKER_CONTEXT") if named else (_current_context(config), str(config / "config.json"))
     if name and name != "default":
         return _of_context(name, source, config)
     found = _default_urls(environment, home, platform)
@@ -118,10 +117,8 @@ def _of_context(name: str, source: str, config: Path) -> list[EngineAddress] | R
             "choose another one with `docker context use`, or set DOCKER_HOST",
         )
     tls = config / "contexts" / "tls" / key / "docker"
-    certificates = str(tls) if tls.is_dir() else ""
-    # Plain tcp:// contexts say SkipTLSVerify=false, too: only the certificates tell that TLS is meant.
-    verify = bool(certificates) and not skip
-    return [EngineAddress(url=url, source=f"docker context {name!r}", certificates=certificates, verify=verify)]
+    certificates = str(tls) if tls.is_dir() else ""  # these tell of TLS; plain contexts say SkipTLSVerify=false, too
+    return [EngineAddress(url=url, source=f"docker context {name!r}", certificates=certificates, verify=not skip)]
 
 
 def _default_urls(environment: Mapping[str, str], home: Path, platform: str) -> list[str]:
@@ -153,22 +150,22 @@ def connect(environment: Mapping[str, str] | None = None, seconds: float = ANSWE
     refusals: list[Refusal] = []
     deadline = 0.0
     for address in found:
-        if address.socket and not os.path.exists(address.socket):
-            refusals.append(explain(address, FileNotFoundError()))
-            continue
         try:
+            if address.socket:  # docker's own try comes after a slow import, and leaves its socket open where it fails
+                with socket.socket(socket.AF_UNIX) as knock:
+                    knock.settimeout(seconds)
+                    knock.connect(address.socket)
             import_module("docker")  # slow, but that is not the engine's fault: no part of its limit
+            deadline = deadline or time.monotonic() + seconds
+            return _dial(address, max(0.1, deadline - time.monotonic()))
         except ImportError as error:
             return Refusal(f"the docker package cannot be imported ({short(error)})", "pip install -U docker requests")
-        deadline = deadline or time.monotonic() + seconds
-        answer = _dial(address, max(0.1, deadline - time.monotonic()))
-        if isinstance(answer, Engine):
-            return answer
-        refusals.append(explain(address, answer))
+        except Exception as error:  # the SDK lets those of five libraries through
+            refusals.append(explain(address, error))
     return refusals[0]
 
 
-def _dial(address: EngineAddress, seconds: float) -> Engine | Exception:
+def _dial(address: EngineAddress, seconds: float) -> Engine:
     answers: list[Engine | Exception] = []
 
     def call() -> None:
@@ -176,19 +173,22 @@ def _dial(address: EngineAddress, seconds: float) -> Engine | Exception:
         try:
             arguments = docker.utils.kwargs_from_env(environment=address.environment())
             arguments["use_ssh_client"] = address.url.startswith("ssh://")
-            first = docker.constants.DEFAULT_DOCKER_API_VERSION
             # version="auto" would ask from within the constructor, and leave the socket open where that fails.
+            first = docker.constants.DEFAULT_DOCKER_API_VERSION
             with closing(docker.APIClient(version=first, timeout=seconds, **arguments)) as api:
                 version = api.version(api_version=False)["ApiVersion"]
             answers.append(Engine(address=address, api=docker.APIClient(version=version, timeout=CALL_SECONDS, **arguments)))
-        except Exception as error:  # the SDK lets errors of five libraries through
+        except Exception as error:
             answers.append(error)
 
     # Timeouts of sockets begin anew with each byte and do not hold for ssh: only a thread can be left.
     thread = threading.Thread(target=call, name="testbed-engine", daemon=True)
     thread.start()
     thread.join(seconds)
-    return answers[0] if answers else TimeoutError()
+    answer = answers[0] if answers else TimeoutError()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def explain(address: EngineAddress, error: Exception) -> Refusal:

@@ -23,6 +23,10 @@ class Guest:
         """Return None: whether it ended is not ours to see."""
         return None
 
+    def mend(self) -> bool:
+        """Return False: it is not ours to start."""
+        return False
+
     def logs(self, lines: int = 50) -> str:
         """Return "": its log is out of reach."""
         return ""

@@ -11,19 +11,24 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ..ledger import MARK
 from ..model import Context, Endpoint, Refusal, ServiceSpec, resolve
+from ..record import changed, record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 __all__ = ["Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
 
 STOP_TIMEOUT = 5.0
 
 
-@dataclass(frozen=True)
+@record(frozen=True)
 class User:
     """Whom a server runs as."""
 
@@ -47,7 +52,7 @@ def unprivileged_user() -> User | None:
     return User(65534, 65534)
 
 
-@dataclass(frozen=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class Launch:
     """A command that starts a server, and what there is to know about it.
 
@@ -65,6 +70,11 @@ class Launch:
     broken: Callable[[str], Launch | None] = lambda log: None
     after_kill: Callable[[], None] = lambda: None
 
+    def with_(self, **changes: Any) -> Launch:
+        """Return a copy with some fields changed."""
+        copy: Launch = changed(self, changes)
+        return copy
+
 
 class LocalRecipe(Protocol):
     """What a kind offers to this provider; made from the options of its `ProcessRecipe`."""
@@ -76,7 +86,7 @@ class LocalRecipe(Protocol):
         """Prepare data and say which command starts the server."""
 
 
-def run_as(user: User | None) -> dict[str, object]:
+def run_as(user: User | None) -> dict[str, Any]:
     """Return the arguments that make `subprocess` run a command as that user."""
     return {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": []}
 
@@ -101,21 +111,23 @@ class LocalServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                **run_as(self._launch.user),  # type: ignore[call-overload]
+                **run_as(self._launch.user),
             )
 
     def exited(self) -> str | None:
-        """Return how the server ended, or None; a launch that can be mended is tried again first."""
+        """Return how the server ended, or None."""
         code = self._process.poll()
-        if code is None:
-            return None
+        return None if code is None else ended(code)
+
+    def mend(self) -> bool:
+        """Start it in another way where its recipe knows one; only while it has never been ready."""
         other = self._launch.broken(self.logs())
         if other is None:
-            return ended(code)
+            return False
         self._launch = other
         self.endpoint = other.endpoint
         self._process = self._spawn()
-        return None
+        return True
 
     def logs(self, lines: int = 50) -> str:
         """Return the last lines of the server's log."""

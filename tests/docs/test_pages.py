@@ -1,0 +1,121 @@
+"""The documentation: its code compiles, what is marked as a project runs, the reference is complete."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy.dialects.postgresql.psycopg2  # pytester forgets what its run imports, and this cannot be imported twice
+import sqlalchemy.orm  # noqa: F401
+
+from pytest_testbed import Testbed, hookspecs
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+REFERENCE = {page.stem: page for page in (ROOT / "docs" / "reference").glob("*.md")}
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# a page tells the project that its code blocks make, in comments that a reader does not see
+STEP = re.compile(
+    r"^<!-- (?:file: (?P<file>\S+) -->\n```\w+\n(?P<text>.*?)^```$|run: (?P<run>[^>]*) -->$|(?P<new>new project) -->$)",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_python_blocks_compile(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for match in FENCE.finditer(text):
+        if match[1] == "python":
+            line = text.count("\n", 0, match.start(2))
+            compile("\n" * line + match[2], str(page), "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.fixture
+def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pytest in a subprocess use local binaries, whatever the machine's variables say; skip where there are none."""
+    for name in ("CI", "DATABASE_URL", "PYTEST_ADDOPTS", "TESTBED_PG_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TESTBED_PROVIDER", "local")
+
+
+QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWarning")
+
+
+@pytest.mark.usefixtures("on_local")
+@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- run:" in page.read_text(encoding="utf-8")], ids=name_of)
+def test_projects_run(page: Path, pytester: pytest.Pytester) -> None:
+    project = pytester.path
+    for number, step in enumerate(STEP.finditer(page.read_text(encoding="utf-8"))):
+        if step["new"]:
+            project = pytester.mkdir(f"project{number}")
+        elif step["file"]:
+            path = project / step["file"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(step["text"], encoding="utf-8")
+        else:
+            wanted = {key: int(value) for key, value in (part.split("=") for part in step["run"].split())}
+            result = pytester.runpytest_inprocess(*QUIET, "--rootdir", project, project)
+            result.assert_outcomes(**wanted)
+
+
+@pytest.mark.usefixtures("on_local")
+@pytest.mark.parametrize("example", sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml")), ids=name_of)
+def test_examples_run(example: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(example)
+    command = [sys.executable, "-m", "pytest", *QUIET, "-q", "-o", f"cache_dir={pytester.path / 'cache'}"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
+
+
+def test_option_tables_are_up_to_date() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "generate_reference.py"))
+
+    stale = [page for page in script["PAGES"] if (ROOT / page).read_text(encoding="utf-8") != script["renewed"](page)]
+    assert stale == [], "run python docs/generate_reference.py"
+
+
+def test_every_fixture_is_in_the_reference(pytester: pytest.Pytester) -> None:
+    listed = pytester.runpytest_inprocess("--fixtures", "-p", "no:asyncio").stdout.lines
+    names = [line.split()[0] for line in listed if re.match(r"\w+ .*-- .*pytest_testbed", line)]
+    pages = [REFERENCE["fixtures"], ROOT / "README.md"]
+
+    assert "pg_session" in names
+    assert [(name, page.name) for page in pages for name in names if f"`{name}`" not in page.read_text(encoding="utf-8")] == []
+
+
+def test_every_mark_is_in_the_reference(pytester: pytest.Pytester) -> None:
+    def marks(*options: str) -> set[str]:
+        lines = pytester.runpytest_inprocess("--markers", "-p", "no:asyncio", *options).stdout.lines
+        return {match[1] for line in lines if (match := re.match(r"@pytest\.mark\.(\w+)", line))}
+
+    names = marks() - marks("-p", "no:testbed")
+    page = REFERENCE["marks"].read_text(encoding="utf-8")
+
+    assert "pg" in names
+    assert [name for name in sorted(names) if not re.search(rf"`{name}[`(]", page)] == []
+
+
+def test_every_hook_is_in_the_reference() -> None:
+    names = [name for name in vars(hookspecs) if name.startswith("pytest_")]
+    page = REFERENCE["hooks"].read_text(encoding="utf-8")
+
+    assert names
+    assert [name for name in names if f"`{name}" not in page] == []

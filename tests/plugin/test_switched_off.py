@@ -1,0 +1,46 @@
+"""`-p no:testbed` and `-p no:pytest_testbed.plugins.postgres`."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import PLUGIN, Project
+
+NO_POSTGRES = ["-p", "no:pytest_testbed.plugins.postgres"]
+
+
+def test_without_the_plugin_nothing_of_it_is_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_PLUGINS")
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    project.write(test_it="def test_it(request): request.getfixturevalue('testbed')")
+    others = [part for name in ("asyncio", "postgresql", "randomly", "xdist", "anyio", "faker") for part in ("-p", f"no:{name}")]
+    result = project.run_apart("-p", "no:testbed", *others)
+    result.assert_outcomes(failed=1)
+    assert "fixture 'testbed' not found" in result.stdout.str()
+    assert "testbed" not in project.run_apart("-p", "no:testbed", *others, "--help").stdout.str()
+    # as it is installed, the name of the entry is the switch, and it is on
+    project.run_apart(*others, "--fixtures").stdout.fnmatch_lines(["testbed [[]session scope]*"])
+
+
+def test_without_postgres_the_rest_works(project: Project) -> None:
+    project.kinds(alpha={})
+    project.write(test_it="def test_it(testbed, alpha): assert testbed.kinds == ['alpha']")
+    project.run(*NO_POSTGRES).assert_outcomes(passed=1)
+    assert "pg_session" not in project.run(*NO_POSTGRES, "--fixtures").stdout.str()
+
+
+def test_without_postgres_its_keys_and_its_mark_stay_known(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTBED_PG_IMAGE", "postgres:17")
+    project.pytester.makeini("[pytest]\ntestbed_pg_image = postgres:16\ntestbed_pg_timeout = x\nstrict_config = true")
+    project.write(test_it="import pytest\n@pytest.mark.pg(isolation='database')\ndef test_it(): pass")
+    result = project.run("--strict-markers", "--strict-config", "-W", "error", *NO_POSTGRES)
+    result.assert_outcomes(passed=1)
+    assert "testbed_pg_image (string):" in project.run("--help", *NO_POSTGRES).stdout.str()
+    assert project.run("-o", "testbed_pg_imgae=x", *NO_POSTGRES).ret == 4
+
+
+def test_it_can_be_loaded_by_name(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTEST_PLUGINS")
+    project.write(test_it="def test_it(testbed): assert testbed.kinds == ['postgres']")
+    project.run("-p", "testbed").assert_outcomes(passed=1)
+    project.run("-p", PLUGIN).assert_outcomes(passed=1)

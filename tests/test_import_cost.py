@@ -1,0 +1,85 @@
+"""Guard: the plugin, loaded and unused, brings nothing but its own light files."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "asyncio",
+    "docker",
+    "factory",
+    "multiprocessing",
+    "pika",
+    "psycopg",
+    "psycopg2",
+    "responses",
+    "sqlalchemy",
+    "ssl",
+    "testcontainers",
+    "werkzeug",
+}
+LIGHT = {
+    "pytest_testbed",
+    "pytest_testbed.errors",
+    "pytest_testbed.hookspecs",
+    "pytest_testbed.plugin",
+    "pytest_testbed.plugins",
+    "pytest_testbed.plugins.postgres",
+    "pytest_testbed.scheduling",
+    "pytest_testbed.session",
+    "pytest_testbed.settings",
+    "pytest_testbed.stash",
+}
+
+LISTING = """
+import json, os, sys
+
+def pytest_unconfigure():
+    with open("modules.json", "w") as file:
+        json.dump(sorted(sys.modules), file)
+"""
+
+
+def loaded(path: Path, *args: str, tests: str = "def test_it(): pass") -> set[str]:
+    """Return the modules that a run of pytest in a fresh process ends with."""
+    (path / "listing.py").write_text(LISTING)
+    (path / "nothing.py").write_text("")
+    (path / "test_it.py").write_text(tests)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("TESTBED_", "PYTEST_", "COV"))}
+    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "listing", "-p", "no:cacheprovider", *args]
+    done = subprocess.run(command, cwd=path, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(json.loads((path / "modules.json").read_text()))
+
+
+def heads(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("args", [["--collect-only"], []], ids=["collect-only", "run"])
+def test_the_plugin_unused_loads_its_light_files_alone(tmp_path: Path, args: list[str]) -> None:
+    without = loaded(tmp_path, "-p", "nothing", *args) - {"nothing"}
+    with_it = loaded(tmp_path, "-p", "pytest_testbed.plugin", *args)
+    assert "pytest_testbed.plugin" in with_it
+    assert with_it - without == LIGHT
+    assert not heads(with_it) & HEAVY - heads(without)
+
+
+def test_what_is_light_can_be_seen_to_grow_heavy(tmp_path: Path) -> None:
+    """The measure itself: a test that uses the engine loads more."""
+    tests = "def test_it(testbed):\n    assert testbed.kinds == ['postgres']"
+    with_it = loaded(tmp_path, "-p", "pytest_testbed.plugin", tests=tests)
+    assert "pytest_testbed.services.client" in with_it
+
+
+def test_the_package_loads_nothing() -> None:
+    code = "import sys; before = set(sys.modules); import pytest_testbed; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["__future__", "pytest_testbed"]

@@ -1,0 +1,79 @@
+"""What users write; a type checker must accept all of it (see test_typing.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.orm import Session, sessionmaker
+
+from pytest_testbed import Endpoint, ServiceSpec, ServiceUnavailable, Testbed, TestbedError
+from pytest_testbed.testing import FakeProvider, ProviderConformance, fake_spec
+
+
+def test_session(pg_session: Session) -> None:
+    number: int | None = pg_session.scalar(text("select 1"))
+    assert number == 1
+
+
+def test_engine(pg_engine: Engine, pg_connection: Connection, pg_sessionmaker: sessionmaker[Session]) -> None:
+    with pg_sessionmaker() as session:
+        session.commit()
+    assert pg_engine.dialect.name == "postgresql"
+    pg_connection.commit()
+
+
+@pytest.mark.pg(isolation="database")
+def test_service(pg_service: Endpoint, pg_admin_engine: Engine) -> None:
+    address: str = pg_service.url("shop", scheme="postgresql+psycopg")
+    port: int = pg_service.port
+    assert address
+    assert port
+    other: Endpoint = pg_service.with_(database="x")
+    assert other.kind == "postgres"
+
+
+def test_face(testbed: Testbed) -> None:
+    kinds: list[str] = testbed.kinds
+    assert kinds
+    endpoint: Endpoint = testbed.endpoint("postgres")
+    log: str = testbed.logs("postgres", 10)
+    assert endpoint.host
+    assert log
+    with pytest.raises(TestbedError):
+        testbed.endpoint("nothing")
+
+
+@pytest.fixture
+def db_session(pg_session: Session) -> Session:
+    return pg_session
+
+
+@pytest.fixture(scope="session")
+def pg_schema() -> list[object]:
+    return ["shop.models:Base", "schema.sql"]
+
+
+def pytest_testbed_services(config: pytest.Config) -> list[ServiceSpec]:
+    return [fake_spec("kafka", fixtures=["conftest:kafka"], seconds=0.1), ServiceSpec(kind="redis", probe="my.code:probe")]
+
+
+def pytest_testbed_provider(name: str) -> str | None:
+    return "pytest_testbed.testing:FakeProvider" if name == "fake" else None
+
+
+class TestFake(ProviderConformance):
+    def provider(self) -> FakeProvider:
+        return FakeProvider()
+
+    def spec(self) -> ServiceSpec:
+        return fake_spec()
+
+
+def script() -> Iterator[str]:
+    with Testbed([fake_spec()], providers={"fake": "pytest_testbed.testing:FakeProvider"}) as testbed:
+        try:
+            yield testbed.endpoint("fake").url()
+        except ServiceUnavailable as error:
+            yield str(error)
