@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
+import signal
 import threading
 import uuid
 import warnings
@@ -870,6 +872,27 @@ class TestDeferred:
 
         assert world.same(scenario) == ["a"]
 
+    def test_a_rolled_back_drop_leaves_them_deferred(self, guard: Guard) -> None:
+        with guard.test() as engine, engine.connect() as one, engine.connect() as two:
+            one.execute(text("DROP TABLE users, orders CASCADE"))
+            two.execute(text("SELECT 1"))
+            two.commit()
+            one.rollback()
+            for _ in range(2):
+                one.execute(insert(Order).values(user_id=-1))
+                one.rollback()
+                one.commit()
+
+    def test_constraints_made_past_sqlalchemy(self, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(guard, "_deferred", False)
+        with guard.test() as engine, engine.connect() as connection:
+            connection.connection.cursor().execute("CREATE TABLE own (user_id int REFERENCES users INITIALLY DEFERRED)")
+            connection.execute(text("SELECT 1"))
+            connection.commit()
+            connection.execute(text("INSERT INTO own VALUES (-1)"))
+            with pytest.raises(IntegrityError, match="own_user_id"):
+                connection.commit()
+
     def test_left_at_the_end_it_fails_the_test_that_left_it(self, guard: Guard) -> None:
         for statement in (insert(Order).values(user_id=7), insert(Order).values(next_id=-1)):
             for open_ in (Session, Engine.connect):
@@ -890,6 +913,27 @@ class TestDeferred:
             assert len(statements) == 2
             with pytest.raises(IntegrityError), guard.closing(Session(engine)) as session:
                 session.connection().connection.cursor().execute("INSERT INTO orders (user_id) VALUES (-1)")
+
+    def test_an_invalidated_connection_is_not_looked_at(self, guard: Guard) -> None:
+        for invalidate in (Connection.invalidate, lambda session: session.connection().invalidate()):
+            with guard.test() as engine:
+                with guard.closing(engine.connect() if invalidate is Connection.invalidate else Session(engine)) as thing:
+                    thing.execute(insert(Order).values(user_id=-1))
+                    invalidate(thing)
+
+    def test_a_commit_that_meets_the_violation_of_another_session_says_so(self, guard: Guard) -> None:
+        with guard.test() as engine, Session(engine) as one, Session(engine) as two:
+            one.execute(insert(Order).values(user_id=-1))
+            add(two, "two")
+            with pytest.raises(IntegrityError) as caught:
+                two.commit()
+            assert "Another session has uncommitted work" in "".join(caught.value.orig.__notes__)  # type: ignore[union-attr]
+            two.rollback()
+            one.execute(text("DELETE FROM orders"))
+            add(two, "again")
+            two.commit()
+            one.commit()
+            assert emails(engine) == ["again"]
 
     def test_rolled_back_it_fails_nobody(self, guard: Guard) -> None:
         with guard.test() as engine, guard.closing(Session(engine)) as session:
@@ -1060,6 +1104,28 @@ class TestRaw:
 
         assert world.same(scenario) == ["a"]
 
+    def test_a_raw_cursor_that_goes_on_until_the_connection_is_closed(self, world: World) -> None:
+        def scenario(engine: Engine) -> Any:
+            connection = engine.connect()
+            cursor = connection.connection.cursor()
+            cursor.execute("INSERT INTO users (email) VALUES ('a')")
+            connection.execute(text("SELECT 1"))
+            connection.commit()
+            cursor.execute("INSERT INTO users (email) VALUES ('b')")
+            connection.close()
+            return emails(engine)
+
+        assert world.same(scenario) == ["a"]
+
+    def test_raw_work_below_a_commit_does_not_stay_in_silence(self, guard: Guard) -> None:
+        with guard.test() as engine, engine.connect() as one, engine.connect() as two:
+            one.connection.cursor().execute("INSERT INTO users (email) VALUES ('one')")
+            one.execute(text("SELECT 1"))
+            add(two, "two")
+            two.commit()
+            with pytest.warns(TestbedWarning, match="stays"):
+                one.rollback()
+
     def test_a_raw_failure(self, world: World) -> None:
         def scenario(engine: Engine) -> Any:
             with Session(engine) as one, Session(engine) as two:
@@ -1187,6 +1253,29 @@ class TestLeftBehind:
                 session.commit()
                 ids.append(user.id)
         assert ids[1] == ids[0] + 1
+
+    def test_settings_of_one_transaction(self, world: World) -> None:
+        def scenario(engine: Engine) -> Any:
+            seen = []
+            look = text("SELECT current_setting('app.tenant', true), current_setting('work_mem'), current_setting('timezone')")
+            changes = [
+                "SET LOCAL app.tenant = '1'",
+                "SELECT set_config('app.tenant', '2', true)",
+                "SET LOCAL work_mem TO '77MB'",
+                "SET LOCAL TIME ZONE 'Asia/Tokyo'",
+                "SET app.tenant = '3'",
+                "SET LOCAL app.tenant = '4'",
+            ]
+            with Session(engine) as session:
+                for change in changes:
+                    session.execute(text(change))
+                    seen.append(tuple(session.execute(look).one()))
+                    session.commit()
+                    seen.append((session.execute(look).one()[0] or "", *session.execute(look).one()[1:]))
+                    session.rollback()
+            return seen[:-1]  # the last one is among what remains inexact
+
+        world.same(scenario)
 
     @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # psycopg sees that we leave them open
     @pytest.mark.parametrize("end", ["rollback", "commit", "close", "leave"])
@@ -1444,6 +1533,41 @@ class TestConnections:
                 pass
         thread.join(10)
         assert "cancel" in str(errors)
+
+    def test_a_statement_broken_off_by_a_signal(self, guard: Guard) -> None:
+        """As pytest-timeout does; psycopg 3 leaves the statement running."""
+
+        def ring(*args: object) -> None:
+            raise ZeroDivisionError
+
+        old = signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        try:
+            # psycopg 3 cannot even roll back then, as on a plain engine
+            with pytest.raises((ZeroDivisionError, OperationalError)), guard.test() as engine, engine.connect() as connection:
+                add(connection, "a")
+                connection.execute(text("SELECT pg_sleep(0.5)"))
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, old)
+
+    def test_in_a_forked_child(self, guard: Guard) -> None:
+        with guard.test() as engine, engine.connect() as connection:
+            add(connection, "a")
+            reader, writer = os.pipe()
+            if (pid := os.fork()) == 0:
+                try:
+                    connection.execute(text("SELECT 1"))
+                except IsolationError as error:
+                    os.write(writer, str(error).encode())
+                finally:
+                    os._exit(0)
+            os.close(writer)
+            with open(reader) as file:
+                assert "forked child" in file.read()
+            os.waitpid(pid, 0)
+            connection.commit()
+            assert emails(connection) == ["a"]
 
     def test_threads_at_once(self, guard: Guard) -> None:
         faults: list[BaseException] = []

@@ -8,6 +8,7 @@ commit and roll back as on a database of their own. docs/explanation/isolation.m
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from .savepoints import BASE, Stack
 
 __all__ = ["Guard"]
 
-IDLE, _ACTIVE, IN_TRANSACTION, IN_ERROR = range(4)
+IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR = range(4)
 """libpq's states of a transaction, the same in both drivers."""
 
 ARM = f"BEGIN;SAVEPOINT {BASE}"
@@ -73,6 +74,10 @@ ON_COMMIT = re.compile(
     r"\btemp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?(?:pg_temp\.)?(\"[^\"]+\"|\w+).*\bon\s+commit\s+(drop|delete\s+rows)",
     re.IGNORECASE | re.DOTALL,
 )
+LOCAL_SETTING = re.compile(
+    r"^\s*set\s+local\s+(time\s+zone|[\w.]+)|\bset_config\(\s*'([\w.]+)'\s*,[^,]*,\s*true\s*\)", re.IGNORECASE
+)
+SETTING = re.compile(r"^\s*set\s+(?:session\s+)?([\w.]+)", re.IGNORECASE)
 
 RAW = "a COMMIT or ROLLBACK that went past SQLAlchemy (on the driver's own connection, or as text)"
 REMEDY = "Use database isolation for such a test: @pytest.mark.pg(isolation='database')."
@@ -163,6 +168,8 @@ class Guard:
         self._deferred: bool | None = None  # are there constraints that are deferred at first; None: not known
         self._deferring = False
         self._schema_changed = False
+        self._settings: set[str] = set()  # what the test has SET for the whole session
+        self._process = os.getpid()
         self._closing = False
         self._breaches: list[str] = []
         self._running = False
@@ -293,8 +300,7 @@ class Guard:
             self._cursor.execute(sql)
         except Exception as error:
             if self._running and sqlstate(error) in LOST:
-                self._breaches.append(f"{RAW} ended the test's transaction")
-                raise IsolationError(f"{self._breaches[-1]}. {REMEDY}") from error
+                raise IsolationError(f"{RAW} ended the test's transaction. {REMEDY}") from error
             raise
 
     def close(self) -> None:
@@ -323,6 +329,7 @@ class Guard:
             self._stack.clear()
             self._breaches.clear()
             self._abandoned.clear()
+            self._settings.clear()
             self._deferring = False
             try:
                 self._send(ARM)
@@ -348,6 +355,11 @@ class Guard:
             # a killed backend has committed nothing; whoever closes it himself may have (psycopg's `with` block does)
             if not is_broken(self._connection):
                 self._breaches.append("the driver's own connection was closed, which ended the test's transaction")
+            self._discard()
+        elif self._status() == ACTIVE:
+            # a statement that a signal broke off (pytest-timeout): who hangs up has committed nothing
+            with suppress(Exception):
+                self._connection.cancel()
             self._discard()
         else:
             try:
@@ -385,8 +397,7 @@ class Guard:
             yield thing
             if self._may_be_looked_at(thing):
                 connection = thing.connection() if isinstance(thing, Session) else thing
-                owner = self._owner_of(connection._dbapi_connection)
-                if owner.raw or owner.cursor_out or self._stack.has(owner, written=True):
+                if not connection.invalidated and self._has_written(self._owner_of(connection._dbapi_connection)):
                     connection.exec_driver_sql(CHECK)
         finally:
             self._closing = True  # its work may well stay below another session's: nobody looks any more
@@ -400,6 +411,9 @@ class Guard:
             return False
         # a session or nested transaction that waits for its rollback has nothing that could be looked at
         return (not isinstance(thing, Session) or thing.is_active) and self._status() == IN_TRANSACTION
+
+    def _has_written(self, owner: Owner) -> bool:
+        return owner.raw or owner.cursor_out or self._stack.has(owner, written=True)
 
     # --- statements
 
@@ -419,6 +433,8 @@ class Guard:
     def _check(self, owner: Owner) -> None:
         if not self._running or (owner.test != self.test_number and owner.test is not None):
             raise IsolationError("a session or connection of pg_engine was used after its test had ended.")
+        if os.getpid() != self._process:
+            raise IsolationError(f"pg_engine cannot be used in a forked child: it is one connection. {REMEDY}")
 
     def _enter(self, owner: Owner) -> None:
         """Let the owner send a statement: a savepoint before it, where another one's work is on top."""
@@ -469,6 +485,8 @@ class Guard:
 
     def _changed(self, owner: Owner, statement: str, *, defines: bool) -> None:
         self._stack.wrote(owner)
+        if match := LOCAL_SETTING.search(statement):
+            self._set_locally(owner, match)
         if not defines:
             return
         self._deferred = None
@@ -483,13 +501,24 @@ class Guard:
         if kind in HOLDS:
             self._deferring |= tag == "SET CONSTRAINTS"
             self._stack.held(owner)
+            if match := LOCAL_SETTING.search(statement):
+                self._set_locally(owner, match)
+            elif match := SETTING.search(statement):
+                self._settings.add(match[1].lower())
+                owner.at_commit.pop(match[1].lower(), None)
         elif match := SAVEPOINT.match(statement):
             self._own_savepoint(owner, match[1].split()[0].lower(), match[2])
         elif kind in ("COMMIT", "ROLLBACK", "BEGIN", "START"):
-            if kind == "COMMIT" or ENDS.search(statement):  # and another one was begun at once
+            if ENDS.search(statement):  # and another one was begun at once
                 self._ended_behind(f"the statement {shortened(statement)!r}")
         else:
             self._changed(owner, statement, defines=kind in DEFINES)
+
+    def _set_locally(self, owner: Owner, match: re.Match[str]) -> None:
+        """Let a setting of one transaction end with its commit, where the test has not also set it for good."""
+        name = (match[1] or match[2]).lower()
+        if name not in self._settings:
+            owner.at_commit[name] = f"RESET {name}"
 
     def _own_savepoint(self, owner: Owner, verb: str, name: str) -> None:
         """Follow a savepoint that was said as text."""
@@ -520,9 +549,11 @@ class Guard:
                 self._deferred = None  # nobody saw what it was
             try:
                 self._send(";".join(part for part in self._commit_parts(owner) if part))
-            except Exception:
+            except Exception as error:
                 if not self._connection.closed:
                     self._undo_of(owner)  # the server's transaction is over, too, when its commit fails
+                if sqlstate(error).startswith("23") and self._stack.runs:
+                    error.add_note(f"Another session has uncommitted work in this test; the rows may be its own. {REMEDY}")
                 raise
             self._stack.committed(owner)
             owner.at_commit.clear()

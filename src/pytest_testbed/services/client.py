@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import _socket
 import itertools
+import json
 import os
 import secrets
-import selectors
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -27,7 +27,6 @@ from .wire import Wire
 
 __all__ = ["HostClient", "Testbed"]
 
-Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)  # no file descriptor of its own
 FORKED = "a forked child cannot talk to the host process of the services; only the process that started it can."
 
 
@@ -65,7 +64,7 @@ class HostClient:
         finally:
             theirs.close()
         self._pid = os.getpid()
-        self._wire = Wire(ours)
+        self._wire = SteadyWire(ours)
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._unanswered = False
@@ -102,7 +101,7 @@ class HostClient:
         try:
             self._wire.send({**message, "number": number})
             while True:
-                answer = self._receive()
+                answer = self._wire.receive()
                 if answer["number"] != number:
                     continue  # of a request whose wait was interrupted (Ctrl-C, a time-out of the test)
                 if "progress" not in answer:
@@ -110,24 +109,12 @@ class HostClient:
                 if progress is not None:
                     progress(answer["progress"])
         except (EOFError, HostError):
-            code = self._process.poll()
+            code: int | str = "unknown"
+            with suppress(subprocess.TimeoutExpired):  # its socket closes a moment before it can be waited for
+                code = self._process.wait(2)
             raise HostError(f"the host process of the services is gone (exit code {code}).") from None
         self._unanswered = False
         return answer
-
-    def _receive(self) -> dict[str, Any]:
-        # A wait may be broken off by the exception of a signal's handler (Ctrl-C, pytest-timeout), a
-        # message must not be: the rest of its bytes would stand before the next answer.
-        if not hasattr(signal, "pthread_sigmask"):
-            return self._wire.receive()
-        with Selector() as waiting:
-            waiting.register(self._wire, selectors.EVENT_READ)
-            waiting.select()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        try:
-            return self._wire.receive()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def close(self, seconds: float = 15.0) -> list[str]:
         """Let the host end everything and leave; return what it could not remove."""
@@ -149,6 +136,34 @@ class HostClient:
         except subprocess.TimeoutExpired:
             faults.append(f"the host process {self._process.pid} is still ending things after {seconds:g} s")
         return faults
+
+
+class SteadyWire(Wire):
+    """A wire on which a wait can be broken off by the exception of a signal's handler: Ctrl-C, pytest-timeout.
+
+    No byte of a message gets lost thereby, else its rest would stand before the next answer.
+    """
+
+    def __init__(self, connection: _socket.socket) -> None:
+        super().__init__(connection)
+        self._parts: list[bytes] = []
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for one message; what came of it before an interruption is kept."""
+        while True:
+            came = b"".join(self._parts)
+            end = 4 + int.from_bytes(came[:4])
+            if len(came) >= max(end, 4):
+                self._parts[:] = [came[end:]]
+                message: dict[str, Any] = json.loads(came[4:end])
+                return message
+            if self._parts and not self._parts[-1] and len(self._parts) > 1:
+                raise EOFError("the other end closed the connection.")
+            try:
+                # One call in C, on purpose: between two there may be an exception.
+                self._parts.extend(map(self._socket.recv, (1 << 16,)))
+            except OSError as error:
+                raise HostError(f"the connection to the host process broke: {error}") from error
 
 
 def _host_environment(environ: Mapping[str, str]) -> dict[str, str]:
