@@ -302,11 +302,15 @@ def local(rounds: int) -> None:
         table.add("initdb alone", time.perf_counter() - began)
         fresh = tempfile.mkdtemp(prefix="testbed-benchmark-")
         floor = until_query(alike)
-        table.add("first run ever, over bare", until_query(project, *OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=fresh) - floor)
+        table.add(
+            "first run ever, over bare", until_query(project, *OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=fresh) - floor
+        )
     table.show()
     warm = "pg_session, caches warm"
     print(f"  → second run, over bare pytest: {table.over(warm, 'bare pytest, test file imports sqlalchemy'):.0f} ms where the")
-    print(f"    test file imports sqlalchemy as any of its users does, {table.over(warm, 'bare pytest, empty test'):.0f} ms over an")
+    print(
+        f"    test file imports sqlalchemy as any of its users does, {table.over(warm, 'bare pytest, empty test'):.0f} ms over an"
+    )
     print("    empty test file   (target: at most 200)")
     ratio = statistics.median(
         a / b for a, b in zip(table.samples["first run ever, over bare"], table.samples["initdb alone"], strict=True)

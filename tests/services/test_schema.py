@@ -36,7 +36,6 @@ from pytest_testbed.postgres.fence import guarded_process
 from pytest_testbed.postgres.schema import apply_schema
 
 
-
 @pytest.fixture
 def scratch_url(server: Endpoint) -> Iterator[str]:
     """SQLAlchemy URL of an empty, freshly created database."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_testbed.services.ledger import Ledger, Lease, end_processes_of, start_time, sweep
+from pytest_testbed.services.ledger import Lease, Ledger, end_processes_of, start_time, sweep
 from pytest_testbed.services.record import changed
 
 

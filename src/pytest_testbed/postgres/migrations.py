@@ -114,7 +114,7 @@ def _version_tables() -> Iterator[set[_VersionTable]]:
         context = self.get_context()
         found.add((context.version_table, context.version_table_schema))
 
-    EnvironmentContext.configure = watched  # type: ignore[method-assign]  # put back below
+    EnvironmentContext.configure = watched  # put back below
     try:
         yield found
     finally:

@@ -1,7 +1,7 @@
 """How a process talks to its host process: the wire, and `Testbed`, the face that users see.
 
-    with Testbed([spec]) as testbed:            # a script; pytest's fixture `testbed` is the same class
-        print(testbed.endpoint("postgres").url())
+with Testbed([spec]) as testbed:            # a script; pytest's fixture `testbed` is the same class
+print(testbed.endpoint("postgres").url())
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ class HostClient:
         self._numbers = itertools.count(1)
         self._unanswered = False
         path = [os.path.join(directory, entry) for entry in sys.path]
-        self._wire.send(
-            {"run": run, "owner": self._pid, "settings": dict(settings), "providers": dict(providers), "path": path}
-        )
+        self._wire.send({"run": run, "owner": self._pid, "settings": dict(settings), "providers": dict(providers), "path": path})
 
     @property
     def pid(self) -> int:

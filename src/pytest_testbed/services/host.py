@@ -268,7 +268,9 @@ class Host:
         """Remove what dead runs left behind."""
         if self._records is None:
             return []
-        return sweep(self._records, {"directory": lambda name, run: end_processes_of(Path(name), run), "container": remove_container})
+        return sweep(
+            self._records, {"directory": lambda name, run: end_processes_of(Path(name), run), "container": remove_container}
+        )
 
 
 def remove_container(name: str, run: str) -> None:

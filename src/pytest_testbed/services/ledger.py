@@ -143,19 +143,19 @@ class Ledger:
         _write_record(self._path, {**self._head, "things": self._things})
 
 
-def _write_record(path: Path, record: Mapping[str, Any]) -> None:
+def _write_record(path: Path, facts: Mapping[str, Any]) -> None:
     part = path.with_suffix(".part")
     with suppress(OSError):  # a full disk must not stop a run; then only this process cleans up
-        part.write_text(json.dumps(record))
+        part.write_text(json.dumps(facts))
         os.replace(part, path)
 
 
 def _dead_records(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(directory.glob("*.json")):
         try:
-            record = json.loads(path.read_text())
-            if record["format"] == FORMAT and Lease(**record["host"]).alive() is False:
-                yield path, record
+            facts = json.loads(path.read_text())
+            if facts["format"] == FORMAT and Lease(**facts["host"]).alive() is False:
+                yield path, facts
         except (OSError, ValueError, KeyError, TypeError):
             continue  # torn, or of another version: not ours to judge
 
@@ -172,21 +172,21 @@ def sweep(directory: Path, removers: Mapping[str, Callable[[str, str], None]]) -
         One line for each thing that could not be removed.
     """
     faults = []
-    for path, record in _dead_records(directory):
+    for path, facts in _dead_records(directory):
         left = []
-        for what, name in record.get("things", []):
+        for what, name in facts.get("things", []):
             try:
                 if what not in removers:
                     left.append((what, name))
                 else:
-                    removers[what](name, record["run"])
+                    removers[what](name, facts["run"])
             except LookupError:
                 left.append((what, name))  # not where we are now
             except Exception as error:
                 left.append((what, name))
                 faults.append(f"{what} {name} of a dead run could not be removed: {error}")
         if left:
-            _write_record(path, {**record, "things": left})
+            _write_record(path, {**facts, "things": left})
         else:
             path.unlink(missing_ok=True)
     return faults

@@ -60,5 +60,7 @@ class ExternalProvider:
         try:
             endpoint: Endpoint = resolve(spec.url_parser)(spec.url)
         except ValueError as error:
-            raise ConfigurationError(f"{masked(spec.url)!r} (from {spec.url_source}) is no URL of {spec.kind}: {error}.") from error
+            raise ConfigurationError(
+                f"{masked(spec.url)!r} (from {spec.url_source}) is no URL of {spec.kind}: {error}."
+            ) from error
         return Guest(endpoint.with_(kind=spec.kind, provider="external", source=f"{masked(spec.url)} from {spec.url_source}"))
