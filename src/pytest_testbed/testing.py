@@ -65,7 +65,7 @@ def fake_spec(
     imports: Sequence[str] = (),
     provider: str = "fake",
     version: str | None = None,
-    timeout: float = 5.0,
+    timeout: float = 30.0,
     **options: object,
 ) -> ServiceSpec:
     """Return a kind that `FakeProvider` can serve; further arguments are those of `FakeOptions`.

@@ -52,7 +52,7 @@ class Journal:
         return JOURNAL.read_text().splitlines() if JOURNAL.exists() else []
 
     def wait_for(self, event):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while event not in self.read():
             assert time.monotonic() < deadline, f"{{event}} did not happen: {{self.read()}}"
             time.sleep(0.002)

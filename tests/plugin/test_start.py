@@ -60,44 +60,52 @@ def test_a_kind_that_nothing_foretold_is_started_when_it_is_asked_for(project: P
     assert len(project.hosts) == 1
 
 
-def test_lazy_starts_the_host_and_no_service(project: Project) -> None:
-    project.kinds(alpha={})
+def test_lazy_starts_a_service_when_it_is_asked_for(project: Project) -> None:
+    project.kinds(alpha={}, beta={})
     project.write(
         test_it="""
-        def test_quiet(journal, pytestconfig):
-            journal.write("test")
+        def test_beta(beta, journal):
+            journal.write("beta is there")  # what was told to the host before it, the host has done by now
 
-        def test_alpha(testbed, journal, request):
-            assert testbed.logs("alpha") == ""  # the host has done all that it was told
-            journal.write("asks")
-            request.getfixturevalue("alpha")
-            journal.write("has")
-
-        def test_static(alpha): pass
+        def test_alpha(alpha): pass
         """
     )
-    project.run("--testbed-start=lazy").assert_outcomes(passed=3)
-    assert project.events == ["test", "asks", "start alpha", "ready alpha", "has", "stop alpha"]
-    assert len(project.hosts) == 1
+    project.run("--testbed-start=lazy").assert_outcomes(passed=2)
+    assert project.events[:4] == ["start beta", "ready beta", "beta is there", "start alpha"]
 
 
-def test_lazy_has_the_host_at_hand_before_the_first_test(project: Project) -> None:
+def test_lazy_starts_the_host_before_the_first_test(project: Project) -> None:
     project.kinds(alpha={})
     project.write(
         test_it="""
         from pytest_testbed.services import client
 
-        def test_quiet(monkeypatch):
-            def never(*args, **more):
-                raise AssertionError("a test's patches must not reach the start of the host")
-            monkeypatch.setattr(client.subprocess, "Popen", never)
-            monkeypatch.setattr(client, "HostClient", never)
+        def never(*args, **more):
+            raise AssertionError("what a test does must not reach the start of the host")
+
+        def test_quiet():
+            client.HostClient = never  # set back by the test of this test
 
         def test_alpha(alpha): pass
         """
     )
     project.run("--testbed-start=lazy").assert_outcomes(passed=2)
     assert len(project.hosts) == 1
+
+
+def test_who_asks_for_the_testbed_itself_has_the_host_before_the_first_test(project: Project) -> None:
+    project.kinds(alpha={})
+    project.write(
+        test_it="""
+        from pytest_testbed.services import client
+
+        def test_quiet():
+            client.HostClient = None
+
+        def test_alpha(testbed): testbed.endpoint("alpha")
+        """
+    )
+    project.run().assert_outcomes(passed=2)
 
 
 def test_eager_starts_all_kinds_with_pytest_itself(project: Project) -> None:
@@ -160,10 +168,20 @@ def test_nothing_is_started_where_no_selected_test_wants_it(project: Project, ar
 
 
 def test_with_collection_errors_that_are_to_be_borne_services_start(project: Project) -> None:
-    project.kinds(alpha={})
-    project.write(test_it="def test_alpha(alpha): pass", test_broken="import no_such_module")
-    project.run("--continue-on-collection-errors").assert_outcomes(passed=1, errors=1)
-    assert project.started == ["alpha"]
+    project.kinds(alpha={"gate": project.gate()})
+    project.write(
+        test_it=f"""
+        from pathlib import Path
+
+        def test_quiet(journal):
+            journal.wait_for("start alpha")
+            Path({project.gate()!r}).touch()
+
+        def test_alpha(alpha): pass
+        """,
+        test_broken="import no_such_module",
+    )
+    project.run("--continue-on-collection-errors").assert_outcomes(passed=2, errors=1)
 
 
 # --- whose fixture it is

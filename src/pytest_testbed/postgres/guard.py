@@ -266,11 +266,9 @@ class Guard:
         if connection.__class__.__module__.partition(".")[0] == "psycopg":
             connection.autocommit = True  # else it would send a BEGIN of its own before ours
             self._register_hstore(connection)
+        # (psycopg2 begins by itself once, with our first text; as we roll back by text too, it never notices)
         self._connection, self._cursor, self._info = connection, connection.cursor(), connection.info
-        self._learn_deferred()
-        if self._status() != IDLE:
-            # psycopg2 has begun by itself; said as text it goes on believing so and leaves BEGIN to us
-            self._send("ROLLBACK")
+        self._deferred = None  # learned at the first commit: the first query need not wait for it
 
     def _register_hstore(self, connection: Any) -> None:
         # SQLAlchemy does this once per engine, on the first connection that it sees
