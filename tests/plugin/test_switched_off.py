@@ -31,7 +31,7 @@ def test_without_postgres_the_rest_works(project: Project) -> None:
 
 def test_without_postgres_its_keys_and_its_mark_stay_known(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTBED_PG_IMAGE", "postgres:17")
-    project.pytester.makeini("[pytest]\ntestbed_pg_image = postgres:16\ntestbed_pg_timeout = x\nstrict_config = true")
+    project.pytester.makeini("[pytest]\ntestbed_pg_image = postgres:16\ntestbed_pg_timeout = x")
     project.write(test_it="import pytest\n@pytest.mark.pg(isolation='database')\ndef test_it(): pass")
     result = project.run("--strict-markers", "--strict-config", "-W", "error", *NO_POSTGRES)
     result.assert_outcomes(passed=1)

@@ -183,10 +183,17 @@ def test_what_a_test_leaves_behind(pytester: pytest.Pytester, run: Callable[...,
 
         def test_who_blocks(pg_session):
             pg_session.execute(text("INSERT INTO kept VALUES (1)"))
+
+        def test_our_own_engine_blocks(pg_session, pg_admin_engine):
+            left.pop().close()
+            with pg_admin_engine.connect() as connection:
+                connection.execute(text("LOCK TABLE kept"))
+                pg_session.execute(text("INSERT INTO kept VALUES (1)"))
         """
     )
     result = run("-o", "testbed_pg_lock_timeout=0.3")
-    result.assert_outcomes(passed=5, failed=1)
+    result.assert_outcomes(passed=5, failed=2)
+    result.stdout.fnmatch_lines(["*pid * (pytest-testbed), idle in transaction, for * s: LOCK TABLE kept*"])
     result.stdout.fnmatch_lines(["*lock timeout*", "*pid * (a stray), idle in transaction, for * s: LOCK TABLE kept*"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..services.model import Endpoint
 from .service import connection_parameters
 
-__all__ = ["connect", "engine_url"]
+__all__ = ["APPLICATION", "connect", "engine_url"]
 
 
 @contextmanager
@@ -30,7 +30,17 @@ def _as_it_is() -> Iterator[None]:
     yield
 
 
-def connect(endpoint: Endpoint, database: str, driver: str = "psycopg2", **options: str) -> Any:
+APPLICATION = "pytest-testbed"
+
+
+def connect(
+    endpoint: Endpoint,
+    database: str,
+    driver: str = "psycopg2",
+    *,
+    options: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Any:
     """Open a DBAPI connection.
 
     Args:
@@ -38,10 +48,10 @@ def connect(endpoint: Endpoint, database: str, driver: str = "psycopg2", **optio
         database: the database on it.
         driver: "psycopg2" or "psycopg".
         options: server settings for the whole connection; a rollback returns to them.
+        more: further arguments of the driver's own `connect`.
     """
-    parameters = connection_parameters(endpoint, database)
-    parameters["application_name"] = "pytest-testbed"
-    parameters["options"] = " ".join(f"-c {name}={value}" for name, value in options.items())
+    parameters = {"application_name": APPLICATION, **connection_parameters(endpoint, database), **more}
+    parameters["options"] = " ".join(f"-c {name}={value}" for name, value in (options or {}).items())
     # a server that the user named may be reached by his own PGSSLMODE or ~/.pgpass; ours may not
     shield = _as_it_is if endpoint.provider == "external" else _without_pg_environment
     with shield():

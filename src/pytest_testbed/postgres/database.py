@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..errors import ServiceDied, ServiceUnavailable
 from ..services.model import Endpoint
-from .connect import connect, engine_url
+from .connect import APPLICATION, connect, engine_url
 from .guard import Guard, sqlstate
 
 __all__ = ["Database", "Options", "Services", "worker_database"]
@@ -162,8 +162,13 @@ class Database:
         if self._lost:
             self.ensure()
             self._lost = False
-        milliseconds = f"{self._lock_timeout * 1000:.0f}"
-        return self._reach(lambda: connect(self.endpoint, self.name, self._driver, lock_timeout=milliseconds))
+        options = {
+            "lock_timeout": f"{self._lock_timeout * 1000:.0f}",
+            # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
+            "idle_in_transaction_session_timeout": "0",
+        }
+        name = f"{APPLICATION} (the test)"
+        return self._reach(lambda: connect(self.endpoint, self.name, self._driver, options=options, application_name=name))
 
     @contextmanager
     def guard(self) -> Iterator[Guard]:
@@ -194,9 +199,16 @@ class Database:
 
     def admin_engine(self) -> Any:
         """Return a plain engine on the worker's database, outside all isolation."""
-        from sqlalchemy import create_engine
+        from sqlalchemy import create_engine, event
 
-        engine = create_engine(self.url, creator=lambda: connect(self.endpoint, self.name, self._driver))
+        engine = create_engine(self.url)
+
+        @event.listens_for(engine, "do_connect")
+        def shielded(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+            # what SQLAlchemy tells the driver of its types must reach it
+            types = {name: parameters[name] for name in ("context",) if name in parameters}
+            return connect(self.endpoint, self.name, self._driver, **types)
+
         self._cleaners.append(engine.dispose)
         return engine
 
@@ -207,7 +219,7 @@ class Database:
             lines = [
                 f"  pid {pid} ({application or 'no application name'}), {state}, for {age:.1f} s: {' '.join(query.split())}"
                 for pid, application, state, age, query in rows
-                if application != "pytest-testbed"
+                if application != f"{APPLICATION} (the test)"
             ]
             if lines:
                 return "\n".join(["other transactions open in this test's database, one of which holds the lock:", *lines])
