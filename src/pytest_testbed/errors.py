@@ -1,14 +1,14 @@
 """All errors of pytest-testbed, in one tree; no pytest in here.
 
-    TestbedError
-    ├── ServiceUnavailable      no provider can give this kind (names each refusal and remedy)
-    ├── ServiceNotReady         it was started and did not come up (has the last log lines)
-    ├── ServiceDied             it was running and is gone (has the last log lines)
-    ├── UnknownService          nobody registered this kind
-    ├── ConfigurationError      an option or mark argument is wrong; pytest sees a UsageError
-    ├── HostError               the host process could not be reached or spoke nonsense
-    ├── SchemaError             an entry of the schema could not be applied
-    └── IsolationError          the test did what a transaction cannot undo or offer
+TestbedError
+├── ServiceUnavailable      no provider can give this kind (names each refusal and remedy)
+├── ServiceNotReady         it was started and did not come up (has the last log lines)
+├── ServiceDied             it was running and is gone (has the last log lines)
+├── UnknownService          nobody registered this kind
+├── ConfigurationError      an option or mark argument is wrong; pytest sees a UsageError
+├── HostError               the host process could not be reached or spoke nonsense
+├── SchemaError             an entry of the schema could not be applied
+└── IsolationError          the test did what a transaction cannot undo or offer
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ MARKS = (
 """The marks that are not one part's."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class CoreSettings(Section, prefix=""):
     """Options that are not one kind's."""
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -89,8 +89,7 @@ class Row(NamedTuple):
     help: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Option:
+class Option(NamedTuple):
     """One option with its names in all dresses and its type taken apart.
 
     `kind` is one of str, int, float, bool, tuple, Path; `choices` is empty unless it is a `Literal`.
@@ -175,6 +174,18 @@ class Section:
 
     section_prefix: ClassVar[str]
     _options: ClassVar[tuple[Option, ...]]
+
+    def __init__(self, **values: object) -> None:
+        """Take the values, and the default where there is none; a dataclass with an `__init__` of its own does the same."""
+        options = self.options()
+        if unknown := values.keys() - {each.name for each in options}:
+            raise TypeError(f"{type(self).__name__} has no options {', '.join(sorted(unknown))}")
+        for each in options:
+            object.__setattr__(self, each.name, values.get(each.name, each.default))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Refuse: options are read once."""
+        raise AttributeError(f"{type(self).__name__} is frozen: {name!r} cannot be set")
 
     def __init_subclass__(cls, *, prefix: str) -> None:
         """Keep the prefix that stands between `testbed_` and the name of the field."""

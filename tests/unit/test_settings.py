@@ -519,3 +519,14 @@ def test_the_module_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[]", "[]"]
+
+
+def test_a_section_is_frozen_and_knows_its_options() -> None:
+    from pytest_testbed.plugin import CoreSettings
+
+    section = CoreSettings(provider="docker")
+    assert (section.provider, section.missing) == ("docker", "fail")
+    with pytest.raises(AttributeError, match="'provider' cannot be set"):
+        section.provider = "local"
+    with pytest.raises(TypeError, match="no options provder"):
+        CoreSettings(provder="docker")

@@ -36,7 +36,7 @@ def named_values(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+@dataclass(init=False, eq=False, repr=False)
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 

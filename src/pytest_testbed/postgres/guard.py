@@ -13,17 +13,30 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from importlib import import_module
 from threading import RLock
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import Pool
 
 from ..errors import IsolationError, TestbedWarning
+from .pool import OWNER, GuardedPool, Owner
 from .savepoints import BASE, Stack
+from .statements import (
+    CHANGES,
+    DEFINES,
+    ENDS,
+    HOLDS,
+    LOCAL_SETTING,
+    ON_COMMIT,
+    READS,
+    SAVEPOINT,
+    SETTING,
+    find,
+    may_write,
+    shortened,
+)
 
 __all__ = ["Guard"]
 
@@ -44,98 +57,11 @@ SELECT string_agg(name, ',') INTO names FROM (
 IF names IS NOT NULL THEN EXECUTE 'SET CONSTRAINTS ' || names || ' DEFERRED'; END IF;
 END $testbed$"""
 
-CHANGES = frozenset(["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"])
-READS = frozenset(["SHOW", "CLOSE", "FETCH", "MOVE", "NOTIFY"])
-"""First words of command tags that change no row and leave nothing behind."""
-DEFINES = frozenset(["CREATE", "ALTER", "DROP", "DO", "CALL", "IMPORT"])
-"""Those that may change the schema."""
-HOLDS = frozenset(["SET", "RESET", "DECLARE", "LISTEN", "UNLISTEN", "PREPARE", "LOCK", "DISCARD", "DEALLOCATE"])
-"""Those that change no row and leave something behind that others do not see."""
-
-CALL_OR_CHANGE = re.compile(
-    r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|call|copy|truncate|create|alter|drop|into)\b"
-    r"|\b(?!(?:select|from|where|and|or|not|in|exists|any|all|some|as|on|by|over|filter|values|when|then|else|case|is|with"
-    r"|union|except|intersect|join|lateral|distinct|having|using|array|row|cast|extract|interval|limit|offset|between|like"
-    r"|varchar|char|numeric|decimal|timestamp|time|bit|coalesce|nullif|greatest|least|count|sum|min|max|avg|bool_and"
-    r"|bool_or|string_agg|array_agg|row_number|rank|lower|upper|length|trim|substring|replace|concat|abs|round|now"
-    r"|date_trunc|to_char|unnest|generate_series|version|current_setting|current_schema|format_type|to_json|to_jsonb"
-    r"|json_agg|jsonb_agg|json_build_object|jsonb_build_object|json_object_agg|pg_[a-z_]+(?<!lock)|has_[a-z_]+)\b)"
-    r"[a-z_][\w$]*\"?\s*\(",
-    re.IGNORECASE,
-)
-"""What makes a SELECT one that may write: another verb in it, or a function that is not known to be harmless."""
-
-ENDS = re.compile(r"\b(?:commit|end|abort|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b", re.IGNORECASE)
-SAVEPOINT = re.compile(
-    r"\s*(savepoint|release(?:\s+savepoint)?|rollback(?:\s+work|\s+transaction)?\s+to(?:\s+savepoint)?)\s+(\"[^\"]+\"|\w+)\s*;?\s*$",
-    re.IGNORECASE,
-)
-ON_COMMIT = re.compile(
-    r"\btemp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?(?:pg_temp\.)?(\"[^\"]+\"|\w+).*\bon\s+commit\s+(drop|delete\s+rows)",
-    re.IGNORECASE | re.DOTALL,
-)
-LOCAL_SETTING = re.compile(
-    r"^\s*set\s+local\s+(time\s+zone|[\w.]+)|\bset_config\(\s*'([\w.]+)'\s*,[^,]*,\s*true\s*\)", re.IGNORECASE
-)
-SETTING = re.compile(r"^\s*set\s+(?:session\s+)?([\w.]+)", re.IGNORECASE)
-
 RAW = "a COMMIT or ROLLBACK that went past SQLAlchemy (on the driver's own connection, or as text)"
 REMEDY = "Use database isolation for such a test: @pytest.mark.pg(isolation='database')."
 LOST = ("3B001", "25P01")  # no such savepoint, no transaction
 PATIENCE = 5.0
 """Seconds that the end of a test waits for the statement of a thread that was left over."""
-_OWNER = "testbed_owner"
-
-
-class Owner:
-    """Somebody who has the kept connection: a session, a connection, a raw connection."""
-
-    __slots__ = ("at_commit", "cursor_out", "raw", "test")
-
-    def __init__(self, test: int | None) -> None:
-        self.test = test
-        self.cursor_out = False  # a cursor that SQLAlchemy has not yet used
-        self.raw = False  # there was a cursor that SQLAlchemy did not use
-        self.at_commit: dict[str, str] = {}
-
-
-class GuardedPool(Pool):
-    """Hands the one kept connection to as many as ask, each with a record of its own."""
-
-    def __init__(self, guard: Guard) -> None:
-        # no reset on return: a session or connection that is closed rolls back by itself
-        super().__init__(guard.kept_connection, reset_on_return=None)
-        self._guard = guard
-        self._free: list[Any] = []
-
-    def connect(self) -> Any:
-        """Hand out the connection."""
-        self._guard.prepare()
-        fairy = super().connect()
-        self._guard.admit(fairy)
-        return fairy
-
-    def _do_get(self) -> Any:
-        try:
-            return self._free.pop()
-        except IndexError:
-            return self._create_connection()
-
-    def _do_return_conn(self, record: Any) -> None:
-        if self._guard.returned(record):
-            self._free.append(record)
-
-    def recreate(self) -> Pool:
-        """Return itself: an application may dispose of the engine and go on (`Engine.dispose`)."""
-        return self
-
-    def dispose(self) -> None:
-        """Forget the records; the kept connection belongs to the guard and stays."""
-        self._free.clear()
-
-    def status(self) -> str:
-        """Describe the pool."""
-        return f"{self.__class__.__name__}: one kept connection"
 
 
 class Guard:
@@ -222,7 +148,7 @@ class Guard:
     def admit(self, fairy: Any) -> None:
         """Take note of somebody new, and of the cursors that he uses past SQLAlchemy."""
         owner = Owner(self.test_number)
-        fairy.info[_OWNER] = owner
+        fairy.info[OWNER] = owner
         connection = fairy.dbapi_connection
 
         # holds no reference to the fairy, which must die, and be returned, with its last user
@@ -239,10 +165,10 @@ class Guard:
         """Take a record back from its user; tell whether the pool may hand it out again."""
         if record.dbapi_connection is None:  # invalidated, or detached and still in use
             return False
-        return self._abandon(record.info.get(_OWNER))
+        return self._abandon(record.info.get(OWNER))
 
     def _invalidated(self, connection: Any, record: Any, error: BaseException | None) -> None:
-        self._abandon(record.info.get(_OWNER))
+        self._abandon(record.info.get(OWNER))
 
     def _abandon(self, owner: Owner | None) -> bool:
         """Note that somebody has gone. What he left open is undone by whoever comes next.
@@ -257,7 +183,7 @@ class Guard:
 
     def _owner_of(self, fairy: Any) -> Owner:
         record = fairy._connection_record
-        owner: Owner = (fairy if record is None else record).info.get(_OWNER, self._nobody)
+        owner: Owner = (fairy if record is None else record).info.get(OWNER, self._nobody)
         return owner
 
     def _open(self) -> None:
@@ -483,13 +409,13 @@ class Guard:
 
     def _changed(self, owner: Owner, statement: str, *, defines: bool) -> None:
         self._stack.wrote(owner)
-        if match := LOCAL_SETTING.search(statement):
+        if match := find(LOCAL_SETTING, statement):
             self._set_locally(owner, match)
         if not defines:
             return
         self._deferred = None
         self._schema_changed = True
-        if match := ON_COMMIT.search(statement):
+        if match := find(ON_COMMIT, statement):
             name, action = match[1], match[2].upper()
             owner.at_commit[name] = f"DROP TABLE IF EXISTS pg_temp.{name}" if action == "DROP" else f"DELETE FROM pg_temp.{name}"
 
@@ -499,15 +425,15 @@ class Guard:
         if kind in HOLDS:
             self._deferring |= tag == "SET CONSTRAINTS"
             self._stack.held(owner)
-            if match := LOCAL_SETTING.search(statement):
+            if match := find(LOCAL_SETTING, statement):
                 self._set_locally(owner, match)
-            elif match := SETTING.search(statement):
+            elif match := find(SETTING, statement):
                 self._settings.add(match[1].lower())
                 owner.at_commit.pop(match[1].lower(), None)
-        elif match := SAVEPOINT.match(statement):
+        elif match := find(SAVEPOINT, statement):
             self._own_savepoint(owner, match[1].split()[0].lower(), match[2])
         elif kind in ("COMMIT", "ROLLBACK", "BEGIN", "START"):
-            if ENDS.search(statement):  # and another one was begun at once
+            if find(ENDS, statement):  # and another one was begun at once
                 self._ended_behind(f"the statement {shortened(statement)!r}")
         else:
             self._changed(owner, statement, defines=kind in DEFINES)
@@ -653,12 +579,6 @@ class Guard:
         return None
 
 
-@lru_cache(maxsize=1000)
-def may_write(statement: str) -> bool:
-    """Tell whether a statement that ended as a SELECT may have changed something all the same."""
-    return CALL_OR_CHANGE.search(statement) is not None
-
-
 def warn(text: str) -> None:
     """Give a warning that pytest shows with the test."""
     warnings.warn(TestbedWarning(text), stacklevel=3)
@@ -672,9 +592,3 @@ def is_broken(connection: Any) -> bool:
 def sqlstate(error: BaseException | None) -> str:
     """Return the SQLSTATE of a driver's error, "" where it has none."""
     return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or ""
-
-
-def shortened(statement: str) -> str:
-    """Return a statement on one line, cut to what fits."""
-    text = " ".join(statement.split())
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -94,6 +94,8 @@ class Host:
         with self._lock:
             slot = self._slots.get(spec.kind)
             if slot is None:
+                if self._slots:
+                    load_typing()
                 slot = self._slots[spec.kind] = Slot(spec)
                 threading.Thread(target=self._fill, args=(slot,), name=f"start-{spec.kind}", daemon=True).start()
             return slot
@@ -170,7 +172,10 @@ class Host:
             return self._wait(slot, running)
         except BaseException:
             slot.running = None
-            running.stop()
+            try:
+                running.stop()
+            except Exception as error:  # must not hide why it did not come up
+                slot.note(f"{slot.spec.kind} could not be removed after it failed to start: {error}")
             raise
 
     def _wait(self, slot: Slot, running: Running) -> Endpoint:
@@ -273,6 +278,14 @@ class Host:
         )
 
 
+def load_typing() -> None:
+    """Load `typing` before a second kind starts beside the first.
+
+    dataclasses looks at a half loaded `typing` where two threads load packages at the same time.
+    """
+    import typing  # noqa: F401
+
+
 def remove_container(name: str, run: str) -> None:
     """Remove a container of a dead run."""
     from .providers.docker import remove_container as remove
@@ -348,6 +361,8 @@ class Server:
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         match message.get("do"):
             case "prefetch":
+                if len(message["specs"]) > 1:
+                    load_typing()
                 for spec in message["specs"]:
                     self._host.start(ServiceSpec.from_json(spec))
                 return {}
@@ -373,6 +388,8 @@ class Server:
         slot = self._host.start(spec)
         told = ""
         while not slot.done.wait(0.1):
+            if self._wire.waiting():
+                return {}  # the one who asked was interrupted, and asks for something else by now
             if slot.progress != told:
                 told = slot.progress
                 self._wire.send({"progress": told, "number": number})

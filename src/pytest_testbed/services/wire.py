@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket  # the class below `socket.socket`: what blockers replace is the Python one
 import json
+import select
 import struct
 
 from ..errors import HostError
@@ -73,6 +74,10 @@ class Wire:
                 raise EOFError("the other end closed the connection.")
             data += part
         return bytes(data)
+
+    def waiting(self) -> bool:
+        """Tell whether a message, or the other end's good-bye, is there."""
+        return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
         """Close the socket."""

@@ -1,0 +1,66 @@
+"""The pool below the guarded engine: one connection, and a name for each who has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import Pool
+
+if TYPE_CHECKING:
+    from .guard import Guard
+
+__all__ = ["OWNER", "GuardedPool", "Owner"]
+
+OWNER = "testbed_owner"
+"""Under this key a checked-out connection's `info` has its owner."""
+
+
+class Owner:
+    """Somebody who has the kept connection: a session, a connection, a raw connection."""
+
+    __slots__ = ("at_commit", "cursor_out", "raw", "test")
+
+    def __init__(self, test: int | None) -> None:
+        self.test = test
+        self.cursor_out = False  # a cursor that SQLAlchemy has not yet used
+        self.raw = False  # there was a cursor that SQLAlchemy did not use
+        self.at_commit: dict[str, str] = {}
+
+
+class GuardedPool(Pool):
+    """Hands the one kept connection to as many as ask, each with a record of its own."""
+
+    def __init__(self, guard: Guard) -> None:
+        # no reset on return: a session or connection that is closed rolls back by itself
+        super().__init__(guard.kept_connection, reset_on_return=None)
+        self._guard = guard
+        self._free: list[Any] = []
+
+    def connect(self) -> Any:
+        """Hand out the connection."""
+        self._guard.prepare()
+        fairy = super().connect()
+        self._guard.admit(fairy)
+        return fairy
+
+    def _do_get(self) -> Any:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._create_connection()
+
+    def _do_return_conn(self, record: Any) -> None:
+        if self._guard.returned(record):
+            self._free.append(record)
+
+    def recreate(self) -> Pool:
+        """Return itself: an application may dispose of the engine and go on (`Engine.dispose`)."""
+        return self
+
+    def dispose(self) -> None:
+        """Forget the records; the kept connection belongs to the guard and stays."""
+        self._free.clear()
+
+    def status(self) -> str:
+        """Describe the pool."""
+        return f"{self.__class__.__name__}: one kept connection"

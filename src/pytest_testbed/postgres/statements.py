@@ -1,0 +1,60 @@
+"""What a statement of PostgreSQL does to a transaction, as far as its text and its command tag tell."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+__all__ = ["find", "may_write", "shortened"]
+
+CHANGES = frozenset(["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"])
+READS = frozenset(["SHOW", "CLOSE", "FETCH", "MOVE", "NOTIFY"])
+"""First words of command tags that change no row and leave nothing behind."""
+DEFINES = frozenset(["CREATE", "ALTER", "DROP", "DO", "CALL", "IMPORT"])
+"""Those that may change the schema."""
+HOLDS = frozenset(["SET", "RESET", "DECLARE", "LISTEN", "UNLISTEN", "PREPARE", "LOCK", "DISCARD", "DEALLOCATE"])
+"""Those that change no row and leave something behind that others do not see."""
+
+CALL_OR_CHANGE = (
+    r"\b(?:insert|(?<!for )(?<!key )update|delete|merge|call|copy|truncate|create|alter|drop|into)\b"
+    r"|\b(?!(?:select|from|where|and|or|not|in|exists|any|all|some|as|on|by|over|filter|values|when|then|else|case|is|with"
+    r"|union|except|intersect|join|lateral|distinct|having|using|array|row|cast|extract|interval|limit|offset|between|like"
+    r"|varchar|char|numeric|decimal|timestamp|time|bit|coalesce|nullif|greatest|least|count|sum|min|max|avg|bool_and"
+    r"|bool_or|string_agg|array_agg|row_number|rank|lower|upper|length|trim|substring|replace|concat|abs|round|now"
+    r"|date_trunc|to_char|unnest|generate_series|version|current_setting|current_schema|format_type|to_json|to_jsonb"
+    r"|json_agg|jsonb_agg|json_build_object|jsonb_build_object|json_object_agg|pg_[a-z_]+(?<!lock)|has_[a-z_]+)\b)"
+    r"[a-z_][\w$]*\"?\s*\("
+)
+"""What makes a SELECT one that may write: another verb in it, or a function that is not known to be harmless."""
+
+ENDS = r"\b(?:commit|end|abort|rollback(?!\s+(?:work\s+|transaction\s+)?to\b))\b"
+SAVEPOINT = (
+    r"^\s*(savepoint|release(?:\s+savepoint)?|rollback(?:\s+work|\s+transaction)?\s+to(?:\s+savepoint)?)"
+    r"\s+(\"[^\"]+\"|\w+)\s*;?\s*$"
+)
+ON_COMMIT = (
+    r"\btemp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?(?:pg_temp\.)?(\"[^\"]+\"|\w+).*\bon\s+commit\s+(drop|delete\s+rows)"
+)
+LOCAL_SETTING = r"^\s*set\s+local\s+(time\s+zone|[\w.]+)|\bset_config\(\s*'([\w.]+)'\s*,[^,]*,\s*true\s*\)"
+SETTING = r"^\s*set\s+(?:session\s+)?([\w.]+)"
+
+VERBS = ("insert", "update", "delete", "merge", "call", "copy", "truncate", "create", "alter", "drop", "into")
+
+
+def find(pattern: str, statement: str) -> re.Match[str] | None:
+    """Search a statement; patterns are compiled when first needed, most tests need none."""
+    return re.search(pattern, statement, re.IGNORECASE | re.DOTALL)
+
+
+@lru_cache(maxsize=1000)
+def may_write(statement: str) -> bool:
+    """Tell whether a statement that ended as a SELECT may have changed something all the same."""
+    if "(" not in statement and not any(verb in statement.lower() for verb in VERBS):
+        return False  # most are as plain as that
+    return find(CALL_OR_CHANGE, statement) is not None
+
+
+def shortened(statement: str) -> str:
+    """Return a statement on one line, cut to what fits."""
+    text = " ".join(statement.split())
+    return text if len(text) <= 80 else text[:77] + "..."
