@@ -18,10 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 HERE = Path(__file__).parent
 PLAIN = ["-p", "no:cacheprovider", "-q", "--no-header"]
+OURS, PEERS = "testbed", "pytest_postgresql"
 
 
 class Table:
@@ -52,23 +54,28 @@ class Table:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return an environment in which only the named plugins are loaded."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TESTBED_", "PG", "PYTEST_")) and k != "DATABASE_URL"}
-    return {**kept, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **more}
+    """Return an environment without anything that could steer pytest or us."""
+    # byte code is cached as on any user's machine: else every start would compile what it loads
+    others = ("DATABASE_URL", "PYTHONDONTWRITEBYTECODE")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("TESTBED_", "PG", "PYTEST_")) and k not in others}
+    return {**kept, **more}
 
 
-def pytest_run(folder: Path, *arguments: str, plugins: tuple[str, ...] = (), **variables: str) -> float:
-    """Run pytest in a process of its own and return its wall time in seconds."""
-    command = [sys.executable, "-m", "pytest", *PLAIN, *(part for name in plugins for part in ("-p", name)), *arguments]
+def without_others(wanted: str) -> list[str]:
+    """Return the arguments that block every installed plugin but one, in the way in which users load it."""
+    names = {point.name for point in entry_points(group="pytest11")} - {wanted}
+    return [part for name in sorted(names) for part in ("-p", f"no:{name}")]
+
+
+def pytest_run(folder: Path, *arguments: str, plugin: str = "", **variables: str) -> float:
+    """Run pytest with one installed plugin, in a process of its own; return its wall time in seconds."""
+    command = [sys.executable, "-m", "pytest", *PLAIN, *without_others(plugin), *arguments]
     began = time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment(**variables), capture_output=True, text=True, check=False)
     took = time.perf_counter() - began
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
     return took
-
-
-OURS = ("pytest_testbed.plugin",)
 
 
 def folder(**files: str) -> Path:
@@ -87,13 +94,13 @@ def unused(rounds: int) -> None:
     project = folder(test_it="def test_it():\n    pass\n")
     table = Table("plugin loaded and unused: one empty test, whole process")
     for turn in range(rounds * 8 + 2):
-        for name, plugins in (("without", ()), ("with", OURS)):
-            took = pytest_run(project, plugins=plugins)
+        for name, plugin in (("-p no:testbed", ""), ("with the plugin", OURS)):
+            took = pytest_run(project, plugin=plugin)
             if turn >= 2:
                 table.add(name, took)
     table.show()
-    extra = table.over("with", "without")
-    print(f"  → {extra:+.2f} ms, {extra / table.median('without'):+.1%}   (target: at most 5 ms and 2 %)")
+    extra = table.over("with the plugin", "-p no:testbed")
+    print(f"  → {extra:+.2f} ms, {extra / table.median('-p no:testbed'):+.1%}   (target: at most 5 ms and 2 %)")
 
 
 # --- one test
@@ -209,30 +216,30 @@ def pertest(rounds: int) -> None:
 
     tests = 300
     body = BODY.format(tests=tests)
-    variants: dict[str, tuple[Path, tuple[str, ...]]] = {
-        "bare pytest": (folder(conftest="", timer=TIMER, test_it=BARE_BODY.format(tests=tests)), ()),
+    variants: dict[str, tuple[Path, str]] = {
+        "bare pytest": (folder(conftest="", timer=TIMER, test_it=BARE_BODY.format(tests=tests)), ""),
         "hand-written create_savepoint": (folder(conftest=HAND_WRITTEN, timer=TIMER, test_it=body), OURS),
         "pg_session": (folder(conftest=OUR_SESSION, timer=TIMER, test_it=body), OURS),
         "pg_session, psycopg 3": (folder(conftest=OUR_SESSION, timer=TIMER, test_it=body), OURS),
         "pytest-postgresql's postgresql": (
             folder(conftest=PEER, timer=TIMER, test_it=PEER_BODY.format(tests=60)),
-            ("pytest_postgresql.plugin",),
+            PEERS,
         ),
     }
     table = Table("one test: insert, commit, select (set-up and teardown included)")
     with Testbed([postgres_spec(provider="local")]) as testbed:
         server = testbed.endpoint("postgres")
         for _ in range(rounds):
-            for name, (project, plugins) in variants.items():
+            for name, (project, plugin) in variants.items():
                 out = project / "out"
                 variables = {
                     "BENCH_OUT": str(out), "BENCH_HOST": server.host, "BENCH_PORT": str(server.port),
                     "BENCH_PASSWORD": server.password, "PYTHONPATH": str(project), "TESTBED_PROVIDER": "local",
                     "TESTBED_PG_DRIVER": "psycopg" if "psycopg 3" in name else "psycopg2",
                 }  # fmt: skip
-                if not plugins or plugins[0] != OURS[0]:
+                if plugin != OURS:
                     variables = {k: v for k, v in variables.items() if not k.startswith("TESTBED")}
-                pytest_run(project, plugins=("timer", *plugins), **variables)
+                pytest_run(project, "-p", "timer", plugin=plugin, **variables)
                 table.add(name, float(out.read_text()))
     table.show()
     ratio = statistics.median(
@@ -265,11 +272,11 @@ def test_it():
 """
 
 
-def until_query(project: Path, *plugins: str, **variables: str) -> float:
+def until_query(project: Path, plugin: str = "", **variables: str) -> float:
     """Return the seconds from the start of pytest to the first query's answer."""
     out = project / "out"
     began = time.time()
-    pytest_run(project, plugins=plugins, BENCH_OUT=str(out), **variables)
+    pytest_run(project, plugin=plugin, BENCH_OUT=str(out), **variables)
     return float(out.read_text()) - began
 
 
@@ -282,12 +289,12 @@ def local(rounds: int) -> None:
     alike = folder(test_it=FLOOR.format(imports="from sqlalchemy import text"))
     project = folder(test_it=FIRST)
     cache = tempfile.mkdtemp(prefix="testbed-benchmark-")
-    until_query(project, *OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=cache)
+    until_query(project, OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=cache)
     table = Table("local: from the start of pytest to the first query's answer")
     for _ in range(rounds * 4):
         table.add("bare pytest, empty test", until_query(bare))
         table.add("bare pytest, test file imports sqlalchemy", until_query(alike))
-        table.add("pg_session, caches warm", until_query(project, *OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=cache))
+        table.add("pg_session, caches warm", until_query(project, OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=cache))
     binaries, _ = find_binaries("", None, None)
     assert binaries is not None
     user = unprivileged_user()
@@ -303,7 +310,7 @@ def local(rounds: int) -> None:
         fresh = tempfile.mkdtemp(prefix="testbed-benchmark-")
         floor = until_query(alike)
         table.add(
-            "first run ever, over bare", until_query(project, *OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=fresh) - floor
+            "first run ever, over bare", until_query(project, OURS, TESTBED_PROVIDER="local", TESTBED_CACHE_DIR=fresh) - floor
         )
     table.show()
     warm = "pg_session, caches warm"

@@ -142,13 +142,13 @@ class Database:
         parts = [f'CREATE DATABASE "{name}"']
         if template is not None:
             parts.append(f'TEMPLATE "{template}"')
-        if self.endpoint.provider != "external" and int(self.endpoint.version.partition(".")[0]) >= 15:
+        if self.endpoint.provider in ("docker", "local") and int(self.endpoint.version.partition(".")[0]) >= 15:
             # quicker for small databases; on a server with other users its checkpoint would be felt
             parts.append("STRATEGY FILE_COPY")
         self._execute(" ".join(parts))
 
     def _own(self, name: str) -> None:
-        if self.endpoint.provider == "external":
+        if self.endpoint.provider not in ("docker", "local"):  # those servers end with the run, databases and all
             self._services.own("on postgres", f"{self.endpoint.host}:{self.endpoint.port}/{name}")
 
     # --- connections

@@ -257,6 +257,7 @@ def _set_up_testcontainers(address: EngineAddress) -> str:
             os.environ.pop(variable, None)
         os.environ.update(address.environment())
         warnings.simplefilter("ignore")  # it has deprecated itself in places, and some suites forbid warnings
+        import testcontainers.core.container  # noqa: F401  (up to 4.14 it warns when it is first loaded)
         from testcontainers.core.config import testcontainers_config
 
         testcontainers_config.ryuk_disabled = True
