@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,12 @@ from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
 
 pytest_plugins = ["pytester"]
+
+# pytester forgets what an inner run imports, and a compiled module that is imported twice may crash
+# the process: so they are here before any inner run
+for compiled in ("asyncpg", "greenlet", "psycopg", "psycopg2", "sqlalchemy.orm"):
+    if find_spec(compiled.partition(".")[0]) is not None:
+        import_module(compiled)
 
 SYSTEM = "/usr/lib/postgresql"
 
