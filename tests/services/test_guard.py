@@ -1548,12 +1548,12 @@ class TestConnections:
             raise ZeroDivisionError
 
         old = signal.signal(signal.SIGALRM, ring)
-        signal.setitimer(signal.ITIMER_REAL, 0.1)
         try:
             # psycopg 3 cannot even roll back then, as on a plain engine
             with pytest.raises((ZeroDivisionError, OperationalError)), guard.test() as engine, engine.connect() as connection:
                 add(connection, "a")
-                connection.execute(text("SELECT pg_sleep(0.5)"))
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                connection.execute(text("SELECT pg_sleep(5)"))
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)

@@ -251,6 +251,19 @@ def test_damaged_cache_is_made_again(start: Callable[..., Testbed], tmp_path: Pa
     assert (made / "global").exists()
 
 
+def test_run_that_ends_while_its_server_starts_spares_the_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    start(cache=cache).endpoint("postgres")
+    (made,) = cache.glob("pgdata-*")
+    before = made.stat().st_ino
+    for _ in range(3):
+        testbed = start(cache=cache)
+        testbed.prefetch(["postgres"])
+        assert testbed.close() == []
+        assert leftovers.gone(testbed.run) == {}
+    assert [path.stat().st_ino for path in cache.glob("pgdata-*")] == [before]
+
+
 def test_two_runs_fill_the_cache_at_once(start: Callable[..., Testbed], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     both = [start(cache=cache), start(cache=cache)]

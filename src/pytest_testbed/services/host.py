@@ -86,12 +86,15 @@ class Host:
         self._records = private(state / "runs") if state is not None else None
         self.ledger = Ledger(self._records, run, Lease.of(os.getpid()), Lease.of(owner))
         self._made_directory = False
+        self._closing = False
 
     # --- starting
 
     def start(self, spec: ServiceSpec) -> Slot:
         """Begin to start a kind where nobody has yet, and return its slot at once."""
         with self._lock:
+            if self._closing:
+                raise HostError("the host process is ending its services.")
             slot = self._slots.get(spec.kind)
             if slot is None:
                 if self._slots:
@@ -237,6 +240,7 @@ class Host:
                 faults.append(f"{what}: {error}")
 
         with self._lock:
+            self._closing = True  # a request may still be on its way in
             slots = list(self._slots.values())
         stoppers = []
         for slot in slots:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -100,6 +101,8 @@ class LocalServer:
         self._launch = launch
         self._run = run
         self.endpoint = launch.endpoint
+        self._stopped = False
+        self._lock = threading.Lock()  # a run may end while its server is being mended
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -121,13 +124,14 @@ class LocalServer:
 
     def mend(self) -> bool:
         """Start it in another way where its recipe knows one; only while it has never been ready."""
-        other = self._launch.broken(self.logs())
-        if other is None:
-            return False
-        self._launch = other
-        self.endpoint = other.endpoint
-        self._process = self._spawn()
-        return True
+        with self._lock:
+            other = None if self._stopped else self._launch.broken(self.logs())
+            if other is None:
+                return False
+            self._launch = other
+            self.endpoint = other.endpoint
+            self._process = self._spawn()
+            return True
 
     def logs(self, lines: int = 50) -> str:
         """Return the last lines of the server's log."""
@@ -146,6 +150,8 @@ class LocalServer:
 
     def stop(self) -> None:
         """End the server at once; its data are thrown away by the host."""
+        with self._lock:
+            self._stopped = True
         if self._process.poll() is None:
             self._process.send_signal(self._launch.stop_signal)
             try:
