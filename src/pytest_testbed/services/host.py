@@ -242,6 +242,10 @@ class Host:
         with self._lock:
             self._closing = True  # a request may still be on its way in
             slots = list(self._slots.values())
+        # first, as a provider of somebody else's may end its server with the run
+        for slot in slots:
+            for address in self.ledger.owned(made_on(slot.spec.kind)):
+                attempt(f"dropping {address}", partial(self._drop, slot, address))
         stoppers = []
         for slot in slots:
             stopper = threading.Thread(target=attempt, args=(f"stopping {slot.spec.kind}", partial(stop, slot)))
@@ -249,9 +253,6 @@ class Host:
             stoppers.append(stopper)
         for stopper in stoppers:
             stopper.join()
-        for slot in slots:
-            for address in self.ledger.owned(made_on(slot.spec.kind)):
-                attempt(f"dropping {address}", partial(self._drop, slot, address))
         for path in self.ledger.owned("directory"):
             attempt(f"removing {path}", partial(self._remove, path))
         self.ledger.close()
