@@ -10,11 +10,10 @@ import argparse
 import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 from pytest_testbed import plugin
-from pytest_testbed.settings import Row, Section
+from pytest_testbed.settings import Option, Section
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
@@ -24,7 +23,7 @@ TITLES = {"": "Core", "pg": "PostgreSQL"}
 
 def sections() -> list[type[Section]]:
     """Return the option sections of the core and of all its parts."""
-    return [plugin.SECTION, *(import_module(name).SECTION for name in plugin.pytest_plugins)]
+    return plugin.sections()
 
 
 def code(text: str) -> str:
@@ -32,23 +31,24 @@ def code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-def default(row: Row) -> str:
+def default(row: Option) -> str:
     """Return a default; the words that stand for no value are no code."""
-    return row.default if row.default in ("none", "empty") else code(row.default)
+    shown = row.shown(row.default)
+    return shown if shown in ("none", "empty") else code(shown)
 
 
 def table(section: type[Section]) -> Iterator[str]:
     """Yield the short table of one section."""
     yield "| ini key | environment | flag | default | what it says |"
     yield "|---|---|---|---|---|"
-    for row in section.describe():
+    for row in section.options():
         cells = (code(row.ini), code(row.env), code(row.flag), default(row), row.help)
         yield f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |"
 
 
 def entries(section: type[Section]) -> Iterator[str]:
     """Yield one paragraph for each option of a section."""
-    for row in section.describe():
+    for row in section.options():
         yield f"### `{row.ini}`"
         yield ""
         yield row.help

@@ -26,15 +26,12 @@ HEAVY = {
 }
 LIGHT = {
     "pytest_testbed",
-    "pytest_testbed.errors",
     "pytest_testbed.hookspecs",
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",
     "pytest_testbed.plugins.postgres",
-    "pytest_testbed.scheduling",
     "pytest_testbed.session",
     "pytest_testbed.settings",
-    "pytest_testbed.stash",
 }
 
 LISTING = """

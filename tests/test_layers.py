@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LIGHT = [
     *(
         SOURCE / f"{name}.py"
-        for name in ("__init__", "errors", "hookspecs", "plugin", "scheduling", "session", "settings", "stash")
+        for name in ("__init__", "conversion", "errors", "hookspecs", "marks", "plugin", "scheduling", "session", "settings")
     ),
     *sorted((SOURCE / "plugins").glob("*.py")),
 ]

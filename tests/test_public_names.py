@@ -11,14 +11,13 @@ import pytest
 
 import pytest_testbed
 from pytest_testbed import plugin
-from pytest_testbed.settings import Section
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "pytest_testbed"
 FILES = sorted(SOURCE.rglob("*.py"))
-MODULES = [import_module(name) for name in ("pytest_testbed.plugin", *plugin.pytest_plugins)]
-SECTIONS: list[type[Section]] = [module.SECTION for module in MODULES]
-OPTIONS = [row for section in SECTIONS for row in section.describe()]
+MODULES = [import_module(name) for name in ("pytest_testbed.plugin", *plugin.PARTS)]
+SECTIONS = plugin.sections()
+OPTIONS = [each for section in SECTIONS for each in section.options()]
 MARKS = [line.split(":")[0].split("(")[0] for module in MODULES for line in module.MARKS]
 
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from .errors import ConfigurationError
-from .session import Run
-from .settings import Section, Settings, check_unknown, option, register
-from .stash import BAD_MARK, RUN, SETTINGS
+from .session import BAD_MARK, RUN, Run
+from .settings import SETTINGS, Section, Settings, check_unknown, option, register
 
 if TYPE_CHECKING:
     from .services.client import Testbed
 
-pytest_plugins = ("pytest_testbed.plugins.postgres",)
+PARTS = ("pytest_testbed.plugins.postgres",)
+"""Plugins of their own, each with a `SECTION` of options and `MARKS`; `-p no:<name>` switches one off."""
 
 MARKS = (
     "unit: (level) tests one thing alone",
@@ -36,7 +34,6 @@ MARKS = (
 """The marks that are not one part's."""
 
 
-@dataclass(init=False, eq=False, repr=False)
 class CoreSettings(Section, prefix=""):
     """Options that are not one kind's."""
 
@@ -53,7 +50,6 @@ class CoreSettings(Section, prefix=""):
     data_dir: Path | None = option(None, help="Directory for the data of servers from local binaries.")
 
 
-SECTION = CoreSettings
 NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """Options with which pytest makes a session and runs no test."""
 REPORT = "testbed"
@@ -64,40 +60,47 @@ REPORT = "testbed"
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Make our hooks known."""
+    """Make our hooks and our parts known.
+
+    A `pytest_plugins` would have pytest read the metadata of every installed distribution once more.
+    """
     from . import hookspecs
 
     pluginmanager.add_hookspecs(hookspecs)
+    for name in PARTS:
+        pluginmanager.register(import_module(name), name)
 
 
-def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declare the core's options; each part declares its own, unless it is switched off.
-
-    `-p no:pytest_testbed.plugins.postgres` must not turn its keys in the ini file into unknown ones.
-    """
-    register(parser, [CoreSettings])
-    register(parser, [import_module(name).SECTION for name in pytest_plugins if pluginmanager.is_blocked(name)])
+def sections() -> list[type[Section]]:
+    """Return all option sections: keys of a part that is switched off may stay in an ini file."""
+    return [CoreSettings, *(import_module(name).SECTION for name in PARTS)]
 
 
-def sections(config: pytest.Config) -> list[type[Section]]:
-    """Return the option sections of the core and of the parts that are switched on."""
-    parts = (config.pluginmanager.getplugin(name) for name in pytest_plugins)
-    return [CoreSettings, *(part.SECTION for part in parts if part is not None)]
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    register(parser, sections())
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options once and register the marks, those of parts that are switched off as well."""
-    for line in (*MARKS, *(line for name in pytest_plugins for line in import_module(name).MARKS)):
+    for line in (*MARKS, *(line for name in PARTS for line in import_module(name).MARKS)):
         config.addinivalue_line("markers", line)
     if config.getoption("help", False):
         return  # who looks for the right name of an option must get to see it
-    check_unknown(config, sections(config))
-    settings = Settings.from_config(config, sections(config))
+    check_unknown(config, sections())
+    settings = Settings.from_config(config, sections())
     config.stash[SETTINGS] = settings
     config.stash[RUN] = run = Run(config, settings, settings[CoreSettings])
     with usage_errors():
         run.check_provider()
+
+
+def configuration_error() -> type[Exception]:
+    """Return the class of error; where none is raised, its file is not loaded."""
+    from .errors import ConfigurationError
+
+    return ConfigurationError
 
 
 @contextmanager
@@ -105,7 +108,7 @@ def usage_errors() -> Iterator[None]:
     """Show a fault of the configuration as pytest shows its own."""
     try:
         yield
-    except ConfigurationError as error:
+    except configuration_error() as error:
         raise pytest.UsageError(str(error)) from None
 
 

@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import ConfigurationError, ServiceUnavailable, TestbedError
-from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, wanted_kinds
-from .settings import Settings
-
 if TYPE_CHECKING:
     from .plugin import CoreSettings
     from .services.client import Testbed
     from .services.model import Endpoint, ServiceSpec
+    from .settings import Settings
 
-__all__ = ["BUILT_IN", "Run"]
+__all__ = ["BAD_MARK", "BUILT_IN", "RUN", "Run"]
 
 BUILT_IN = ("external", "docker", "local")
 """Providers that need no hook."""
@@ -69,6 +66,8 @@ class Run:
         """Return the tests that will talk to the engine, each with the kinds that it is known to ask for."""
         if not any("testbed" in getattr(item, "fixturenames", ()) for item in items):
             return {}  # the usual case where the plugin is there and not used: it must cost nothing
+        from .scheduling import wanted_kinds
+
         return wanted_kinds(items, list(self.specs.values()))
 
     def order(self, before: Sequence[pytest.Item], items: list[pytest.Item]) -> None:
@@ -79,9 +78,11 @@ class Run:
                 somebody had a reason, and it stays.
             items: the selected tests, sorted in place.
         """
-        if self._core.start != "prefetch" or not nobody_else_orders(self._config) or not self._scheduler_keeps_order():
+        if self._core.start != "prefetch" or not (wanted := self.wanted(items)):
             return
-        if not (wanted := self.wanted(items)):
+        from .scheduling import modules_of, nobody_else_orders, quiet_modules_first
+
+        if not nobody_else_orders(self._config) or not self._scheduler_keeps_order():
             return
         selected = set(items)
         if modules_of(items) == modules_of(item for item in before if item in selected):
@@ -138,13 +139,13 @@ class Run:
         name = self._core.provider
         if name in ("auto", *BUILT_IN) or self._offered(name):
             return
-        from difflib import get_close_matches
+        from .errors import ConfigurationError
+        from .settings import suggestion
 
-        near = get_close_matches(name, ("auto", *BUILT_IN), 1)
         source = self._settings.source(type(self._core), "provider")
         raise ConfigurationError(
             f"testbed_provider = {name!r} (from {source}) is not one of {', '.join(('auto', *BUILT_IN))}, and no plugin "
-            f"offers it{f'; did you mean {near[0]!r}?' if near else '.'}"
+            f"offers it{suggestion(name, ('auto', *BUILT_IN)) or '.'}"
         )
 
     def providers(self) -> dict[str, str]:
@@ -189,6 +190,12 @@ class Run:
         return LiveLine(reporter, capture.global_and_fixture_disabled if capture is not None else nullcontext).show
 
 
+RUN = pytest.StashKey[Run]()
+"""Where a run is on `config.stash`."""
+BAD_MARK = pytest.StashKey[str]()
+"""What is wrong with a test's mark, on its stash, where it could not be said at once."""
+
+
 class LiveLine:
     """One line of a terminal that is written over while somebody waits.
 
@@ -223,6 +230,7 @@ def registered(found: Iterable[Iterable[ServiceSpec]], provider: str) -> dict[st
     Raises:
         ConfigurationError: one gave no list of `ServiceSpec`.
     """
+    from .errors import ConfigurationError
     from .services.model import ServiceSpec
 
     specs: dict[str, ServiceSpec] = {}
@@ -248,11 +256,14 @@ def load(modules: Iterable[str]) -> None:
 
 def known_error(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     """Tell whether a traceback through our files says nothing, for `__tracebackhide__`."""
+    from .errors import TestbedError
+
     return excinfo.errisinstance(TestbedError)
 
 
 def make_testbed(run: Run) -> Testbed:
     """Return the engine's face, with pytest's way to skip."""
+    from .errors import ServiceUnavailable
     from .services.client import Testbed
 
     class PytestTestbed(Testbed):

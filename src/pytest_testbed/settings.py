@@ -1,54 +1,40 @@
-"""Options: declared once as a dataclass; ini key, environment, flag, checks, help and sources follow from it."""
+"""Options: declared once in a section; ini key, environment, flag, checks, help and sources follow from it.
+
+This file is loaded by every run of pytest, so it makes no dataclasses and leaves to conversion.py what only
+a value that somebody gave needs.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, field, fields
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Final, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import pytest
 
-from .errors import ConfigurationError
+if TYPE_CHECKING:
+    from typing import ClassVar
 
-__all__ = ["Option", "Row", "Section", "Settings", "check_mark", "check_unknown", "option", "positive", "register"]
+__all__ = ["SETTINGS", "Option", "Section", "Settings", "check_unknown", "option", "positive", "register", "suggestion"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Section")
 DEFAULT: Final = "default"
 COMMAND_LINE: Final = "the command line"
 OVERRIDE: Final = "-o on the command line"
-# The words that pytest itself takes for an ini value of type bool.
-_BOOLS: Final = {
-    **dict.fromkeys(("1", "y", "yes", "t", "true", "on"), True),
-    **dict.fromkeys(("0", "n", "no", "f", "false", "off"), False),
+# Type of values → (type of ini value, what to call it, what to tell a bad value).
+KINDS: Final[dict[type, tuple[Literal["string", "int", "float", "bool", "linelist"], str, str]]] = {
+    str: ("string", "text", "is not a string"),
+    int: ("int", "whole number", "is not a whole number"),
+    float: ("float", "number", "is not a number"),
+    bool: ("bool", "true or false", "is not true or false"),
+    tuple: ("linelist", "list", "is not a list of strings"),
+    Path: ("string", "path", "is not a path"),
 }
-
-
-class _Kind(NamedTuple):
-    """What there is to know of one type of values; `parse` may raise ValueError or KeyError."""
-
-    ini: Literal["string", "int", "float", "bool", "linelist"]
-    word: str
-    wrong: str
-    parse: Callable[[str], object]
-
-
-_KINDS: Final[dict[type, _Kind]] = {
-    str: _Kind("string", "text", "is not a string", str),
-    int: _Kind("int", "whole number", "is not a whole number", int),
-    float: _Kind("float", "number", "is not a number", float),
-    bool: _Kind("bool", "true or false", "is not true or false", lambda text: _BOOLS[text.strip().lower()]),
-    # One line can only hold several words; several lines may hold blanks.
-    tuple: _Kind("linelist", "list", "is not a list of strings", lambda text: tuple(
-        text.split() if "\n" not in text else filter(None, map(str.strip, text.split("\n")))
-    )),
-    Path: _Kind("string", "path", "is not a path", lambda text: Path(text).expanduser()),
-}  # fmt: skip
 
 
 def option(
@@ -59,7 +45,7 @@ def option(
     secret: bool = False,
     check: Callable[[Any], object] | None = None,
 ) -> T:
-    """Declare one option of a section: a dataclass field that also has what users need.
+    """Declare one option of a section: an attribute that also has what users need.
 
     Args:
         default: the value where nobody says another; immutable.
@@ -69,7 +55,7 @@ def option(
         check: called with the converted value (not with None); raises `ValueError` whose text
             finishes the sentence "option = value …", e.g. "must be above 0".
     """
-    return field(default=default, metadata={"help": help, "flag": flag, "secret": secret, "check": check})
+    return cast(T, Option(default, help, flag, secret, check))
 
 
 def positive(value: float) -> None:
@@ -78,38 +64,36 @@ def positive(value: float) -> None:
         raise ValueError("must be above 0")
 
 
-class Row(NamedTuple):
-    """One option on the generated reference page; `flag` is "" where the command line has none."""
-
-    ini: str
-    env: str
-    flag: str
-    type: str
-    default: str
-    help: str
-
-
-class Option(NamedTuple):
+class Option:
     """One option with its names in all dresses and its type taken apart.
 
     `kind` is one of str, int, float, bool, tuple, Path; `choices` is empty unless it is a `Literal`.
+    `flag` and `env` are the names on the command line ("" where it has none) and in the environment.
     """
 
     name: str
     ini: str
+    env: str
+    flag: str
     kind: type
     choices: tuple[str, ...]
     optional: bool
-    default: object
-    help: str
-    flag: bool
-    secret: bool
-    check: Callable[[Any], object] | None
 
-    @property
-    def env(self) -> str:
-        """The name of the environment variable, e.g. `TESTBED_PG_IMAGE`."""
-        return self.ini.upper()
+    def __init__(self, default: object, help: str, has_flag: bool, secret: bool, check: Callable[[Any], object] | None) -> None:
+        """Keep what was declared; the section adds the names and the type."""
+        self.default = default
+        self.help = help
+        self.has_flag = has_flag
+        self.secret = secret
+        self.check = check
+
+    def bind(self, name: str, prefix: str, hint: tuple[type, tuple[str, ...], bool]) -> None:
+        """Take the name, and the type that the section's annotation says."""
+        self.name = name
+        self.ini = f"testbed_{prefix}_{name}" if prefix else f"testbed_{name}"
+        self.env = self.ini.upper()
+        self.flag = f"--{self.ini.replace('_', '-')}" if self.has_flag else ""
+        self.kind, self.choices, self.optional = hint
 
     def shown(self, value: object) -> str:
         """Return a value as users may see it: secrets masked."""
@@ -119,55 +103,32 @@ class Option(NamedTuple):
             return str(value).lower()
         if isinstance(value, tuple):
             return ", ".join(self.shown(item) for item in value) or "empty"
-        return _masked(str(value)) if self.secret else str(value)
+        if not self.secret:
+            return str(value)
+        from .conversion import masked
 
-    def row(self) -> Row:
-        """Return the texts for the reference page."""
-        word = " | ".join(self.choices) or _KINDS[self.kind].word
-        flag = f"--{self.ini.replace('_', '-')}" if self.flag else ""
-        return Row(self.ini, self.env, flag, word, self.shown(self.default), self.help)
+        return masked(str(value))
+
+    @property
+    def type(self) -> str:
+        """What to call the type of its values, e.g. "whole number" or "psycopg2 | psycopg"."""
+        return " | ".join(self.choices) or KINDS[self.kind][1]
+
+    @property
+    def wrong(self) -> str:
+        """What a bad value is told, e.g. "is not a number"."""
+        return f"is not one of {', '.join(self.choices)}" if self.choices else KINDS[self.kind][2]
 
     def help_text(self) -> str:
         """Return the text for `pytest --help`."""
         choices = f"One of {', '.join(self.choices)}. " if self.choices else ""
         return f"{self.help} {choices}Default: {self.shown(self.default)}. Environment: {self.env}."
 
-    def convert(self, raw: object) -> object:
-        """Turn a text, or a value that pytest has typed, into this option's type.
-
-        Raises:
-            ValueError: the value is bad; the text says what is expected, e.g. "is not a number".
-        """
-        value: object = raw
-        if isinstance(raw, str):
-            if self.optional and not raw.strip():
-                return None
-            if self.choices and raw not in self.choices:
-                raise ValueError(self.wrong + _suggestion(raw, self.choices))
-            try:
-                value = _KINDS[self.kind].parse(raw)
-            except (ValueError, KeyError):
-                raise ValueError(self.wrong) from None
-        elif self.kind is tuple and isinstance(raw, list) and all(isinstance(item, str) for item in raw):
-            value = tuple(raw)
-        elif self.kind is float and type(raw) is int:
-            value = float(raw)
-        elif type(raw) is not self.kind:
-            raise ValueError(self.wrong)
-        if self.check is not None:
-            self.check(value)
-        return value
-
-    @property
-    def wrong(self) -> str:
-        """What a bad value is told, e.g. "is not a number"."""
-        return f"is not one of {', '.join(self.choices)}" if self.choices else _KINDS[self.kind].wrong
-
 
 class Section:
-    """Base of a group of options: a frozen keyword-only dataclass whose fields are `option(...)`.
+    """Base of a group of options: its annotated attributes are each an `option(...)`, its instances are frozen.
 
-    The prefix "pg" and the field `image` give the ini key `testbed_pg_image`, the environment variable
+    The prefix "pg" and the attribute `image` give the ini key `testbed_pg_image`, the environment variable
     `TESTBED_PG_IMAGE` and, where `flag=True`, `--testbed-pg-image`. Types: str, int, float, bool, `Path`,
     `Literal` of strings, each of them also `| None`, and `tuple[str, ...]`.
     """
@@ -176,19 +137,32 @@ class Section:
     _options: ClassVar[tuple[Option, ...]]
 
     def __init__(self, **values: object) -> None:
-        """Take the values, and the default where there is none; a dataclass with an `__init__` of its own does the same."""
+        """Take the values, and the default where there is none.
+
+        Raises:
+            TypeError: there is no option of that name.
+        """
         options = self.options()
         if unknown := values.keys() - {each.name for each in options}:
             raise TypeError(f"{type(self).__name__} has no options {', '.join(sorted(unknown))}")
-        for each in options:
-            object.__setattr__(self, each.name, values.get(each.name, each.default))
+        self.__dict__.update({each.name: each.default for each in options}, **values)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: options are read once."""
         raise AttributeError(f"{type(self).__name__} is frozen: {name!r} cannot be set")
 
+    def __eq__(self, other: object) -> bool:
+        """Tell whether the other has the same values."""
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __repr__(self) -> str:
+        """Show the values, secrets masked."""
+        return (
+            f"{type(self).__name__}({', '.join(f'{each.name}={each.shown(vars(self)[each.name])}' for each in self.options())})"
+        )
+
     def __init_subclass__(cls, *, prefix: str) -> None:
-        """Keep the prefix that stands between `testbed_` and the name of the field."""
+        """Keep the prefix that stands between `testbed_` and the name of the attribute."""
         cls.section_prefix = prefix
 
     @classmethod
@@ -196,30 +170,25 @@ class Section:
         """Return the options in the order of their declaration.
 
         Raises:
-            TypeError: a field has a type that options cannot have, or is not an `option(...)`.
+            TypeError: an attribute has a type that options cannot have, or is not an `option(...)`.
         """
         if "_options" not in vars(cls):  # late: at import the names in its annotations need not exist yet
-            cls._options = _declared(cls)
+            cls._options = tuple(_declared(cls))
         return cls._options
 
-    @classmethod
-    def describe(cls) -> list[Row]:
-        """Return one row of texts for each option, for a generated reference page."""
-        return [each.row() for each in cls.options()]
 
-
-def _declared(section: Any) -> tuple[Option, ...]:
-    hints = get_type_hints(section)
-    found = []
-    for each in fields(section):
-        where = f"{section.__name__}.{each.name}"
-        if each.default is MISSING or "help" not in each.metadata:
+def _declared(section: type[Section]) -> Iterable[Option]:
+    names = vars(sys.modules[section.__module__])
+    known: dict[object, tuple[type, tuple[str, ...], bool]] = {}
+    for name, hint in section.__annotations__.items():
+        where, found = f"{section.__name__}.{name}", vars(section).get(name)
+        if not isinstance(found, Option):
             raise TypeError(f"{where} is not declared with option(...).")
-        kind, choices, optional = _taken_apart(hints[each.name], where)
-        ini = "_".join(filter(None, ("testbed", section.section_prefix, each.name)))
-        shape: dict[str, Any] = {"name": each.name, "ini": ini, "kind": kind, "choices": choices, "optional": optional}
-        found.append(Option(default=each.default, **shape, **each.metadata))
-    return tuple(found)
+        if hint not in known:
+            # as typing.get_type_hints does it, at a fraction of its cost; the text is our own source
+            known[hint] = _taken_apart(eval(hint, names) if isinstance(hint, str) else hint, where)  # noqa: S307
+        found.bind(name, section.section_prefix, known[hint])
+        yield found
 
 
 def _taken_apart(hint: Any, where: str) -> tuple[type, tuple[str, ...], bool]:
@@ -228,7 +197,7 @@ def _taken_apart(hint: Any, where: str) -> tuple[type, tuple[str, ...], bool]:
     optional = NoneType in members
     only = (members - {NoneType}).pop()
     if len(members) == 1 + optional:
-        if only in _KINDS and only is not tuple:
+        if only in KINDS and only is not tuple:
             return only, (), optional
         if get_origin(only) is Literal and all(isinstance(choice, str) for choice in get_args(only)):
             return str, get_args(only), optional
@@ -245,13 +214,13 @@ def register(parser: pytest.Parser, sections: Iterable[type[Section]]) -> None:
     group = parser.getgroup("testbed", "pytest-testbed: real services for integration tests")
     for section in sections:
         for each in section.options():
-            row, text = each.row(), each.help_text()
-            parser.addini(each.ini, text, type=_KINDS[each.kind].ini, default=None)
-            if row.flag:
-                how: dict[str, Any] = {"metavar": row.type.replace(" ", "")}
+            text = each.help_text()
+            parser.addini(each.ini, text, type=KINDS[each.kind][0], default=None)
+            if each.flag:
+                how: dict[str, Any] = {"metavar": each.type.replace(" ", "")}
                 if each.kind is bool:  # "--x [VALUE]" would swallow a path that follows it, hence --x and --no-x
                     how = {"action": argparse.BooleanOptionalAction}
-                group.addoption(row.flag, dest=each.ini, default=None, help=text.replace("%", "%%"), **how)
+                group.addoption(each.flag, dest=each.ini, default=None, help=text.replace("%", "%%"), **how)
 
 
 class Settings:
@@ -279,7 +248,10 @@ class Settings:
             for each in section.options():
                 raw, source = _looked_up(config, each, overrides)
                 sources[section, each.name] = source
-                values[each.name] = each.default if source == DEFAULT else _converted(config, each, raw, source)
+                if source != DEFAULT:
+                    from .conversion import converted
+
+                    values[each.name] = converted(config, each, raw, source)
             made.append(section(**values))
         return cls(made, sources)
 
@@ -315,6 +287,10 @@ class Settings:
         ]
 
 
+SETTINGS = pytest.StashKey[Settings]()
+"""Where a run's settings are on `config.stash`."""
+
+
 def check_unknown(config: pytest.Config, sections: Iterable[type[Section]]) -> None:
     """Refuse what looks like an option of ours and is none: ini keys, `-o`, near misses in the environment.
 
@@ -329,68 +305,16 @@ def check_unknown(config: pytest.Config, sections: Iterable[type[Section]]) -> N
     problems = []
     for key, place in given.items():
         if key.startswith("testbed_") and key not in known and not _is_registered(config, key):
-            hint = _suggestion(key, known, skip=len("testbed_")) or "; 'pytest --help' lists all that are."
+            hint = suggestion(key, known, skip=len("testbed_")) or "; 'pytest --help' lists all that are."
             problems.append(f"{key!r} (from {place}) is not an option of pytest-testbed{hint}")
     variables = [name.upper() for name in known]
     for name in os.environ:
         if name.startswith("TESTBED_") and name not in variables:
-            hint = _suggestion(name, variables, skip=len("TESTBED_"), cutoff=0.85)
+            hint = suggestion(name, variables, skip=len("TESTBED_"), cutoff=0.85)
             if hint and not _is_registered(config, name.lower()):
                 problems.append(f"{name!r} (from the environment) is not an option of pytest-testbed{hint}")
     if problems:
         raise pytest.UsageError("\n".join(problems))
-
-
-def check_mark(
-    mark_name: str,
-    args: Sequence[object],
-    kwargs: Mapping[str, object],
-    allowed: Mapping[str, tuple[object, ...] | type | UnionType | None],
-    where: str,
-) -> None:
-    """Check the arguments of a mark: all by name, each known, each with a good value.
-
-    Args:
-        mark_name: name of the mark, e.g. "pg".
-        args: positional arguments, of which none is allowed.
-        kwargs: keyword arguments.
-        allowed: maps a name to the tuple of its values, to its type (or union), or to None for "anything".
-        where: node id of the test, for the message.
-
-    Raises:
-        ConfigurationError: says mark, argument, value, place and what is expected.
-    """
-    names = ", ".join(f"{name}=" for name in allowed) or "none"
-    for value in args:
-        raise ConfigurationError(
-            f"@pytest.mark.{mark_name}({value!r}) on {where}: arguments are given by name; there are: {names}."
-        )
-    for name, value in kwargs.items():
-        head = f"@pytest.mark.{mark_name}({name}={value!r}) on {where}:"
-        if name not in allowed:
-            hint = _suggestion(name, allowed) or f"; there are: {names}."
-            raise ConfigurationError(f"{head} {name!r} is not an argument of it{hint}")
-        wrong = _unlike(value, allowed[name])
-        if wrong:
-            raise ConfigurationError(f"{head} {value!r} {wrong}")
-
-
-def _unlike(value: object, expected: tuple[object, ...] | type | UnionType | None) -> str:
-    """Return what is wrong with the argument of a mark, "" if nothing."""
-    if expected is None:
-        return ""
-    if isinstance(expected, tuple):
-        # 1 == True, but isolation=1 is not isolation=True.
-        if any(type(value) is type(each) and value == each for each in expected):
-            return ""
-        words = [each for each in expected if isinstance(each, str)]
-        hint = _suggestion(value, words) or "."
-        return f"is not one of {', '.join(map(repr, expected))}{hint}"
-    types = get_args(expected) if isinstance(expected, UnionType) else (expected,)
-    number = float in types and type(value) is int
-    if number or type(value) in types or (isinstance(value, types) and not isinstance(value, bool)):
-        return ""
-    return f"is not of type {' or '.join(each.__name__.replace('NoneType', 'None') for each in types)}."
 
 
 def _looked_up(config: pytest.Config, each: Option, overrides: Mapping[str, str]) -> tuple[object, str]:
@@ -408,37 +332,13 @@ def _looked_up(config: pytest.Config, each: Option, overrides: Mapping[str, str]
         raw = overrides[each.ini] if each.ini in overrides else _file_values(config.inipath).get(each.ini)
         if each.optional and raw == "":
             return "", place
-        raise _bad(each, raw, place, each.wrong) from None
+        from .conversion import bad
+
+        raise bad(each, raw, place, each.wrong) from None
     return (None, DEFAULT) if value is None else (value, place)
 
 
-def _converted(config: pytest.Config, each: Option, raw: object, source: str) -> object:
-    try:
-        value = each.convert(raw)
-    except ValueError as error:
-        raise _bad(each, raw, source, str(error)) from None
-    if isinstance(value, Path):
-        from_ini = source != COMMAND_LINE and not source.startswith("environment ")
-        value = (config.inipath.parent if from_ini and config.inipath else config.invocation_params.dir) / value
-    return value
-
-
-def _bad(each: Option, raw: object, source: str, wrong: str) -> pytest.UsageError:
-    shown = each.shown(raw) if each.secret else raw
-    stop = "" if wrong.endswith("?") else "."
-    return pytest.UsageError(f"{each.ini} = {shown!r} (from {source}) {wrong}{stop}")
-
-
-def _masked(text: str) -> str:
-    """Hide a secret; a URL keeps all but what is a password."""
-    if "://" not in text:
-        return "***"
-    # Greedy up to the last "@", as a password may hold one.
-    text = re.sub(r"(://[^:/?#@]*):.*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", r"\1***", text)
-
-
-def _suggestion(word: object, words: Iterable[str], skip: int = 0, cutoff: float = 0.6) -> str:
+def suggestion(word: object, words: Iterable[str], skip: int = 0, cutoff: float = 0.6) -> str:
     """Return "; did you mean 'x'?" or ""; the first `skip` letters, which all have, do not count."""
     from difflib import get_close_matches
 

@@ -11,7 +11,6 @@ NATIVE_TOML = pytest.version_tuple >= (9, 0)
 CONFTEST = """
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,6 @@ import pytest
 from pytest_testbed.settings import Section, Settings, check_unknown, option, positive, register
 
 
-@dataclass(frozen=True, kw_only=True)
 class Pg(Section, prefix="pg"):
     image: str = option("postgres:18", help="Image that the docker provider runs.")
     url: str | None = option(None, help="Use this server.", secret=True)
@@ -30,7 +28,6 @@ class Pg(Section, prefix="pg"):
     data: Path | None = option(None, help="Directory of the data.")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Core(Section, prefix=""):
     provider: Literal["auto", "docker", "local"] = option("auto", help="Who gives 100% of the services.", flag=True)
     reuse: bool = option(False, help="Keep the services.", flag=True)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pytest
 
-from ..errors import ConfigurationError
-from ..settings import Section, check_mark, option, positive, register
-from ..stash import BAD_MARK, RUN, SETTINGS
+from ..session import RUN
+from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -36,7 +34,6 @@ def named_values(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
 
 
-@dataclass(init=False, eq=False, repr=False)
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
@@ -69,11 +66,6 @@ def words(lines: Sequence[str]) -> list[str]:
     from shlex import split
 
     return split(" ".join(lines))
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options."""
-    register(parser, [PostgresSettings])
 
 
 @pytest.hookimpl(trylast=True)
@@ -191,16 +183,10 @@ def is_near(host: str) -> bool:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Refuse a `pg` mark with an argument that it does not have."""
     result = yield
-    faults: dict[int, str] = {}  # a mark on a module is one fault, not one for each of its tests
-    for item in items:
-        for mark in item.iter_markers("pg"):
-            try:
-                check_mark("pg", mark.args, mark.kwargs, ARGUMENTS, item.nodeid)
-            except ConfigurationError as error:
-                faults.setdefault(id(mark), str(error))
-                item.stash[BAD_MARK] = str(error)
-    if faults and not hasattr(config, "workerinput"):
-        raise pytest.UsageError("\n".join(faults.values()))
+    if any(item.get_closest_marker("pg") for item in items):
+        from ..marks import refuse_bad_marks
+
+        refuse_bad_marks(config, items, "pg", ARGUMENTS)
     return result
 
 
