@@ -30,7 +30,6 @@ LIGHT = {
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",
     "pytest_testbed.plugins.postgres",
-    "pytest_testbed.session",
     "pytest_testbed.settings",
 }
 

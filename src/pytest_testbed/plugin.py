@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from .session import BAD_MARK, RUN, Run
-from .settings import SETTINGS, Section, Settings, check_unknown, option, register
+from .settings import BUILT_IN, SETTINGS, Section, Settings, nothing_said, option, register
 
 if TYPE_CHECKING:
     from .services.client import Testbed
+    from .session import Run
 
 PARTS = ("pytest_testbed.plugins.postgres",)
 """Plugins of their own, each with a `SECTION` of options and `MARKS`; `-p no:<name>` switches one off."""
@@ -52,6 +53,12 @@ class CoreSettings(Section, prefix=""):
 
 NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """Options with which pytest makes a session and runs no test."""
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+"""Where the run is on `config.stash`, once anything asked for it."""
+ENVIRON = pytest.StashKey[dict[str, str]]()
+"""The environment before the first test could change it."""
+BAD_MARK = pytest.StashKey[str]()
+"""What is wrong with a test's mark, on its stash, where it could not be said at once."""
 REPORT = "testbed"
 """Where a worker of xdist puts what it has to tell."""
 
@@ -88,12 +95,33 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", line)
     if config.getoption("help", False):
         return  # who looks for the right name of an option must get to see it
-    check_unknown(config, sections())
-    settings = Settings.from_config(config, sections())
-    config.stash[SETTINGS] = settings
-    config.stash[RUN] = run = Run(config, settings, settings[CoreSettings])
-    with usage_errors():
-        run.check_provider()
+    if not nothing_said(config, sections()):
+        from .reading import check_unknown
+
+        check_unknown(config, sections())
+    parts = [config.pluginmanager.getplugin(name) for name in PARTS]  # None: switched off, its values do not count
+    read = [CoreSettings, *(part.SECTION for part in parts if part is not None)]
+    config.stash[SETTINGS] = settings = Settings.from_config(config, read)
+    if settings[CoreSettings].provider not in ("auto", *BUILT_IN):
+        with usage_errors():
+            run_of(config).check_provider()
+
+
+def run_of(config: pytest.Config) -> Run:
+    """Return the run with its services; a session without tests for them never comes here."""
+    if RUN not in config.stash:
+        from .session import Run
+
+        settings = config.stash[SETTINGS]
+        config.stash[RUN] = Run(config, settings, settings[CoreSettings])
+    run = config.stash[RUN]
+    run.environ = config.stash.get(ENVIRON, None)
+    return run
+
+
+def is_used(items: Sequence[pytest.Item]) -> bool:
+    """Tell whether any test can talk to a service."""
+    return any("testbed" in getattr(item, "fixturenames", ()) for item in items)
 
 
 def configuration_error() -> type[Exception]:
@@ -138,9 +166,10 @@ def is_worker(config: pytest.Config) -> bool:
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Start everything where that is asked for."""
-    if runs_tests(session.config) and not is_controller(session.config):
-        with collection_errors(session.config):
-            session.config.stash[RUN].start_all()
+    config = session.config
+    if config.stash[SETTINGS][CoreSettings].start == "eager" and runs_tests(config) and not is_controller(config):
+        with collection_errors(config):
+            run_of(config).start_all()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -148,18 +177,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Let modules without services run first, after every other plugin has chosen and ordered."""
     before = list(items)
     result = yield
-    with collection_errors(config):
-        config.stash[RUN].order(before, items)
+    if is_used(items):
+        with collection_errors(config):
+            run_of(config).order(before, items)
     return result
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Start what the selected tests want, while pytest goes on."""
     config = session.config
+    config.stash[ENVIRON] = dict(os.environ)
     broken = session.testsfailed and not config.getoption("continue_on_collection_errors", False)
-    if session.items and runs_tests(config) and not broken:
+    if is_used(session.items) and runs_tests(config) and not broken:
         with collection_errors(config):
-            config.stash[RUN].prepare(session.items)
+            run_of(config).prepare(session.items)
 
 
 @contextmanager
@@ -189,10 +220,11 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
         return (yield)
     finally:
         config = session.config
-        run = config.stash[RUN]
-        run.close()
-        if is_worker(config):
-            config.workeroutput[REPORT] = [run.lines, run.faults]  # type: ignore[attr-defined]
+        if RUN in config.stash:
+            run = config.stash[RUN]
+            run.close()
+            if is_worker(config):
+                config.workeroutput[REPORT] = [run.lines, run.faults]  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -200,13 +232,13 @@ def pytest_configure_node(node: Any) -> None:
     """Tell a worker of xdist what only the controller knows."""
     config: pytest.Config = node.config
     node.workerinput["testbed_dist"] = config.getoption("dist")
-    node.workerinput["testbed_skip"] = config.stash[RUN].skip_is_typed()
+    node.workerinput["testbed_skip"] = run_of(config).skip_is_typed()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Take over what a worker of xdist has to tell."""
-    run = node.config.stash[RUN]
+    run = run_of(node.config)
     lines, faults = (getattr(node, "workeroutput", None) or {}).get(REPORT, ((), ()))
     run.lines += [f"{node.gateway.id}: {line}" for line in lines]
     run.faults += [f"{node.gateway.id}: {fault}" for fault in faults]
@@ -214,6 +246,8 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say which services were used, and what could not be removed."""
+    if RUN not in config.stash:
+        return
     run = config.stash[RUN]
     if config.get_verbosity() >= 0:
         for line in run.lines:
@@ -234,4 +268,4 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def testbed(pytestconfig: pytest.Config) -> Testbed:
     """The services of this run: `.endpoint(kind)`, `.logs(kind)`, `.kinds`."""
-    return pytestconfig.stash[RUN].testbed
+    return run_of(pytestconfig).testbed

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .errors import ConfigurationError, ServiceUnavailable, TestbedError
+from .reading import suggestion
+from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, wanted_kinds
+from .settings import BUILT_IN
+
 if TYPE_CHECKING:
     from .plugin import CoreSettings
     from .services.client import Testbed
     from .services.model import Endpoint, ServiceSpec
     from .settings import Settings
 
-__all__ = ["BAD_MARK", "BUILT_IN", "RUN", "Run"]
-
-BUILT_IN = ("external", "docker", "local")
-"""Providers that need no hook."""
+__all__ = ["Run"]
 
 
 class Run:
@@ -29,6 +31,8 @@ class Run:
         config: pytest's; used for its hooks and its terminal.
         settings: the run's options.
         core: the section of options that are not a kind's.
+
+    `environ` is what services see of the environment: one that starts inside a test must not see its patches.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, core: CoreSettings) -> None:
@@ -37,8 +41,7 @@ class Run:
         self._core = core
         self._testbed: Testbed | None = None
         self._specs: dict[str, ServiceSpec] | None = None
-        self._environ: Mapping[str, str] | None = None
-        self._in_ci = bool(os.environ.get("CI"))
+        self.environ: Mapping[str, str] | None = None
         self.faults: list[str] = []
         self.lines: list[str] = []
 
@@ -64,10 +67,6 @@ class Run:
 
     def wanted(self, items: Sequence[pytest.Item]) -> dict[pytest.Item, set[str]]:
         """Return the tests that will talk to the engine, each with the kinds that it is known to ask for."""
-        if not any("testbed" in getattr(item, "fixturenames", ()) for item in items):
-            return {}  # the usual case where the plugin is there and not used: it must cost nothing
-        from .scheduling import wanted_kinds
-
         return wanted_kinds(items, list(self.specs.values()))
 
     def order(self, before: Sequence[pytest.Item], items: list[pytest.Item]) -> None:
@@ -80,8 +79,6 @@ class Run:
         """
         if self._core.start != "prefetch" or not (wanted := self.wanted(items)):
             return
-        from .scheduling import modules_of, nobody_else_orders, quiet_modules_first
-
         if not nobody_else_orders(self._config) or not self._scheduler_keeps_order():
             return
         selected = set(items)
@@ -94,7 +91,6 @@ class Run:
 
     def prepare(self, items: Sequence[pytest.Item]) -> None:
         """Start what the selected tests want, and load the code that they will need meanwhile."""
-        self._environ = dict(os.environ)  # a service that is started later must not see a test's patches
         wanted = self.wanted(items)
         if not wanted:
             return
@@ -108,8 +104,7 @@ class Run:
 
     def start_all(self) -> None:
         """Start every kind at once (`testbed_start = eager`)."""
-        if self._core.start == "eager":
-            self.testbed.prefetch(self.specs)
+        self.testbed.prefetch(self.specs)
 
     def close(self) -> None:
         """End the services and keep what there is to tell about them."""
@@ -131,17 +126,14 @@ class Run:
     # --- settings that the testbed needs
 
     def check_provider(self) -> None:
-        """Refuse a provider that nobody has.
+        """Refuse a provider that is not built in and that nobody has.
 
         Raises:
             ConfigurationError: names the value, its source and the nearest provider.
         """
         name = self._core.provider
-        if name in ("auto", *BUILT_IN) or self._offered(name):
+        if self._offered(name):
             return
-        from .errors import ConfigurationError
-        from .settings import suggestion
-
         source = self._settings.source(type(self._core), "provider")
         raise ConfigurationError(
             f"testbed_provider = {name!r} (from {source}) is not one of {', '.join(('auto', *BUILT_IN))}, and no plugin "
@@ -160,7 +152,8 @@ class Run:
 
     def skip_where_missing(self) -> bool:
         """Tell whether a missing service skips; under CI only the command line may say so."""
-        return self._core.missing == "skip" and (not self._in_ci or self.skip_is_typed())
+        in_ci = (os.environ if self.environ is None else self.environ).get("CI")
+        return self._core.missing == "skip" and (not in_ci or self.skip_is_typed())
 
     def skip_is_typed(self) -> bool:
         """Tell whether it was this call of pytest that asked to skip: `addopts` is a file like any other."""
@@ -178,7 +171,7 @@ class Run:
             "data": str(self._core.data_dir or ""),
             "providers": self.providers(),
             "progress": self._progress(),
-            "environ": self._environ,
+            "environ": self.environ,
             "directory": str(self._config.invocation_params.dir),
         }
 
@@ -188,12 +181,6 @@ class Run:
             return None
         capture = self._config.pluginmanager.getplugin("capturemanager")
         return LiveLine(reporter, capture.global_and_fixture_disabled if capture is not None else nullcontext).show
-
-
-RUN = pytest.StashKey[Run]()
-"""Where a run is on `config.stash`."""
-BAD_MARK = pytest.StashKey[str]()
-"""What is wrong with a test's mark, on its stash, where it could not be said at once."""
 
 
 class LiveLine:
@@ -230,7 +217,6 @@ def registered(found: Iterable[Iterable[ServiceSpec]], provider: str) -> dict[st
     Raises:
         ConfigurationError: one gave no list of `ServiceSpec`.
     """
-    from .errors import ConfigurationError
     from .services.model import ServiceSpec
 
     specs: dict[str, ServiceSpec] = {}
@@ -256,14 +242,11 @@ def load(modules: Iterable[str]) -> None:
 
 def known_error(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     """Tell whether a traceback through our files says nothing, for `__tracebackhide__`."""
-    from .errors import TestbedError
-
     return excinfo.errisinstance(TestbedError)
 
 
 def make_testbed(run: Run) -> Testbed:
     """Return the engine's face, with pytest's way to skip."""
-    from .errors import ServiceUnavailable
     from .services.client import Testbed
 
     class PytestTestbed(Testbed):

@@ -1,6 +1,6 @@
 """Options: declared once in a section; ini key, environment, flag, checks, help and sources follow from it.
 
-This file is loaded by every run of pytest, so it makes no dataclasses and leaves to conversion.py what only
+This file is loaded by every run of pytest, so it makes no dataclasses and leaves to reading.py what only
 a value that somebody gave needs.
 """
 
@@ -19,13 +19,15 @@ import pytest
 if TYPE_CHECKING:
     from typing import ClassVar
 
-__all__ = ["SETTINGS", "Option", "Section", "Settings", "check_unknown", "option", "positive", "register", "suggestion"]
+__all__ = ["SETTINGS", "Option", "Section", "Settings", "nothing_said", "option", "positive", "register"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Section")
 DEFAULT: Final = "default"
 COMMAND_LINE: Final = "the command line"
 OVERRIDE: Final = "-o on the command line"
+BUILT_IN: Final = ("external", "docker", "local")
+"""Providers that need no hook."""
 # Type of values → (type of ini value, what to call it, what to tell a bad value).
 KINDS: Final[dict[type, tuple[Literal["string", "int", "float", "bool", "linelist"], str, str]]] = {
     str: ("string", "text", "is not a string"),
@@ -105,7 +107,7 @@ class Option:
             return ", ".join(self.shown(item) for item in value) or "empty"
         if not self.secret:
             return str(value)
-        from .conversion import masked
+        from .reading import masked
 
         return masked(str(value))
 
@@ -223,6 +225,16 @@ def register(parser: pytest.Parser, sections: Iterable[type[Section]]) -> None:
                 group.addoption(each.flag, dest=each.ini, default=None, help=text.replace("%", "%%"), **how)
 
 
+def nothing_said(config: pytest.Config, sections: Iterable[type[Section]]) -> bool:
+    """Tell whether no option of ours can be in any place: then nothing needs to be looked up or checked."""
+    if config.getoption("override_ini", None) or any(name.startswith("TESTBED_") for name in os.environ):
+        return False
+    if any(config.getoption(each.ini, None) is not None for section in sections for each in section.options() if each.flag):
+        return False
+    path = config.inipath
+    return path is None or not path.is_file() or b"testbed_" not in path.read_bytes()
+
+
 class Settings:
     """The values of all sections, read once, each with the place that it came from."""
 
@@ -240,20 +252,11 @@ class Settings:
         Raises:
             pytest.UsageError: a value is bad; says option, value, source and what is expected.
         """
-        overrides = _overrides(config)
-        made: list[Section] = []
-        sources: dict[tuple[type[Section], str], str] = {}
-        for section in sections:
-            values: dict[str, object] = {}
-            for each in section.options():
-                raw, source = _looked_up(config, each, overrides)
-                sources[section, each.name] = source
-                if source != DEFAULT:
-                    from .conversion import converted
+        if nothing_said(config, sections):
+            return cls([section() for section in sections], {})
+        from .reading import read
 
-                    values[each.name] = converted(config, each, raw, source)
-            made.append(section(**values))
-        return cls(made, sources)
+        return read(config, sections)
 
     @classmethod
     def from_values(cls, *sections: Section) -> Settings:
@@ -273,9 +276,9 @@ class Settings:
         """Return where a value came from.
 
         One of "default", "the command line", "-o on the command line", "environment TESTBED_…", the
-        name of the ini file, or "code". `KeyError` if there is no such section or name.
+        name of the ini file, or "code".
         """
-        return self._sources[section, name]
+        return self._sources.get((section, name), DEFAULT)
 
     def changed(self) -> list[tuple[str, str, str]]:
         """Return (ini key, shown value, source) of each value that somebody set; secrets are masked."""
@@ -289,99 +292,3 @@ class Settings:
 
 SETTINGS = pytest.StashKey[Settings]()
 """Where a run's settings are on `config.stash`."""
-
-
-def check_unknown(config: pytest.Config, sections: Iterable[type[Section]]) -> None:
-    """Refuse what looks like an option of ours and is none: ini keys, `-o`, near misses in the environment.
-
-    Keys that somebody else registered are fine: pytest is asked, no list is kept.
-
-    Raises:
-        pytest.UsageError: names each such key, where it stands and the nearest valid name.
-    """
-    known = [each.ini for section in sections for each in section.options()]
-    given = dict.fromkeys(_file_values(config.inipath), config.inipath.name if config.inipath else "")
-    given |= dict.fromkeys(_overrides(config), OVERRIDE)
-    problems = []
-    for key, place in given.items():
-        if key.startswith("testbed_") and key not in known and not _is_registered(config, key):
-            hint = suggestion(key, known, skip=len("testbed_")) or "; 'pytest --help' lists all that are."
-            problems.append(f"{key!r} (from {place}) is not an option of pytest-testbed{hint}")
-    variables = [name.upper() for name in known]
-    for name in os.environ:
-        if name.startswith("TESTBED_") and name not in variables:
-            hint = suggestion(name, variables, skip=len("TESTBED_"), cutoff=0.85)
-            if hint and not _is_registered(config, name.lower()):
-                problems.append(f"{name!r} (from the environment) is not an option of pytest-testbed{hint}")
-    if problems:
-        raise pytest.UsageError("\n".join(problems))
-
-
-def _looked_up(config: pytest.Config, each: Option, overrides: Mapping[str, str]) -> tuple[object, str]:
-    """Return the value, as found, and its source."""
-    if each.flag and (given := config.getoption(each.ini, None)) is not None:
-        return given, COMMAND_LINE
-    if (text := os.environ.get(each.env)) is not None:
-        return text, f"environment {each.env}"
-    place = OVERRIDE if each.ini in overrides or config.inipath is None else config.inipath.name
-    try:
-        value = config.getini(each.ini)
-    except (ValueError, TypeError, pytest.UsageError) as error:
-        if _says_unknown(error):
-            raise
-        raw = overrides[each.ini] if each.ini in overrides else _file_values(config.inipath).get(each.ini)
-        if each.optional and raw == "":
-            return "", place
-        from .conversion import bad
-
-        raise bad(each, raw, place, each.wrong) from None
-    return (None, DEFAULT) if value is None else (value, place)
-
-
-def suggestion(word: object, words: Iterable[str], skip: int = 0, cutoff: float = 0.6) -> str:
-    """Return "; did you mean 'x'?" or ""; the first `skip` letters, which all have, do not count."""
-    from difflib import get_close_matches
-
-    stems = {each[skip:].lower(): each for each in words}
-    near = get_close_matches(str(word)[skip:].lower(), stems, 1, cutoff)
-    return f"; did you mean {stems[near[0]]!r}?" if near else ""
-
-
-def _overrides(config: pytest.Config) -> dict[str, str]:
-    """Return what `-o key=value` says; pytest has refused those without a "="."""
-    pairs = (each.partition("=") for each in config.getoption("override_ini", None) or ())
-    return {key: value for key, _, value in pairs}
-
-
-def _is_registered(config: pytest.Config, key: str) -> bool:
-    try:
-        config.getini(key)
-    except (ValueError, TypeError, pytest.UsageError) as error:  # a bad value is its owner's business
-        return not _says_unknown(error)
-    return True
-
-
-def _says_unknown(error: Exception) -> bool:
-    # Before pytest 9.2 a bad value and an unknown key are both a ValueError.
-    return "unknown configuration value" in str(error)
-
-
-def _file_values(path: Path | None) -> dict[str, Any]:
-    """Return what pytest's section of an ini file says, as written; {} if no key of ours can be in it."""
-    if path is None or not path.is_file():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    if "testbed_" not in text:
-        return {}
-    if path.suffix != ".toml":
-        from iniconfig import IniConfig
-
-        section = "tool:pytest" if path.suffix == ".cfg" else "pytest"
-        return dict(IniConfig(path, data=text).sections.get(section, {}))
-    from tomllib import loads
-
-    document = loads(text)
-    table: dict[str, Any] = document.get("tool", {}).get("pytest", {})
-    if path.name != "pyproject.toml":
-        table = {**document.get("pytest", {}), **table}
-    return {**table, **table.get("ini_options", {})}

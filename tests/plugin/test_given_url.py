@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_testbed.plugins.postgres import GivenUrl, given_url
+from pytest_testbed.postgres.given import GivenUrl, given_url
 
 from .conftest import Project
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pytest_testbed.settings import Section, Settings, check_unknown, option, positive, register
+from pytest_testbed.reading import check_unknown
+from pytest_testbed.settings import Section, Settings, option, positive, register
 
 
 class Pg(Section, prefix="pg"):

@@ -13,7 +13,9 @@ import pytest
 
 from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.marks import check_mark
-from pytest_testbed.settings import Section, Settings, check_unknown, option, positive
+from pytest_testbed.reading import check_unknown
+from pytest_testbed.reading import read as read_all
+from pytest_testbed.settings import Section, Settings, option, positive
 
 
 class PostgresSettings(Section, prefix="pg"):
@@ -73,7 +75,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(**given: Any) -> Settings:
-    return Settings.from_config(FakeConfig(**given), SECTIONS)  # type: ignore[arg-type]
+    return read_all(FakeConfig(**given), SECTIONS)  # type: ignore[arg-type]
 
 
 def from_env(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> Any:
@@ -294,7 +296,7 @@ def test_a_section_that_nobody_registered_is_a_programming_error() -> None:
         field: int = option(1, help="Forgotten.")
 
     with pytest.raises(ValueError, match="unknown configuration value"):
-        Settings.from_config(FakeConfig(), [Forgotten])  # type: ignore[arg-type]
+        read_all(FakeConfig(), [Forgotten])  # type: ignore[arg-type]
 
 
 # --- what is shown
@@ -333,7 +335,7 @@ def test_an_error_masks_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("TESTBED_PROVIDER", "amqp://bob:s3cret@mq")
     with pytest.raises(pytest.UsageError) as caught:
-        Settings.from_config(FakeConfig(), [Guarded])  # type: ignore[arg-type]
+        read_all(FakeConfig(), [Guarded])  # type: ignore[arg-type]
     assert str(caught.value) == ("testbed_provider = 'amqp://bob:***@mq' (from environment TESTBED_PROVIDER) must be short.")
 
 

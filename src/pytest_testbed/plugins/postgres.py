@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from ..session import RUN
+from ..plugin import is_controller, run_of
 from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
     from ..postgres.database import Database
+    from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
     from ..services.client import Testbed
     from ..services.model import Endpoint, ServiceSpec
@@ -59,6 +60,7 @@ MARKS = (
     "commits for real, on a database that the next test gets anew",
 )
 ARGUMENTS = {"isolation": ("transaction", "database")}
+GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
 
 
 def words(lines: Sequence[str]) -> list[str]:
@@ -71,16 +73,19 @@ def words(lines: Sequence[str]) -> list[str]:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Find out which server is given, before anything of ours or of a test can change the environment."""
-    if SETTINGS in config.stash:  # not so for --help
-        settings = config.stash[SETTINGS]
-        config.stash[GIVEN] = given_url(settings[PostgresSettings].url, settings.source(PostgresSettings, "url"), os.environ)
+    settings = config.stash.get(SETTINGS, None)
+    if settings is not None and ((url := settings[PostgresSettings].url) or os.environ.get("DATABASE_URL")):
+        from ..postgres.given import given_url
+
+        config.stash[GIVEN] = given_url(url, settings.source(PostgresSettings, "url"), os.environ)
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
     """Offer PostgreSQL."""
+    from ..postgres.given import GivenUrl
     from ..postgres.service import postgres_spec
 
-    mine, given = config.stash[SETTINGS][PostgresSettings], config.stash[GIVEN]
+    mine, given = config.stash[SETTINGS][PostgresSettings], config.stash.get(GIVEN, GivenUrl())
     spec = postgres_spec(
         image=mine.image,
         version=mine.version,
@@ -101,82 +106,19 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say where a general variable was passed over; xdist's controller does not collect, so says it at once."""
-    from ..plugin import is_controller
-
     return passed_over(config) if is_controller(config) else []
 
 
 def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     """Say where a general variable was passed over, if anybody wanted PostgreSQL."""
     lines = passed_over(config)
-    return lines if lines and any("postgres" in kinds for kinds in config.stash[RUN].wanted(items).values()) else []
+    return lines if lines and any("postgres" in kinds for kinds in run_of(config).wanted(items).values()) else []
 
 
 def passed_over(config: pytest.Config) -> list[str]:
     """Return the line on a variable that was passed over, if one was and the user wants to read."""
-    text = config.stash[GIVEN].passed_over
-    return [f"testbed: {text}"] if text and config.get_verbosity() >= 0 else []
-
-
-class GivenUrl(NamedTuple):
-    """A server that somebody named: its URL and who said so; or why a variable was passed over."""
-
-    url: str | None = None
-    source: str = ""
-    passed_over: str = ""
-
-
-GIVEN = pytest.StashKey[GivenUrl]()
-ALLOW = "set testbed_pg_url (or TESTBED_PG_URL) to use it"
-
-
-def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> GivenUrl:
-    """Return the server that our own option names, else the one of `DATABASE_URL` where that is safe.
-
-    A general variable may well name the production server: it counts under CI, or where its host is
-    this machine or has a single-label name (a service container).
-    """
-    if url:
-        return GivenUrl(url, source)
-    general = environ.get("DATABASE_URL", "")
-    if not general.startswith(("postgresql://", "postgres://", "postgresql+", "postgres+")):
-        return GivenUrl()
-    try:
-        far = [host for host in hosts_of(general) if not is_near(host)]
-    except ValueError as error:
-        return GivenUrl(passed_over=f"DATABASE_URL cannot be understood ({error}) and is passed over; {ALLOW}")
-    if environ.get("CI") or not far:
-        return GivenUrl(general, "environment DATABASE_URL")
-    return GivenUrl(
-        passed_over=f"DATABASE_URL names the server {far[0]}, which is not on this machine, and is passed over; {ALLOW}"
-    )
-
-
-def hosts_of(url: str) -> list[str]:
-    """Return every host that libpq may go to for a URL: it knows lists, and parameters that win over the host."""
-    from urllib.parse import parse_qsl, unquote, urlsplit
-
-    parts = urlsplit(url)
-    places = parts.netloc.rpartition("@")[2].split(",")
-    hosts = [unquote(urlsplit(f"//{place}").hostname or "") for place in places]
-    for name, value in parse_qsl(parts.query):
-        if name in ("host", "hostaddr"):
-            hosts += value.split(",")
-        elif name == "service":
-            hosts.append(f"of the service {value!r}")
-    return hosts
-
-
-def is_near(host: str) -> bool:
-    """Tell whether a host is this machine, a socket, or a single-label name of a private network."""
-    if host == "" or host.startswith(("/", "@")):
-        return True
-    from ipaddress import ip_address
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.isascii() and host.replace("-", "").replace("_", "").isalnum() and not host[0].isdigit()
+    given = config.stash.get(GIVEN, None)
+    return [f"testbed: {given.passed_over}"] if given and given.passed_over and config.get_verbosity() >= 0 else []
 
 
 @pytest.hookimpl(wrapper=True)
