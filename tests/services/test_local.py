@@ -19,7 +19,7 @@ from pytest_testbed.postgres import binaries, local
 from pytest_testbed.postgres.binaries import Binaries, find_binaries
 from pytest_testbed.postgres.service import connection_parameters, postgres_spec
 from pytest_testbed.services.death import gone_within
-from pytest_testbed.services.model import Context
+from pytest_testbed.services.model import Context, ProcessRecipe
 from pytest_testbed.services.places import private
 from pytest_testbed.services.providers.local import User, unprivileged_user
 from tests import leftovers
@@ -335,24 +335,31 @@ def mounted(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 # --- what goes wrong at the start
 
 
-def test_taken_port_is_mended(start: Callable[..., Testbed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+TAKES_A_TAKEN_PORT = """
+from pytest_testbed.postgres import local
+
+free = local.free_port
+ports = iter([{port}])
+local.free_port = lambda: next(ports, None) or (open({mark!r}, "w").close() or free())
+Recipe = local.LocalPostgres
+"""
+
+
+def test_taken_port_is_mended(bindir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        # the host is another process: it reads this file before anything else
-        (tmp_path / "sitecustomize.py").write_text(
-            "import os\n"
-            "if 'services.host' in ' '.join(__import__('sys').orig_argv):\n"
-            "    from pytest_testbed.postgres import local\n"
-            f"    ports = iter([{port}])\n"
-            "    free = local.free_port\n"
-            "    local.free_port = lambda: next(ports, None) or free()\n"
-        )
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        endpoint = start().endpoint("postgres")
-        assert endpoint.port != port
-        assert ask(endpoint, "SELECT 1", host="127.0.0.1", port=endpoint.port) == 1
+        # the host is another process: this recipe is found on our path, and looked up there
+        (tmp_path / "taken_port.py").write_text(TAKES_A_TAKEN_PORT.format(port=port, mark=str(tmp_path / "again")))
+        monkeypatch.syspath_prepend(tmp_path)
+        spec = postgres_spec(provider="local", bindir=bindir)
+        assert spec.process is not None
+        with Testbed([spec.with_(process=ProcessRecipe(recipe="taken_port:Recipe", options=spec.process.options))]) as testbed:
+            endpoint = testbed.endpoint("postgres")
+            assert (tmp_path / "again").exists()
+            assert endpoint.port != port
+            assert ask(endpoint, "SELECT 1", host="127.0.0.1", port=endpoint.port) == 1
 
 
 def test_refused_argument_shows_exit_code_and_log_and_spares_the_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from ..errors import ServiceDied, ServiceUnavailable
 from ..services.model import Endpoint
 from .connect import APPLICATION, connect, engine_url
 from .guard import Guard, sqlstate
+from .service import SPARE
 
 __all__ = ["Database", "Options", "Services", "worker_database"]
 
+NO_SUCH_DATABASE = "3D000"
 STARTING = "57P03"  # cannot_connect_now: recovering after a crash of a backend
 STARTING_TIMEOUT = 10.0
 
@@ -109,7 +111,8 @@ class Database:
 
     def ensure(self) -> None:
         """Make the template and the worker's database where they are missing."""
-        existing = self._databases()
+        # a run's names are its own: only a server that came back may have them already
+        existing = self._databases() if self._lost else set()
         if self.template is not None and self.template not in existing:
             self._build_template()
         if self.name not in existing:
@@ -139,6 +142,8 @@ class Database:
 
     def _create(self, name: str, template: str | None = None) -> None:
         self._own(name)
+        if template is None and self._take_spare(name):
+            return
         parts = [f'CREATE DATABASE "{name}"']
         if template is not None:
             parts.append(f'TEMPLATE "{template}"')
@@ -146,6 +151,18 @@ class Database:
             # quicker for small databases; on a server with other users its checkpoint would be felt
             parts.append("STRATEGY FILE_COPY")
         self._execute(" ".join(parts))
+
+    def _take_spare(self, name: str) -> bool:
+        """Take the empty database that a server of our own has ready; tell whether nobody else was first."""
+        if self.endpoint.provider not in ("docker", "local"):
+            return False
+        try:
+            self._execute(f'ALTER DATABASE "{SPARE}" RENAME TO "{name}"')
+        except Exception as error:
+            if sqlstate(error) == NO_SUCH_DATABASE:
+                return False
+            raise
+        return True
 
     def _own(self, name: str) -> None:
         if self.endpoint.provider not in ("docker", "local"):  # those servers end with the run, databases and all

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from ..services.model import ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
 
@@ -15,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["TUNING", "parse_url", "postgres_spec", "probe"]
+__all__ = ["SPARE", "TUNING", "parse_url", "postgres_spec", "probe"]
 
 TUNING: Mapping[str, str] = {
     # nothing of a test server survives a crash of the machine, so nothing is written for that
@@ -29,6 +30,10 @@ TUNING: Mapping[str, str] = {
     "jit": "off",
 }
 """Server settings for tests, for the servers that we start ourselves."""
+
+SPARE = "testbed_spare"
+"""An empty database that a server of our own has from its start, for the first who needs one to rename."""
+CREATE_SPARE = f"CREATE DATABASE {SPARE} STRATEGY FILE_COPY"
 
 _PORT = 5432
 _USER = "postgres"
@@ -181,6 +186,9 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
         with connection.cursor() as cursor:
             if endpoint.provider == "external":
                 _check_rights(cursor, endpoint)
+            elif endpoint.provider == "docker" and connection.info.server_version >= 15_00_00:
+                with suppress(psycopg2.Error):  # it was made before, or is not to be had
+                    cursor.execute(CREATE_SPARE)
         return _version(connection.info.server_version)
     finally:
         connection.close()
@@ -188,12 +196,16 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
 
 def _set_password(endpoint: Endpoint, timeout: float) -> str:
     """Give our own server this run's password: its copied data directory holds none."""
-    from .protocol import Trusted
+    from .protocol import ServerError, Trusted
 
     session = Trusted(f"{endpoint.socket}/.s.PGSQL.{endpoint.port}", endpoint.user, endpoint.database, timeout)
     try:
         session.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{endpoint.password}'")
-        return session.parameters["server_version"].split()[0]
+        version = session.parameters["server_version"].split()[0]
+        if int(version.partition(".")[0]) >= 15:
+            with suppress(ServerError):  # a server that was started again has it, or needs none
+                session.execute(CREATE_SPARE)
+        return version
     finally:
         session.close()
 

@@ -27,6 +27,11 @@ from .wire import Wire
 
 __all__ = ["HostClient", "Testbed"]
 
+# -P: the folder where pytest was called must not shadow the standard library
+# -S: half of Python's own start is the reading of .pth files; our path is handed over, `resolve` sees to the rest
+HOST_FLAGS = ("-P", "-S", "-c")
+BOOTSTRAP = "import sys; sys.path.append(sys.argv[2]); from pytest_testbed.services.host import main; main()"
+HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FORKED = "a forked child cannot talk to the host process of the services; only the process that started it can."
 
 
@@ -53,8 +58,7 @@ class HostClient:
         try:
             os.set_inheritable(theirs.fileno(), True)
             self._process = subprocess.Popen(
-                # -P: the folder where pytest was called must not shadow the standard library
-                [sys.executable, "-P", "-m", "pytest_testbed.services.host", str(theirs.fileno())],
+                [sys.executable, *HOST_FLAGS, BOOTSTRAP, str(theirs.fileno()), HOME],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C and a closed terminal are the owner's affair
@@ -91,6 +95,17 @@ class HostClient:
         if "error" in answer:
             raise getattr(errors, answer["error"], HostError)(answer["text"])
         return answer
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send a request and do not wait for its answer, which `ask` will pass over.
+
+        Raises:
+            HostError: the host is gone, or this is a forked child of the process that started it.
+        """
+        if os.getpid() != self._pid:
+            raise HostError(FORKED)
+        with self._lock:
+            self._wire.send({**message, "number": next(self._numbers)})
 
     def _exchange(self, message: dict[str, Any], progress: Callable[[str], None] | None) -> dict[str, Any]:
         __tracebackhide__ = True
@@ -232,10 +247,10 @@ class Testbed:
         return self._client
 
     def prefetch(self, kinds: Iterable[str]) -> None:
-        """Let the host start kinds, together, without waiting for them."""
+        """Let the host start kinds, together, without waiting for them; what goes wrong is told to who asks for them."""
         specs = [self._spec(kind).to_json() for kind in kinds]
         if specs:
-            self.client.ask({"do": "prefetch", "specs": specs})
+            self.client.tell({"do": "prefetch", "specs": specs})
 
     def connect(self) -> None:
         """Start the host without any service, so that a test's patches cannot get in the way later."""

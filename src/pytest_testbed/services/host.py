@@ -1,6 +1,6 @@
 """The host process: owns the services of one run, and ends them when its owner ends.
 
-Started as `python -m pytest_testbed.services.host`, in a session of its own. It speaks over a socket
+Started by `HostClient`, in a session of its own and without `site`. It speaks over a socket
 that its owner made and that it inherited, so nobody else can connect. Only the standard library is
 loaded until a provider needs more.
 """
@@ -439,7 +439,3 @@ def main() -> None:
     if not stopped.is_set():
         host.close()
     os._exit(0)  # threads that wait for a server that never comes must not keep us
-
-
-if __name__ == "__main__":
-    main()

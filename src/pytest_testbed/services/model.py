@@ -6,6 +6,7 @@ named by reference, `package.module:attribute`, and looked up in the host proces
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 
@@ -259,6 +260,11 @@ def resolve(reference: str) -> Any:
         ConfigurationError: the module cannot be imported or has no such attribute.
     """
     module, _, attribute = reference.partition(":")
+    if not module.startswith("pytest_testbed.") and "site" not in sys.modules:
+        # the host process starts without it, and an editable install may be found through its .pth file alone
+        import site
+
+        site.main()
     try:
         found: Any = import_module(module)
         for part in attribute.split("."):
