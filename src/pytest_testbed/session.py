@@ -117,11 +117,11 @@ class Run:
             self.lines.append(
                 f"{kind} {endpoint.version} ({where}) was ready after {endpoint.seconds:.2f} s, tests waited {waited:.2f} s"
             )
-        self.lines += testbed.notes
         try:
             self.faults += testbed.close()
         except Exception as error:  # it must not stand before the tests' own failures
             self.faults.append(f"{error!r}")
+        self.lines += testbed.notes
 
     # --- settings that the testbed needs
 

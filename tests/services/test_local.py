@@ -220,48 +220,98 @@ def test_long_temporary_directory_gets_a_short_socket(start: Callable[..., Testb
 # --- the cache
 
 
-def test_second_start_copies_the_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:
+@pytest.fixture
+def filled(start: Callable[..., Testbed], tmp_path: Path) -> Path:
+    """The cache that a run has left, with one data directory in it."""
     cache = tmp_path / "cache"
-    first = start(cache=cache)
-    assert first.endpoint("postgres").version
-    (made,) = cache.glob("pgdata-*")
-    before = made.stat().st_mtime_ns
-    second = start(cache=cache)
-    assert ask(second.endpoint("postgres"), "SELECT 1") == 1
-    assert made.stat().st_mtime_ns == before
-    assert [path.name for path in cache.glob("pgdata-*")] == [made.name]
-
-
-def test_other_initdb_arguments_are_another_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    start(cache=cache).endpoint("postgres")
-    endpoint = start(cache=cache, initdb_args=["--wal-segsize=4"]).endpoint("postgres")
-    assert ask(endpoint, "SHOW wal_segment_size") == "4MB"
-    assert len(list(cache.glob("pgdata-*"))) == 2
-
-
-def test_damaged_cache_is_made_again(start: Callable[..., Testbed], tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    start(cache=cache).endpoint("postgres")
-    (made,) = cache.glob("pgdata-*")
-    shutil.rmtree(made / "global")
     testbed = start(cache=cache)
+    testbed.endpoint("postgres")
+    assert testbed.close() == []
+    return cache
+
+
+def test_second_start_takes_the_cached_data(start: Callable[..., Testbed], filled: Path) -> None:
+    (made,) = filled.glob("pgdata-*")
+    before = made.stat().st_mtime_ns
+    second = start(cache=filled)
+    assert ask(second.endpoint("postgres"), "SELECT 1") == 1
+    assert second.close() == []
+    assert made.stat().st_mtime_ns == before
+    assert [path.name for path in filled.glob("pgdata-*")] == [made.name]
+
+
+def test_other_initdb_arguments_are_another_cache(start: Callable[..., Testbed], filled: Path) -> None:
+    testbed = start(cache=filled, initdb_args=["--wal-segsize=4"])
+    assert ask(testbed.endpoint("postgres"), "SHOW wal_segment_size") == "4MB"
+    assert testbed.close() == []
+    assert len(list(filled.glob("pgdata-*"))) == 2
+
+
+def cut_short(archive: Path) -> None:
+    with open(archive, "r+b") as file:
+        file.truncate(archive.stat().st_size // 2)
+
+
+def spoil_a_file(archive: Path) -> None:
+    whole = archive.read_bytes()
+    size = int.from_bytes(whole[-8:])
+    at = 0
+    for name, length, *_ in json.loads(whole[-8 - size : -8]):
+        if name == "/global/pg_control":
+            archive.write_bytes(whole[:at] + bytes(length) + whole[at + length :])
+        at += max(0, length)
+
+
+@pytest.mark.parametrize("damage", [cut_short, spoil_a_file, lambda archive: archive.write_bytes(b"")])
+def test_damaged_cache_is_made_again(start: Callable[..., Testbed], filled: Path, damage: Callable[[Path], None]) -> None:
+    (made,) = filled.glob("pgdata-*")
+    whole = made.stat().st_size
+    damage(made)
+    testbed = start(cache=filled)
     assert ask(testbed.endpoint("postgres"), "SELECT 1") == 1
     assert any("damaged" in note for note in testbed.notes)
-    assert (made / "global").exists()
+    assert testbed.close() == []
+    assert made.stat().st_size == pytest.approx(whole, rel=0.01)
+    assert ask(start(cache=filled).endpoint("postgres"), "SELECT 1") == 1
 
 
-def test_run_that_ends_while_its_server_starts_spares_the_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    start(cache=cache).endpoint("postgres")
-    (made,) = cache.glob("pgdata-*")
+def test_run_that_ends_while_its_server_starts_spares_the_cache(start: Callable[..., Testbed], filled: Path) -> None:
+    (made,) = filled.glob("pgdata-*")
     before = made.stat().st_ino
     for _ in range(3):
-        testbed = start(cache=cache)
+        testbed = start(cache=filled)
         testbed.prefetch(["postgres"])
         assert testbed.close() == []
         assert leftovers.gone(testbed.run) == {}
-    assert [path.stat().st_ino for path in cache.glob("pgdata-*")] == [before]
+    assert [path.stat().st_ino for path in filled.glob("pgdata-*")] == [before]
+
+
+def test_half_written_file_of_a_killed_run_is_removed(start: Callable[..., Testbed], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    old, new = cache / "pgdata-1-2.pack.3", cache / "pgdata-1-2.pack.4"
+    for path in (old, new):
+        path.write_text("half")
+    os.utime(old, (1, 1))
+    testbed = start(cache=cache)
+    testbed.endpoint("postgres")
+    assert testbed.close() == []
+    assert new.exists()
+    assert not old.exists()
+
+
+def test_data_with_a_link_are_not_cached_and_that_is_said(start: Callable[..., Testbed], tmp_path: Path) -> None:
+    cache, wal = tmp_path / "cache", Path(f"/var/tmp/testbed-wal-{os.getpid()}")
+    wal.mkdir()
+    wal.chmod(0o777)
+    try:
+        testbed = start(cache=cache, initdb_args=[f"--waldir={wal}/wal"])
+        assert ask(testbed.endpoint("postgres"), "SELECT 1") == 1
+        assert any("neither a file nor a directory" in note for note in testbed.notes)
+        assert testbed.close() == []
+        assert not list(cache.glob("pgdata-*"))
+    finally:
+        shutil.rmtree(wal)
 
 
 def test_two_runs_fill_the_cache_at_once(start: Callable[..., Testbed], tmp_path: Path) -> None:
@@ -270,6 +320,7 @@ def test_two_runs_fill_the_cache_at_once(start: Callable[..., Testbed], tmp_path
     for testbed in both:
         testbed.prefetch(["postgres"])
     assert [ask(testbed.endpoint("postgres"), "SELECT 1") for testbed in both] == [1, 1]
+    assert [testbed.close() for testbed in both] == [[], []]
     assert len(list(cache.glob("pgdata-*"))) == 1
 
 
@@ -296,6 +347,7 @@ def test_full_disk_while_the_cache_is_written(start: Callable[..., Testbed], mou
     cache = mounted("size=4m,mode=700")
     testbed = start(cache=cache)
     assert ask(testbed.endpoint("postgres"), "SELECT 1") == 1
+    assert testbed.close() == []
     assert any("could not be cached" in note for note in testbed.notes)
     assert not list(cache.glob("pgdata-*"))
 
@@ -307,7 +359,9 @@ def test_full_disk_for_the_data_is_a_clear_error(
 ) -> None:
     cache = tmp_path / "cache"
     if cached:
-        start(cache=cache).endpoint("postgres")
+        first = start(cache=cache)
+        first.endpoint("postgres")
+        assert first.close() == []
     with pytest.raises(ServiceNotReady, match="No space left on device"):
         start(cache=cache, data=mounted("size=4m,mode=755")).endpoint("postgres")
 
@@ -362,13 +416,11 @@ def test_taken_port_is_mended(bindir: str, tmp_path: Path, monkeypatch: pytest.M
             assert ask(endpoint, "SELECT 1", host="127.0.0.1", port=endpoint.port) == 1
 
 
-def test_refused_argument_shows_exit_code_and_log_and_spares_the_cache(start: Callable[..., Testbed], tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    start(cache=cache).endpoint("postgres")
-    (made,) = cache.glob("pgdata-*")
+def test_refused_argument_shows_exit_code_and_log_and_spares_the_cache(start: Callable[..., Testbed], filled: Path) -> None:
+    (made,) = filled.glob("pgdata-*")
     before = made.stat().st_ino
     with pytest.raises(ServiceNotReady) as caught:
-        start(cache=cache, args=["-c", "nonsense=1"]).endpoint("postgres")
+        start(cache=filled, args=["-c", "nonsense=1"]).endpoint("postgres")
     text = str(caught.value)
     assert "exit code 1" in text
     assert 'unrecognized configuration parameter "nonsense"' in text

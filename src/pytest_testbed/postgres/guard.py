@@ -397,6 +397,8 @@ class Guard:
         if self._status() == IDLE:
             self._ended_behind(f"the statement {shortened(statement)!r}")
             return
+        if owner is self._nobody:
+            return  # SQLAlchemy's own questions change nothing
         tag = cursor.statusmessage or ""  # psycopg has none for a cursor of the server
         kind = tag.partition(" ")[0] or "DECLARE"
         if kind == "SELECT":

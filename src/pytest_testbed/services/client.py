@@ -72,6 +72,7 @@ class HostClient:
         self._lock = threading.RLock()
         self._numbers = itertools.count(1)
         self._unanswered = False
+        self.notes: list[str] = []
         path = [os.path.join(directory, entry) for entry in sys.path]
         self._wire.send({"run": run, "owner": self._pid, "settings": dict(settings), "providers": dict(providers), "path": path})
 
@@ -130,7 +131,7 @@ class HostClient:
         return answer
 
     def close(self, seconds: float = 15.0) -> list[str]:
-        """Let the host end everything and leave; return what it could not remove."""
+        """Let the host end everything and leave; return what it could not remove. `notes` has what else it told."""
         if os.getpid() != self._pid:
             return []  # a forked child leaves: nothing is its to end
         faults: list[str] = []
@@ -140,7 +141,9 @@ class HostClient:
             elif self._unanswered:
                 self._process.terminate()  # it is busy with what nobody waits for any more
             else:
-                faults += self.ask({"do": "stop"})["faults"]
+                answer = self.ask({"do": "stop"})
+                faults += answer["faults"]
+                self.notes += answer["notes"]
         except HostError as error:
             faults.append(str(error))
         self._wire.close()
@@ -310,7 +313,11 @@ class Testbed:
         """End everything that this run started; return one line for each thing that resisted."""
         client, self._client = self._client, None
         self._endpoints.clear()
-        return client.close() if client is not None else []
+        if client is None:
+            return []
+        faults = client.close()
+        self.notes += [note for note in client.notes if note not in self.notes]
+        return faults
 
     def _spec(self, kind: str) -> ServiceSpec:
         __tracebackhide__ = True

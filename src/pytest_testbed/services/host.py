@@ -223,6 +223,10 @@ class Host:
         slot = self._slots.get(kind)
         return slot.running.logs(lines) if slot is not None and slot.running is not None else ""
 
+    def notes(self) -> list[str]:
+        """Return what there is to tell of all services."""
+        return [note for slot in self._slots.values() for note in slot.notes]
+
     # --- ending
 
     def close(self) -> list[str]:
@@ -385,7 +389,8 @@ class Server:
                 self._host.ledger.disown(message["what"], message["name"])
                 return {}
             case "stop":
-                return {"faults": self._host.close()}
+                faults = self._host.close()
+                return {"faults": faults, "notes": self._host.notes()}
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
 

@@ -58,7 +58,8 @@ class Launch:
     """A command that starts a server, and what there is to know about it.
 
     `broken` is called where the server ended before it was ready; it may mend the cause (a taken port,
-    a damaged cache) and return another launch, or None.
+    a damaged cache) and return another launch, or None. `finish` waits for what still goes on beside
+    the server, once it has ended.
     """
 
     argv: Sequence[str]
@@ -70,6 +71,7 @@ class Launch:
     stop_signal: int = signal.SIGTERM
     broken: Callable[[str], Launch | None] = lambda log: None
     after_kill: Callable[[], None] = lambda: None
+    finish: Callable[[], None] = lambda: None
 
     def with_(self, **changes: Any) -> Launch:
         """Return a copy with some fields changed."""
@@ -161,6 +163,7 @@ class LocalServer:
                 self._process.wait()
         if self._process.returncode == -signal.SIGKILL:
             self._launch.after_kill()
+        self._launch.finish()
 
 
 def ended(code: int) -> str:
