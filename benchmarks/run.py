@@ -82,7 +82,7 @@ def folder(**files: str) -> Path:
     """Write a project into a new folder."""
     path = Path(tempfile.mkdtemp(prefix="testbed-benchmark-"))
     for name, text in files.items():
-        (path / f"{name}.py").write_text(text)
+        (path / f"{name}.py").write_text(text.replace("@TABLES@", TABLES))
     return path
 
 
@@ -105,6 +105,11 @@ def unused(rounds: int) -> None:
 
 # --- one test
 
+# a small project's schema; how many tables there are is felt by those who clone a database alone
+TABLES = "; ".join(["CREATE TABLE thing (id serial PRIMARY KEY, name text)"] + [
+    f"CREATE TABLE thing{n} (id serial PRIMARY KEY, name text, other int REFERENCES thing (id))" for n in range(1, 20)
+])  # fmt: skip
+
 HAND_WRITTEN = """
 import os, pytest
 from sqlalchemy import create_engine
@@ -116,7 +121,7 @@ def kept(pg_service):
     engine = create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(
         host=pg_service.socket, port=pg_service.port, user=pg_service.user, dbname="postgres"))
     with engine.connect() as connection:
-        connection.exec_driver_sql("CREATE TABLE thing (id serial PRIMARY KEY, name text)")
+        connection.exec_driver_sql("@TABLES@")
         connection.commit()
         yield connection
     engine.dispose()
@@ -135,12 +140,8 @@ import pytest
 @pytest.fixture(scope="session")
 def pg_schema():
     def make(connection):
-        connection.exec_driver_sql("CREATE TABLE thing (id serial PRIMARY KEY, name text)")
+        connection.exec_driver_sql("@TABLES@")
     return [make]
-
-@pytest.fixture
-def session(pg_session):
-    return pg_session
 """
 
 PEER = """
@@ -152,7 +153,7 @@ from pytest_postgresql import factories
 def load(**kwargs):
     import psycopg
     with psycopg.connect(**kwargs) as connection:
-        connection.execute("CREATE TABLE thing (id serial PRIMARY KEY, name text)")
+        connection.execute("@TABLES@")
 
 postgresql_noproc = factories.postgresql_noproc(
     host=os.environ["BENCH_HOST"], port=int(os.environ["BENCH_PORT"]), user="postgres", password=os.environ["BENCH_PASSWORD"],
@@ -216,17 +217,18 @@ def pertest(rounds: int) -> None:
 
     tests = 300
     body = BODY.format(tests=tests)
+    ours = body.replace("session", "pg_session")
     variants: dict[str, tuple[Path, str]] = {
         "bare pytest": (folder(conftest="", timer=TIMER, test_it=BARE_BODY.format(tests=tests)), ""),
         "hand-written create_savepoint": (folder(conftest=HAND_WRITTEN, timer=TIMER, test_it=body), OURS),
-        "pg_session": (folder(conftest=OUR_SESSION, timer=TIMER, test_it=body), OURS),
-        "pg_session, psycopg 3": (folder(conftest=OUR_SESSION, timer=TIMER, test_it=body), OURS),
+        "pg_session": (folder(conftest=OUR_SESSION, timer=TIMER, test_it=ours), OURS),
+        "pg_session, psycopg 3": (folder(conftest=OUR_SESSION, timer=TIMER, test_it=ours), OURS),
         "pytest-postgresql's postgresql": (
             folder(conftest=PEER, timer=TIMER, test_it=PEER_BODY.format(tests=60)),
             PEERS,
         ),
     }
-    table = Table("one test: insert, commit, select (set-up and teardown included)")
+    table = Table("one test: insert, commit, select (set-up and teardown included), 20 tables")
     with Testbed([postgres_spec(provider="local")]) as testbed:
         server = testbed.endpoint("postgres")
         for _ in range(rounds):

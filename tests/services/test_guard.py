@@ -1766,9 +1766,50 @@ class TestEverythingElse:
         assert [sql.split(";")[0] for sql in sent] == [
             "BEGIN",
             "SET CONSTRAINTS ALL IMMEDIATE",
-            "ROLLBACK TO SAVEPOINT testbed_0",
-            "ROLLBACK TO SAVEPOINT testbed_0",
+            "ROLLBACK TO SAVEPOINT testbed_0",  # the end of the test; the session's own rollback is part of it
         ]
+
+    def test_a_factory_serves_the_next_test_unless_somebody_changed_it(self, guard: Guard) -> None:
+        def made(use: Callable[[Any], object]) -> object:
+            with guard.test() as engine:
+                factory = guard.sessionmaker(engine)
+                assert isinstance(factory(), factory._class)
+                use(factory)
+                return factory
+
+        first = made(lambda factory: factory().close())
+        assert made(lambda factory: None) is first
+        for change in (
+            lambda factory: factory.configure(expire_on_commit=False),
+            lambda factory: event.listen(factory, "after_commit", print),
+        ):
+            changed = made(change)
+            assert made(lambda factory: None) is not changed
+        with guard.test() as engine:
+            other = engine.execution_options(stream_results=True)
+            assert guard.sessionmaker(other).kw["bind"] is other
+
+    def test_listeners_on_a_factory_hear_of_sessions_made_before(self, guard: Guard) -> None:
+        heard: list[object] = []
+        with guard.test() as engine:
+            factory = guard.sessionmaker(engine)
+            session = factory()
+            event.listen(factory, "after_commit", heard.append)
+            session.execute(insert(User).values(email="a"))
+            session.commit()
+        assert heard == [session]
+
+    def test_what_a_closed_fixture_left_is_undone_before_anybody_looks(self, guard: Guard) -> None:
+        with guard.test() as engine, Session(engine) as other:
+            with guard.closing(Session(engine)) as session:
+                session.execute(insert(User).values(email="kept"))
+                session.commit()
+                session.execute(insert(User).values(email="left"))
+            with engine.connect() as new:
+                assert new.execute(select(User.email)).scalars().all() == ["kept"]
+            with guard.closing(Session(engine)) as session:
+                session.execute(insert(User).values(email="left again"))
+            assert emails(other) == ["kept"]
 
     def test_the_driver_sends_no_begin_of_its_own(self, world: World) -> None:
         notices: list[str] = []

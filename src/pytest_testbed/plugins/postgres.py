@@ -173,37 +173,37 @@ def _pg_guard(_pg_database: Database) -> Iterator[Guard]:
         yield guard
 
 
-@pytest.fixture
-def _pg_isolation(request: pytest.FixtureRequest, _pg_guard: Guard, _pg_database: Database) -> Guard | Database:
-    """What keeps this test apart: the guarded engine, or the database itself."""
+def isolation(request: pytest.FixtureRequest) -> Guard | Database:
+    """Return what keeps this test apart: the guarded engine, or the database itself."""
     mark = request.node.get_closest_marker("pg")
-    return _pg_database if mark is not None and mark.kwargs.get("isolation") == "database" else _pg_guard
+    real = mark is not None and mark.kwargs.get("isolation") == "database"
+    found: Guard | Database = request.getfixturevalue("_pg_database" if real else "_pg_guard")
+    return found
 
 
 @pytest.fixture
-def pg_engine(_pg_isolation: Guard | Database) -> Iterator[Engine]:
+def pg_engine(request: pytest.FixtureRequest, _pg_guard: Guard) -> Iterator[Engine]:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
-    with _pg_isolation.test() as engine:
+    with isolation(request).test() as engine:
         yield engine
 
 
 @pytest.fixture
-def pg_connection(pg_engine: Engine, _pg_isolation: Guard | Database) -> Iterator[Connection]:
+def pg_connection(pg_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Connection]:
     """A SQLAlchemy connection of `pg_engine`."""
-    with _pg_isolation.closing(pg_engine.connect()) as connection:
+    with isolation(request).closing(pg_engine.connect()) as connection:
         yield connection
 
 
 @pytest.fixture
-def pg_sessionmaker(pg_engine: Engine) -> sessionmaker[Session]:
+def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessionmaker[Session]:
     """A factory of ORM sessions on `pg_engine`."""
-    from sqlalchemy.orm import sessionmaker
-
-    return sessionmaker(pg_engine)
+    factory: sessionmaker[Session] = isolation(request).sessionmaker(pg_engine)
+    return factory
 
 
 @pytest.fixture
-def pg_session(pg_sessionmaker: sessionmaker[Session], _pg_isolation: Guard | Database) -> Iterator[Session]:
+def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRequest) -> Iterator[Session]:
     """An ORM session whose commits are undone after the test."""
-    with _pg_isolation.closing(pg_sessionmaker()) as session:
+    with isolation(request).closing(pg_sessionmaker()) as session:
         yield session

@@ -214,6 +214,12 @@ class Database:
         finally:
             thing.close()
 
+    def sessionmaker(self, engine: Any) -> Any:
+        """Return a factory of sessions for one test."""
+        from sqlalchemy.orm import sessionmaker
+
+        return sessionmaker(engine)
+
     def admin_engine(self) -> Any:
         """Return a plain engine on the worker's database, outside all isolation."""
         from sqlalchemy import create_engine, event

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
 from ..errors import IsolationError, TestbedWarning
+from .factory import SessionFactory
 from .pool import OWNER, GuardedPool, Owner
 from .savepoints import BASE, Stack
 from .statements import (
@@ -95,6 +96,7 @@ class Guard:
         self._deferring = False
         self._schema_changed = False
         self._settings: set[str] = set()  # what the test has SET for the whole session
+        self._factory: SessionFactory | None = None
         self._process = os.getpid()
         self._closing = False
         self._breaches: list[str] = []
@@ -330,6 +332,12 @@ class Guard:
             finally:
                 self._closing = False
 
+    def sessionmaker(self, engine: Engine) -> SessionFactory:
+        """Return a factory of sessions for one test."""
+        if self._factory is None or not self._factory.may_serve(engine):
+            self._factory = SessionFactory(engine)
+        return self._factory
+
     def _may_be_looked_at(self, thing: Any) -> bool:
         if not self._running or (self._deferred is False and not self._deferring) or not thing.in_transaction():
             return False
@@ -496,9 +504,17 @@ class Guard:
     def _rollback(self, fairy: Any) -> None:
         owner = self._owner_of(fairy)
         with self._lock:
-            if self._running and owner.test in (self.test_number, None) and not self._connection.closed:
-                self._settle(owner)
-                self._undo_of(owner)
+            if not self._running or owner.test not in (self.test_number, None) or self._connection.closed:
+                return
+            if self._closing and self._can_wait(owner):
+                self._abandoned.append(owner)  # the end of the test undoes it anyway, in most tests nobody comes before
+                return
+            self._settle(owner)
+            self._undo_of(owner)
+
+    def _can_wait(self, owner: Owner) -> bool:
+        """Tell whether the owner's open work can be undone later as well as now."""
+        return self._status() == IN_TRANSACTION and not (owner.raw or owner.cursor_out) and self._stack.is_on_top(owner)
 
     def _undo_of(self, owner: Owner) -> None:
         if owner.raw or owner.cursor_out:
