@@ -42,6 +42,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the machine lacks: one line for each kind, the word before the reason's first colon."""
+    kinds: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        kinds.setdefault(reason.partition(":")[0], []).append(reason)
+    for reasons in kinds.values():
+        terminalreporter.write_line(f"skipped {len(reasons)}: {reasons[0]}", yellow=True)
+
+
 def system_bindir() -> str:
     """Return the newest system installation of PostgreSQL, "" where there is none."""
     found = sorted(Path(SYSTEM).glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
@@ -65,7 +75,7 @@ class Servers:
                 testbed.endpoint("postgres")
             except ServiceUnavailable as error:
                 testbed.close()
-                self._refusals[name] = f"{name}: {' '.join(str(error).split())}"
+                self._refusals[name] = f"{name}: {' '.join(str(error).split()).partition(f' {name}: ')[2] or error}"
                 pytest.skip(self._refusals[name])
             self._testbeds[name] = testbed
         return self._testbeds[name]

@@ -81,7 +81,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> str:
         if refusal is None:
             return name
     assert refusal is not None
-    pytest.skip(f"{refusal.reason}; {refusal.remedy}")
+    pytest.skip(f"docker: {refusal.reason}; {refusal.remedy}")
 
 
 @pytest.fixture

@@ -29,7 +29,9 @@ ROOT = os.geteuid() == 0
 # an ordinary user, except that it may read this Python where that lies under root's closed home
 READ_ALL = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
 AS_NOBODY = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", *READ_ALL]
-needs_root = pytest.mark.skipif(not ROOT, reason="only root has to give up its rights, and can make the conditions of this test")
+needs_root = pytest.mark.skipif(
+    not ROOT, reason="root: only root gives up its rights, and can make the conditions"
+)
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ def test_link_and_open_directory_and_file_are_not_used(tmp_path: Path) -> None:
         assert places.private(tmp_path / name) is None
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's directory")
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root can make another user's directory")
 def test_directory_of_another_user_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir(mode=0o700)
     os.chown(tmp_path / "theirs", 65534, 65534)
