@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -309,6 +310,7 @@ def local(rounds: int) -> None:
         began = time.perf_counter()
         subprocess.run(command, check=True, capture_output=True, cwd=base, **run_as(user))  # type: ignore[call-overload]
         table.add("initdb alone", time.perf_counter() - began)
+        shutil.rmtree(base)
         fresh = tempfile.mkdtemp(prefix="testbed-benchmark-")
         floor = until_query(alike)
         table.add(

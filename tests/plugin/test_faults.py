@@ -43,14 +43,30 @@ def test_a_fault_at_the_end_is_shown_to_who_wants_it_quiet_and_does_not_fail_the
     assert "testbed: could not clean up: stopping alpha: it clings" in result.outlines
 
 
+NEXT_RUN = """
+import time
+from pathlib import Path
+
+def test_it(alpha):
+    records = Path.home() / ".local/state/pytest-testbed/runs"
+    killed = Path("killed").read_text()
+    deadline = time.monotonic() + 5
+    while (left := [*records.glob(f"{killed}*"), *Path("/dev/shm").glob(f"testbed-{killed}")]):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.01)
+"""
+
+
 def test_a_host_that_is_gone_is_one_clear_error(project: Project) -> None:
     project.kinds(alpha={}, beta={})
     project.write(
         test_it="""
         import os, signal
+        from pathlib import Path
 
         def test_kill(testbed, alpha):
             os.kill(testbed.client.pid, signal.SIGKILL)
+            Path("killed").write_text(testbed.run)
 
         def test_beta(testbed):
             testbed.endpoint("beta")
@@ -62,6 +78,8 @@ def test_a_host_that_is_gone_is_one_clear_error(project: Project) -> None:
     assert text in result.outlines
     text = "the host process ended too early (exit code -9); the next run removes what it left"
     assert f"testbed: could not clean up: {text}" in result.outlines
+    project.write(test_next=NEXT_RUN)
+    project.run("test_next.py").assert_outcomes(passed=1)
 
 
 def test_services_end_also_where_a_session_fixture_fails_at_its_end(project: Project) -> None:

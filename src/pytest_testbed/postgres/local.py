@@ -303,6 +303,9 @@ def remove_abandoned(cache: Path) -> None:
 def initdb_flags(major: int) -> list[str]:
     """Return our arguments for initdb: quick, small, UTF-8 in every locale."""
     flags = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--wal-segsize=1"]
+    if major >= 16:
+        # a segment in the data directory goes with it, also where initdb is killed or its disk is full
+        flags += ["-c", "dynamic_shared_memory_type=mmap"]
     if major >= 17:
         # the server's own C.UTF-8: the same on every system, also where libc has none
         flags += ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]

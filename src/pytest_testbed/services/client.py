@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import itertools
-import json
 import os
 import secrets
 import subprocess
@@ -23,14 +22,14 @@ from typing import Any
 from .. import errors
 from ..errors import HostError, UnknownService
 from .model import Endpoint, ServiceSpec
-from .wire import Wire
+from .wire import SteadyWire
 
 __all__ = ["HostClient", "Testbed"]
 
 # -P: the folder where pytest was called must not shadow the standard library
 # -S: half of Python's own start is the reading of .pth files; our path is handed over, `resolve` sees to the rest
 HOST_FLAGS = ("-P", "-S", "-c")
-BOOTSTRAP = "import sys; sys.path.append(sys.argv[2]); from pytest_testbed.services.host import main; main()"
+BOOTSTRAP = "import sys; sys.path.append(sys.argv[2]); from pytest_testbed.services.serve import main; main()"
 HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 FORKED = "a forked child cannot talk to the host process of the services; only the process that started it can."
 
@@ -152,34 +151,6 @@ class HostClient:
         except subprocess.TimeoutExpired:
             faults.append(f"the host process {self._process.pid} is still ending things after {seconds:g} s")
         return faults
-
-
-class SteadyWire(Wire):
-    """A wire on which a wait can be broken off by the exception of a signal's handler: Ctrl-C, pytest-timeout.
-
-    No byte of a message gets lost thereby, else its rest would stand before the next answer.
-    """
-
-    def __init__(self, connection: _socket.socket) -> None:
-        super().__init__(connection)
-        self._parts: list[bytes] = []
-
-    def receive(self) -> dict[str, Any]:
-        """Wait for one message; what came of it before an interruption is kept."""
-        while True:
-            came = b"".join(self._parts)
-            end = 4 + int.from_bytes(came[:4])
-            if len(came) >= max(end, 4):
-                self._parts[:] = [came[end:]]
-                message: dict[str, Any] = json.loads(came[4:end])
-                return message
-            if self._parts and not self._parts[-1] and len(self._parts) > 1:
-                raise EOFError("the other end closed the connection.")
-            try:
-                # One call in C, on purpose: between two there may be an exception.
-                self._parts.extend(map(self._socket.recv, (1 << 16,)))
-            except OSError as error:
-                raise HostError(f"the connection to the host process broke: {error}") from error
 
 
 def _host_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Wire"]
+__all__ = ["SteadyWire", "Wire"]
 
 _LENGTH = struct.Struct("!I")
 LARGEST = 16 * 1024 * 1024
@@ -82,3 +82,31 @@ class Wire:
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+class SteadyWire(Wire):
+    """A wire on which a wait can be broken off by the exception of a signal's handler: Ctrl-C, pytest-timeout.
+
+    No byte of a message gets lost thereby, else its rest would stand before the next answer.
+    """
+
+    def __init__(self, connection: _socket.socket) -> None:
+        super().__init__(connection)
+        self._parts: list[bytes] = []
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for one message; what came of it before an interruption is kept."""
+        while True:
+            came = b"".join(self._parts)
+            end = 4 + int.from_bytes(came[:4])
+            if len(came) >= max(end, 4):
+                self._parts[:] = [came[end:]]
+                message: dict[str, Any] = json.loads(came[4:end])
+                return message
+            if self._parts and not self._parts[-1] and len(self._parts) > 1:
+                raise EOFError("the other end closed the connection.")
+            try:
+                # One call in C, on purpose: between two there may be an exception.
+                self._parts.extend(map(self._socket.recv, (1 << 16,)))
+            except OSError as error:
+                raise HostError(f"the connection to the host process broke: {error}") from error
