@@ -885,7 +885,7 @@ class TestDeferred:
                 one.commit()
 
     def test_constraints_made_past_sqlalchemy(self, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(guard, "_deferred", False)
+        monkeypatch.setattr(guard._kept, "has_deferred", False)
         with guard.test() as engine, engine.connect() as connection:
             connection.connection.cursor().execute("CREATE TABLE own (user_id int REFERENCES users INITIALLY DEFERRED)")
             connection.execute(text("SELECT 1"))
@@ -1756,7 +1756,7 @@ class TestEverythingElse:
 
         case()
         sent: list[str] = []
-        monkeypatch.setattr(guard, "_deferred", False)  # with constraints that are deferred: a last look at them
+        monkeypatch.setattr(guard._kept, "has_deferred", False)  # with constraints that are deferred: a last look at them
         send = guard._send
         monkeypatch.setattr(guard, "_send", lambda sql: (sent.append(sql), send(sql)))
         statements: list[str] = []

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import IsolationError, TestbedWarning
 from .factory import SessionFactory
+from .kept import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Kept
 from .pool import OWNER, GuardedPool, Owner
 from .savepoints import BASE, Stack
 from .statements import (
@@ -41,14 +42,10 @@ from .statements import (
 
 __all__ = ["Guard"]
 
-IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR = range(4)
-"""libpq's states of a transaction, the same in both drivers."""
-
 ARM = f"BEGIN;SAVEPOINT {BASE}"
 UNDO = f"ROLLBACK TO SAVEPOINT {BASE};ROLLBACK;DEALLOCATE ALL;SELECT pg_advisory_unlock_all()"
 CHECK = "SET CONSTRAINTS ALL IMMEDIATE"
 
-ARE_DEFERRED = "SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferred)"
 # by name, because there is no other way back to each constraint's own default
 DEFER_AGAIN = """DO $testbed$ DECLARE names text; BEGIN
 SELECT string_agg(name, ',') INTO names FROM (
@@ -83,16 +80,12 @@ class Guard:
         renew: Callable[[], None] = lambda: None,
         bystanders: Callable[[], str] = lambda: "",
     ) -> None:
-        self._connect = connect
+        self._kept = Kept(connect)
         self._renew = renew
         self._bystanders = bystanders
-        self._connection: Any = None
-        self._cursor: Any = None
-        self._info: Any = None
         self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
         self._abandoned: list[Owner] = []
-        self._deferred: bool | None = None  # are there constraints that are deferred at first; None: not known
         self._deferring = False
         self._schema_changed = False
         self._settings: set[str] = set()  # what the test has SET for the whole session
@@ -134,7 +127,7 @@ class Guard:
 
     def kept_connection(self) -> Any:
         """Return the kept connection, for the pool."""
-        return self._connection
+        return self._kept.connection
 
     def prepare(self) -> None:
         """Make ready for somebody new.
@@ -190,40 +183,15 @@ class Guard:
 
     def _open(self) -> None:
         self._discard()
-        connection = self._connect()
-        if connection.__class__.__module__.partition(".")[0] == "psycopg":
-            connection.autocommit = True  # else it would send a BEGIN of its own before ours
-            self._register_hstore(connection)
-        # (psycopg2 begins by itself once, with our first text; as we roll back by text too, it never notices)
-        self._connection, self._cursor, self._info = connection, connection.cursor(), connection.info
-        self._deferred = None  # learned at the first commit: the first query need not wait for it
-
-    def _register_hstore(self, connection: Any) -> None:
-        # SQLAlchemy does this once per engine, on the first connection that it sees
-        if getattr(self.engine.dialect, "_has_native_hstore", False):
-            from psycopg.types import TypeInfo
-            from psycopg.types.hstore import register_hstore
-
-            if (info := TypeInfo.fetch(connection, "hstore")) is not None:
-                register_hstore(info, connection)
+        self._kept.open(self.engine.dialect)
 
     def _discard(self) -> None:
-        connection, self._connection, self._cursor = self._connection, None, None
         self.engine.pool.dispose()
-        if connection is not None:
-            with suppress(Exception):
-                connection.close()
-
-    def _learn_deferred(self) -> None:
-        self._cursor.execute(ARE_DEFERRED)
-        self._deferred = bool(self._cursor.fetchone()[0])
-
-    def _status(self) -> int:
-        return int(self._info.transaction_status)
+        self._kept.discard()
 
     def _send(self, sql: str) -> None:
         try:
-            self._cursor.execute(sql)
+            self._kept.execute(sql)
         except Exception as error:
             if self._running and sqlstate(error) in LOST:
                 raise IsolationError(f"{RAW} ended the test's transaction. {REMEDY}") from error
@@ -250,7 +218,7 @@ class Guard:
 
     def _begin(self) -> None:
         with self._lock:
-            if self._connection is None or self._connection.closed:
+            if self._kept.connection is None or self._kept.connection.closed:
                 self._open()
             self._stack.clear()
             self._breaches.clear()
@@ -269,7 +237,7 @@ class Guard:
     def _end(self) -> None:
         self._running = False
         if not self._lock.acquire(timeout=PATIENCE):
-            self._connection.cancel()
+            self._kept.connection.cancel()
             self._lock.acquire()
         try:
             self._undo_test()
@@ -277,27 +245,27 @@ class Guard:
             self._lock.release()
 
     def _undo_test(self) -> None:
-        if self._connection.closed:
+        if self._kept.connection.closed:
             # a killed backend has committed nothing; whoever closes it himself may have (psycopg's `with` block does)
-            if not is_broken(self._connection):
+            if not is_broken(self._kept.connection):
                 self._breaches.append("the driver's own connection was closed, which ended the test's transaction")
             self._discard()
-        elif self._status() == ACTIVE:
+        elif self._kept.status() == ACTIVE:
             # a statement that a signal broke off (pytest-timeout): who hangs up has committed nothing
             with suppress(Exception):
-                self._connection.cancel()
+                self._kept.connection.cancel()
             self._discard()
         else:
             try:
                 self._send(UNDO)
             except Exception as error:
-                if self._connection.closed or sqlstate(error).startswith(("57P", "08")):
+                if self._kept.connection.closed or sqlstate(error).startswith(("57P", "08")):
                     self._discard()
                 elif not self._breaches:
                     self._breaches.append(f"{RAW} ended the test's transaction")
         if self._schema_changed:
             self._schema_changed = False
-            self._deferred = None
+            self._kept.has_deferred = None
         if self._breaches:
             self._recover()
 
@@ -339,10 +307,10 @@ class Guard:
         return self._factory
 
     def _may_be_looked_at(self, thing: Any) -> bool:
-        if not self._running or (self._deferred is False and not self._deferring) or not thing.in_transaction():
+        if not self._running or (self._kept.has_deferred is False and not self._deferring) or not thing.in_transaction():
             return False
         # a session or nested transaction that waits for its rollback has nothing that could be looked at
-        return (not isinstance(thing, Session) or thing.is_active) and self._status() == IN_TRANSACTION
+        return (not isinstance(thing, Session) or thing.is_active) and self._kept.status() == IN_TRANSACTION
 
     def _has_written(self, owner: Owner) -> bool:
         return owner.raw or owner.cursor_out or self._stack.has(owner, written=True)
@@ -373,16 +341,16 @@ class Guard:
         self._check(owner)
         self._settle(owner)
         # in a failed transaction the server refuses everything until the rollback
-        if (before := self._stack.enter(owner)) and self._status() != IN_ERROR:
+        if (before := self._stack.enter(owner)) and self._kept.status() != IN_ERROR:
             self._send(before)
 
     def _settle(self, owner: Owner | None) -> None:
         """Bring the transaction into a state in which the owner, or somebody new, can work."""
-        if self._connection.closed:
+        if self._kept.connection.closed:
             raise IsolationError(f"the connection of this test's transaction is gone, and its work with it. {REMEDY}")
         while self._abandoned:
             self._undo_of(self._abandoned.pop())
-        status = self._status()
+        status = self._kept.status()
         if status == IN_TRANSACTION:
             return
         if status == IDLE:
@@ -402,7 +370,7 @@ class Guard:
         return error
 
     def _after(self, owner: Owner, cursor: Any, statement: str) -> None:
-        if self._status() == IDLE:
+        if self._kept.status() == IDLE:
             self._ended_behind(f"the statement {shortened(statement)!r}")
             return
         if owner is self._nobody:
@@ -423,7 +391,7 @@ class Guard:
             self._set_locally(owner, match)
         if not defines:
             return
-        self._deferred = None
+        self._kept.has_deferred = None
         self._schema_changed = True
         if match := find(ON_COMMIT, statement):
             name, action = match[1], match[2].upper()
@@ -475,16 +443,16 @@ class Guard:
         with self._lock:
             self._check(owner)
             self._settle(owner)
-            if self._status() == IN_ERROR or owner in self._stack.failed:
+            if self._kept.status() == IN_ERROR or owner in self._stack.failed:
                 self._undo_of(owner)  # as a server does that is told COMMIT in a failed transaction
                 return
             if owner.raw or owner.cursor_out:
                 self._stack.wrote(owner)
-                self._deferred = None  # nobody saw what it was
+                self._kept.has_deferred = None  # nobody saw what it was
             try:
                 self._send(";".join(part for part in self._commit_parts(owner) if part))
             except Exception as error:
-                if not self._connection.closed:
+                if not self._kept.connection.closed:
                     self._undo_of(owner)  # the server's transaction is over, too, when its commit fails
                 if sqlstate(error).startswith("23") and self._stack.runs:
                     error.add_note(f"Another session has uncommitted work in this test; the rows may be its own. {REMEDY}")
@@ -495,16 +463,14 @@ class Guard:
     def _commit_parts(self, owner: Owner) -> Iterator[str]:
         yield CHECK
         yield from owner.at_commit.values()
-        if self._deferred is None:
-            self._learn_deferred()
-        if self._deferred:
+        if self._kept.has_deferred_constraints():
             yield DEFER_AGAIN
         yield self._stack.commit(owner)
 
     def _rollback(self, fairy: Any) -> None:
         owner = self._owner_of(fairy)
         with self._lock:
-            if not self._running or owner.test not in (self.test_number, None) or self._connection.closed:
+            if not self._running or owner.test not in (self.test_number, None) or self._kept.connection.closed:
                 return
             if self._closing and self._can_wait(owner):
                 self._abandoned.append(owner)  # the end of the test undoes it anyway, in most tests nobody comes before
@@ -514,7 +480,7 @@ class Guard:
 
     def _can_wait(self, owner: Owner) -> bool:
         """Tell whether the owner's open work can be undone later as well as now."""
-        return self._status() == IN_TRANSACTION and not (owner.raw or owner.cursor_out) and self._stack.is_on_top(owner)
+        return self._kept.status() == IN_TRANSACTION and not (owner.raw or owner.cursor_out) and self._stack.is_on_top(owner)
 
     def _undo_of(self, owner: Owner) -> None:
         if owner.raw or owner.cursor_out:
@@ -530,7 +496,7 @@ class Guard:
 
     def _undone(self) -> None:
         if self._schema_changed:
-            self._deferred = None
+            self._kept.has_deferred = None
 
     def _warn_of_rest(self, what: str) -> None:
         if not self._closing:

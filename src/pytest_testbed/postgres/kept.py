@@ -1,0 +1,76 @@
+"""The one database connection that the transaction isolation keeps, on psycopg2 or psycopg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sqlalchemy import Dialect
+
+__all__ = ["ACTIVE", "IDLE", "IN_ERROR", "IN_TRANSACTION", "Kept"]
+
+IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR = range(4)
+"""libpq's states of a transaction, the same in both drivers."""
+
+ARE_DEFERRED = "SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferred)"
+
+
+class Kept:
+    """A DBAPI connection with one cursor for our own statements.
+
+    `connection` is None until `open`. `has_deferred` tells whether the database has constraints that are
+    deferred at first; None: not known.
+
+    Args:
+        connect: opens a connection.
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._cursor: Any = None
+        self._info: Any = None
+        self.connection: Any = None
+        self.has_deferred: bool | None = None
+
+    def open(self, dialect: Dialect) -> None:
+        """Connect; the dialect says what it expects of a connection."""
+        connection = self._connect()
+        if connection.__class__.__module__.partition(".")[0] == "psycopg":
+            connection.autocommit = True  # else it would send a BEGIN of its own before ours
+            _register_hstore(connection, dialect)
+        # (psycopg2 begins by itself once, with our first text; as we roll back by text too, it never notices)
+        self.connection, self._cursor, self._info = connection, connection.cursor(), connection.info
+        self.has_deferred = None  # learned at the first commit: the first query need not wait for it
+
+    def discard(self) -> None:
+        """Close it."""
+        connection, self.connection, self._cursor = self.connection, None, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    def status(self) -> int:
+        """Return the state of its transaction: one of the four constants."""
+        return int(self._info.transaction_status)
+
+    def execute(self, sql: str) -> None:
+        """Send a statement of ours."""
+        self._cursor.execute(sql)
+
+    def has_deferred_constraints(self) -> bool:
+        """Tell whether the database has constraints that are deferred at first; asks it where that is not known."""
+        if self.has_deferred is None:
+            self._cursor.execute(ARE_DEFERRED)
+            self.has_deferred = bool(self._cursor.fetchone()[0])
+        return self.has_deferred
+
+
+def _register_hstore(connection: Any, dialect: Dialect) -> None:
+    # SQLAlchemy does this once per engine, on the first connection that it sees
+    if getattr(dialect, "_has_native_hstore", False):
+        from psycopg.types import TypeInfo
+        from psycopg.types.hstore import register_hstore
+
+        if (info := TypeInfo.fetch(connection, "hstore")) is not None:
+            register_hstore(info, connection)
