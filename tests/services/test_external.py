@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg2
 import pytest
@@ -76,8 +77,6 @@ def named(house: Endpoint) -> Iterator[Callable[[str], Testbed]]:
 
 
 def worker_database(testbed: Testbed, **changes: object) -> Database:
-    from pathlib import Path
-
     arguments = {"worker": "main", "schema": (), "root": Path(), "driver": "psycopg2", "lock_timeout": 5.0, **changes}
     return Database(testbed, **arguments)  # type: ignore[arg-type]
 
@@ -94,6 +93,47 @@ def test_own_database_is_made_and_dropped_and_nothing_else(
     assert all(testbed.run in name for name in made)
     database.close()
     assert testbed.close() == []
+    assert admin.databases() == before
+
+
+A_COMPANYS_OWN = """
+from pathlib import Path
+from pytest_testbed.services.providers.external import ExternalProvider, Guest
+
+class Company(ExternalProvider):
+    name = "company"
+
+    def start(self, spec, context):
+        class Server(Guest):
+            def stop(self):
+                Path({mark!r}).write_text(" ".join(sorted(self.databases())))
+
+            def databases(self):
+                import psycopg2
+                from pytest_testbed.postgres.service import connection_parameters
+                with psycopg2.connect(**connection_parameters(self.endpoint)) as connection, connection.cursor() as cursor:
+                    cursor.execute("SELECT datname FROM pg_database")
+                    return [name for name, in cursor.fetchall()]
+
+        return Server(super().start(spec, context).endpoint.with_(provider="company"))
+"""
+
+
+def test_a_provider_of_somebody_else_ends_its_server_after_ours_are_dropped(
+    house: Endpoint, admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = admin.databases()
+    (tmp_path / "company.py").write_text(A_COMPANYS_OWN.format(mark=str(tmp_path / "at_stop")))
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = postgres_spec(provider="company", url=house.url(), url_source="the tests")
+    testbed = Testbed([spec], providers={"company": "company:Company"})
+    database = worker_database(testbed)
+    assert testbed.endpoint("postgres").provider == "company"
+    database.ensure()
+    assert admin.databases() - before == {database.name}
+    database.close()
+    assert testbed.close() == []
+    assert database.name not in (tmp_path / "at_stop").read_text().split()
     assert admin.databases() == before
 
 
