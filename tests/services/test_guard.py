@@ -1754,26 +1754,36 @@ class TestEverythingElse:
                 session.commit()
                 assert emails(session) == ["a"]
 
-        case()
+        statements: list[str] = []
+        listener = (Engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+        event.listen(*listener)
+        try:
+            case()
+            self.check_round_trips(guard, monkeypatch, case, statements)
+        finally:
+            event.remove(*listener)
+
+    def check_round_trips(
+        self, guard: Guard, monkeypatch: pytest.MonkeyPatch, case: Callable[[], None], statements: list[str]
+    ) -> None:
+        statements.clear()
         sent: list[str] = []
         monkeypatch.setattr(guard._kept, "has_deferred", False)  # with constraints that are deferred: a last look at them
         send = guard._send
         monkeypatch.setattr(guard, "_send", lambda sql: (sent.append(sql), send(sql)))
-        statements: list[str] = []
-        event.listen(guard.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
         case()
         assert len(statements) == 2
         assert [sql.split(";")[0] for sql in sent] == [
             "BEGIN",
             "SET CONSTRAINTS ALL IMMEDIATE",
-            "ROLLBACK TO SAVEPOINT testbed_0",  # the end of the test; the session's own rollback is part of it
+            "ROLLBACK TO SAVEPOINT testbed_0",  # the session's: its locks must go before other fixtures end
+            "ROLLBACK TO SAVEPOINT testbed_0",
         ]
 
     def test_a_factory_serves_the_next_test_unless_somebody_changed_it(self, guard: Guard) -> None:
         def made(use: Callable[[Any], object]) -> object:
             with guard.test() as engine:
                 factory = guard.sessionmaker(engine)
-                assert isinstance(factory(), factory._class)
                 use(factory)
                 return factory
 
@@ -1782,12 +1792,56 @@ class TestEverythingElse:
         for change in (
             lambda factory: factory.configure(expire_on_commit=False),
             lambda factory: event.listen(factory, "after_commit", print),
+            lambda factory: event.listen(type(factory()), "after_commit", print),
+            lambda factory: setattr(type(factory()), "flavour", "sweet"),
+            lambda factory: setattr(factory, "tenant", "acme"),
         ):
             changed = made(change)
             assert made(lambda factory: None) is not changed
         with guard.test() as engine:
             other = engine.execution_options(stream_results=True)
             assert guard.sessionmaker(other).kw["bind"] is other
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda engine: event.listen(engine, "before_cursor_execute", print),
+            lambda engine: event.listen(engine, "checkout", print),
+            lambda engine: event.listen(engine.dialect, "handle_error", print),
+            lambda engine: engine.update_execution_options(stream_results=True),
+            lambda engine: setattr(engine, "echo", True),
+        ],
+    )
+    def test_a_changed_engine_serves_no_other_test(self, guard: Guard, change: Callable[[Any], object]) -> None:
+        with guard.test() as first:
+            assert emails(Session(first)) == []
+        with guard.test() as second:
+            assert second is first
+            change(second)
+        with guard.test() as third:
+            assert third is not first
+            with Session(third) as session:
+                session.execute(insert(User).values(email="a"))
+                session.commit()
+        with guard.test() as fourth:
+            assert fourth is third
+            assert emails(Session(fourth)) == []
+
+    def test_who_listens_for_connections_hears_of_one_in_each_test(self, guard: Guard) -> None:
+        for _ in range(3):
+            with guard.test() as engine:
+                heard: list[object] = []
+                event.listen(engine, "connect", lambda connection, record, heard=heard: heard.append(connection))
+                with engine.connect():
+                    pass
+                assert len(heard) == 1
+
+    def test_the_pool_tells_what_metrics_ask_for(self, guard: Guard) -> None:
+        with guard.test() as engine:
+            pool = engine.pool
+            with engine.connect():
+                assert (pool.size(), pool.checkedout(), pool.overflow()) == (1, 1, 0)
+            assert (pool.checkedin(), pool.checkedout()) == (1, 0)
 
     def test_listeners_on_a_factory_hear_of_sessions_made_before(self, guard: Guard) -> None:
         heard: list[object] = []
@@ -1798,6 +1852,29 @@ class TestEverythingElse:
             session.execute(insert(User).values(email="a"))
             session.commit()
         assert heard == [session]
+
+    def test_a_closed_fixture_lets_its_locks_go_while_others_still_run(self, world: World) -> None:
+        plain = world.guarded.admin_engine()
+        with world.guard.test() as engine:
+            with world.guard.closing(Session(engine)) as session:
+                session.execute(insert(User).values(email="left"))
+            with plain.begin() as connection:
+                connection.exec_driver_sql("TRUNCATE users CASCADE")  # waits for nobody
+            with engine.connect() as connection:
+                raw = connection.connection.cursor()
+                with world.guard.closing(Session(engine)) as session:
+                    session.execute(insert(User).values(email="left again"))
+                raw.execute("SELECT count(*) FROM users")
+                assert raw.fetchone() == (0,)
+
+    def test_a_test_that_waits_for_itself_is_told_of_it(self, world: World) -> None:
+        plain = world.guarded.admin_engine()
+        with world.guard.test() as engine, Session(engine) as session:
+            session.execute(insert(User).values(email="held"))
+            session.commit()
+            with pytest.raises(OperationalError) as caught, plain.begin() as connection:
+                connection.exec_driver_sql("TRUNCATE users CASCADE")
+        assert "(pytest-testbed (the test)), idle in transaction" in "".join(caught.value.__notes__)
 
     def test_what_a_closed_fixture_left_is_undone_before_anybody_looks(self, guard: Guard) -> None:
         with guard.test() as engine, Session(engine) as other:

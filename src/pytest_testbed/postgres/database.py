@@ -18,6 +18,7 @@ from .service import SPARE
 __all__ = ["Database", "Options", "Services", "worker_database"]
 
 NO_SUCH_DATABASE = "3D000"
+LOCK_NOT_AVAILABLE = "55P03"
 STARTING = "57P03"  # cannot_connect_now: recovering after a crash of a backend
 STARTING_TIMEOUT = 10.0
 
@@ -199,7 +200,7 @@ class Database:
     @contextmanager
     def test(self) -> Iterator[Any]:
         """Give one test a plain engine on the worker's database; the next test gets the database anew."""
-        engine = self.admin_engine()
+        engine = self._plain_engine()
         try:
             yield engine
         finally:
@@ -222,27 +223,39 @@ class Database:
 
     def admin_engine(self) -> Any:
         """Return a plain engine on the worker's database, outside all isolation."""
+        engine = self._plain_engine()
+        self._cleaners.append(engine.dispose)
+        return engine
+
+    def _plain_engine(self) -> Any:
         from sqlalchemy import create_engine, event
 
         engine = create_engine(self.url)
+        # a test that waits for a lock of its own fixtures would wait for ever
+        options = {"lock_timeout": f"{self._lock_timeout * 1000:.0f}"}
 
         @event.listens_for(engine, "do_connect")
         def shielded(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
             # what SQLAlchemy tells the driver of its types must reach it
             types = {name: parameters[name] for name in ("context",) if name in parameters}
-            return connect(self.endpoint, self.name, self._driver, **types)
+            return connect(self.endpoint, self.name, self._driver, options=options, **types)
 
-        self._cleaners.append(engine.dispose)
+        event.listen(engine, "handle_error", self._explain)
         return engine
 
-    def bystanders(self) -> str:
-        """Describe who else has a transaction open in the worker's database."""
+    def _explain(self, context: Any) -> None:
+        error = context.original_exception
+        if sqlstate(error) == LOCK_NOT_AVAILABLE and (text := self.bystanders(but="")):
+            (context.sqlalchemy_exception or error).add_note(text)
+
+    def bystanders(self, but: str = f"{APPLICATION} (the test)") -> str:
+        """Describe who has a transaction open in the worker's database, besides connections of the application `but`."""
         with suppress(Exception):
             rows = self._rows(BYSTANDERS, (self.name,))
             lines = [
                 f"  pid {pid} ({application or 'no application name'}), {state}, for {age:.1f} s: {' '.join(query.split())}"
                 for pid, application, state, age, query in rows
-                if application != f"{APPLICATION} (the test)"
+                if application != but
             ]
             if lines:
                 return "\n".join(["other transactions open in this test's database, one of which holds the lock:", *lines])

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
 from ..errors import IsolationError, TestbedWarning
+from . import traits
 from .factory import SessionFactory
 from .kept import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Kept
 from .pool import OWNER, GuardedPool, Owner
@@ -96,10 +97,11 @@ class Guard:
         self._running = False
         self._nobody = Owner(None)  # SQLAlchemy itself, when it gets to know the server
         self.test_number = 0
-        self.engine = self._make_engine(url)
+        self._url = url
+        self.engine = self._make_engine()
 
-    def _make_engine(self, url: Any) -> Engine:
-        engine = create_engine(url, pool=GuardedPool(self))
+    def _make_engine(self) -> Engine:
+        engine = create_engine(self._url, pool=GuardedPool(self))
         dialect = engine.dialect
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, self._guarded(getattr(dialect, name)))
@@ -121,6 +123,8 @@ class Guard:
             setattr(dialect, name, replacement)
         event.listen(engine, "handle_error", self._explain)
         event.listen(engine, "invalidate", self._invalidated)
+        engine.pool.own_listeners = len(engine.pool.dispatch.connect)  # type: ignore[attr-defined]
+        self._as_made = traits.of_engine(engine)
         return engine
 
     # --- the kept connection
@@ -220,6 +224,8 @@ class Guard:
         with self._lock:
             if self._kept.connection is None or self._kept.connection.closed:
                 self._open()
+            if traits.of_engine(self.engine) != self._as_made:
+                self.engine = self._make_engine()  # listeners and options are a test's own, as its rows are
             self._stack.clear()
             self._breaches.clear()
             self._abandoned.clear()
@@ -470,17 +476,9 @@ class Guard:
     def _rollback(self, fairy: Any) -> None:
         owner = self._owner_of(fairy)
         with self._lock:
-            if not self._running or owner.test not in (self.test_number, None) or self._kept.connection.closed:
-                return
-            if self._closing and self._can_wait(owner):
-                self._abandoned.append(owner)  # the end of the test undoes it anyway, in most tests nobody comes before
-                return
-            self._settle(owner)
-            self._undo_of(owner)
-
-    def _can_wait(self, owner: Owner) -> bool:
-        """Tell whether the owner's open work can be undone later as well as now."""
-        return self._kept.status() == IN_TRANSACTION and not (owner.raw or owner.cursor_out) and self._stack.is_on_top(owner)
+            if self._running and owner.test in (self.test_number, None) and not self._kept.connection.closed:
+                self._settle(owner)
+                self._undo_of(owner)
 
     def _undo_of(self, owner: Owner) -> None:
         if owner.raw or owner.cursor_out:

@@ -35,6 +35,8 @@ class GuardedPool(Pool):
         super().__init__(guard.kept_connection, reset_on_return=None)
         self._guard = guard
         self._free: list[Any] = []
+        self._out = 0
+        self.own_listeners = 0
 
     def connect(self) -> Any:
         """Hand out the connection."""
@@ -44,12 +46,14 @@ class GuardedPool(Pool):
         return fairy
 
     def _do_get(self) -> Any:
-        try:
+        self._out += 1
+        # who listens for new connections (to set a search_path) wants to hear of one in each test
+        if self._free and len(self.dispatch.connect) <= self.own_listeners:
             return self._free.pop()
-        except IndexError:
-            return self._create_connection()
+        return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:
+        self._out -= 1
         if self._guard.returned(record):
             self._free.append(record)
 
@@ -60,6 +64,22 @@ class GuardedPool(Pool):
     def dispose(self) -> None:
         """Forget the records; the kept connection belongs to the guard and stays."""
         self._free.clear()
+
+    def size(self) -> int:
+        """Return 1, as metrics of applications ask for it."""
+        return 1
+
+    def checkedin(self) -> int:
+        """Return how many records wait for a user."""
+        return len(self._free)
+
+    def checkedout(self) -> int:
+        """Return how many have the connection."""
+        return self._out
+
+    def overflow(self) -> int:
+        """Return 0: whoever asks gets it."""
+        return 0
 
     def status(self) -> str:
         """Describe the pool."""

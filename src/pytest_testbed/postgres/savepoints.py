@@ -149,10 +149,6 @@ class Stack:
                 lowest = index
         return lowest
 
-    def is_on_top(self, owner: Any) -> bool:
-        """Tell whether nobody's work stands on the owner's, so that all of it can be undone."""
-        return all(run.owner is not owner for run in self.runs[: self._lowest_of(owner)])
-
     def _undo(self, index: int) -> str:
         """Take the runs from `index` on off the stack; return what undoes them."""
         if index == len(self.runs):
