@@ -11,11 +11,15 @@ import pytest
 if TYPE_CHECKING:
     from .services.model import ServiceSpec
 
-__all__ = ["modules_of", "nobody_else_orders", "quiet_modules_first", "wanted_kinds"]
+__all__ = ["modules_of", "nobody_else_orders", "quiet_modules_first", "shares_fixtures_of_packages", "wanted_kinds"]
 
 OWN = "pytest_testbed.plugin:testbed"
 ORDERING_OPTIONS = ("lf", "failedfirst", "newfirst", "stepwise", "stepwise_skip")
-ORDERING_PLUGINS = ("randomly", "random_order", "pytest_order", "pytest_ordering", "pytest_reverse", "pytest-sort")
+ORDERING_PLUGINS = (
+    *("randomly", "random_order", "pytest_order", "pytest_ordering", "pytest_reverse", "pytest-sort"),
+    # with these one test may need another one before it
+    *("dependency", "pytest_dependency", "pytest-dependency", "depends", "pytest_depends", "incremental", "pytest_incremental"),
+)
 
 
 def wanted_kinds(items: Iterable[pytest.Item], specs: Sequence[ServiceSpec]) -> dict[pytest.Item, set[str]]:
@@ -64,6 +68,19 @@ def modules_of(items: Iterable[pytest.Item]) -> list[object]:
 
 def _module(item: pytest.Item) -> object:
     return item.getparent(pytest.Module) or item.path
+
+
+def shares_fixtures_of_packages(items: Iterable[pytest.Item]) -> bool:
+    """Tell whether a fixture of a package is in use: it would be made again for each stretch of its modules."""
+    seen: set[int] = set()
+    for item in items:
+        information = getattr(item, "_fixtureinfo", None)
+        if id(information) not in seen:
+            seen.add(id(information))
+            definitions = getattr(information, "name2fixturedefs", {}).values()
+            if any(each[-1].scope == "package" for each in definitions):
+                return True
+    return False
 
 
 def quiet_modules_first(items: Sequence[pytest.Item], needs: Callable[[pytest.Item], bool]) -> list[pytest.Item]:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import ConfigurationError, ServiceUnavailable, TestbedError
+from .errors import ConfigurationError, HostError, ServiceUnavailable, TestbedError
 from .reading import suggestion
-from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, wanted_kinds
+from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, shares_fixtures_of_packages, wanted_kinds
 from .settings import BUILT_IN
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Run:
         """
         if self._core.start != "prefetch" or not (wanted := self.wanted(items)):
             return
-        if not nobody_else_orders(self._config) or not self._scheduler_keeps_order():
+        if not nobody_else_orders(self._config) or not self._scheduler_keeps_order() or shares_fixtures_of_packages(items):
             return
         selected = set(items)
         if modules_of(items) == modules_of(item for item in before if item in selected):
@@ -95,10 +95,11 @@ class Run:
         if not wanted:
             return
         kinds = sorted(set().union(*wanted.values()))
-        if self._core.start == "lazy" or not kinds:
-            self.testbed.connect()
-        else:
-            self.testbed.prefetch(kinds)
+        with suppress(HostError):  # the fixtures will meet it, and tell it of each test
+            if self._core.start == "lazy" or not kinds:
+                self.testbed.connect()
+            else:
+                self.testbed.prefetch(kinds)
         for kind in kinds:
             load(self.specs[kind].imports)
 
@@ -152,8 +153,17 @@ class Run:
 
     def skip_where_missing(self) -> bool:
         """Tell whether a missing service skips; under CI only the command line may say so."""
+        return self._core.missing == "skip" and not self.skip_is_overruled()
+
+    def skip_is_overruled(self) -> bool:
+        """Tell whether a skip was asked for in a way that does not count under CI."""
         in_ci = (os.environ if self.environ is None else self.environ).get("CI")
-        return self._core.missing == "skip" and (not in_ci or self.skip_is_typed())
+        return self._core.missing == "skip" and bool(in_ci) and not self.skip_is_typed()
+
+    def tell(self, line: str) -> None:
+        """Add a line to the summary, once."""
+        if line not in self.lines:
+            self.lines.append(line)
 
     def skip_is_typed(self) -> bool:
         """Tell whether it was this call of pytest that asked to skip: `addopts` is a file like any other."""
@@ -256,7 +266,10 @@ def make_testbed(run: Run) -> Testbed:
                 return super().endpoint(kind)
             except ServiceUnavailable as error:
                 if run.skip_where_missing():
+                    run.tell(f"{kind} is missing, so tests that need it were skipped; -rs shows why")
                     pytest.skip(str(error))
+                if run.skip_is_overruled():
+                    run.tell("testbed_missing = skip counts under CI only where the command line says it")
                 raise
 
     PytestTestbed.__name__ = PytestTestbed.__qualname__ = "Testbed"

@@ -43,6 +43,32 @@ def test_a_fault_at_the_end_is_shown_to_who_wants_it_quiet_and_does_not_fail_the
     assert "testbed: could not clean up: stopping alpha: it clings" in result.outlines
 
 
+def test_a_host_that_cannot_be_started_is_told_by_the_tests_that_need_it(project: Project) -> None:
+    project.kinds("import sys\nsys.executable = '/nonexistent/python'\n", alpha={})
+    project.write(test_it="def test_it(alpha): pass\ndef test_other(): pass")
+    result = project.run_apart()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*HostError: the host process of the services could not be started: /nonexistent/python: *"])
+
+
+def test_folders_of_the_project_do_not_shadow_what_the_host_needs(project: Project) -> None:
+    project.kinds(alpha={})
+    for name in ("http", "docker"):
+        (project.path / name).mkdir()
+        (project.path / name / "__init__.py").touch()
+    project.write(
+        test_it="""
+        def test_it(request, monkeypatch):
+            monkeypatch.syspath_prepend(request.path.parent)
+            process = request.getfixturevalue("testbed").client._process
+            from pytest_testbed.services.client import host_path
+            path = host_path("")
+            assert path[-1] == str(request.path.parent)
+        """
+    )
+    project.run().assert_outcomes(passed=1)
+
+
 NEXT_RUN = """
 import time
 from pathlib import Path

@@ -89,6 +89,12 @@ def test_a_plugin_that_orders_is_left_alone(project: Project, name: str) -> None
     assert order(project) == UNTOUCHED
 
 
+def test_tests_of_a_package_with_a_fixture_stay_together(project: Project) -> None:
+    fixture = "import pytest\n@pytest.fixture(scope='package')\ndef shared(): pass\n"
+    project.write(test_d=f"{fixture}def test_it(shared): pass")
+    assert order(project) == UNTOUCHED
+
+
 def test_pytest_randomly_itself(project: Project) -> None:
     pytest.importorskip("pytest_randomly")
 

@@ -247,6 +247,12 @@ def test_other_initdb_arguments_are_another_cache(start: Callable[..., Testbed],
     assert len(list(filled.glob("pgdata-*"))) == 2
 
 
+def test_time_zone_is_nobodys(start: Callable[..., Testbed], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    endpoint = start(cache=tmp_path / "cache").endpoint("postgres")
+    assert ask(endpoint, "SHOW timezone") in ("UTC", "Etc/UTC")
+
+
 def cut_short(archive: Path) -> None:
     with open(archive, "r+b") as file:
         file.truncate(archive.stat().st_size // 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,36 @@ def quoted_well(lines: Sequence[str]) -> None:
     words(lines)
 
 
+OURS = ("port", "listen_addresses", "unix_socket_directories", "data_directory", "external_pid_file")
+"""Settings of a local server that the run chooses."""
+
+
+def server_arguments(lines: Sequence[str]) -> None:
+    """Check arguments for the server: those that say where it listens are not the user's."""
+    for word in words(lines):
+        name = word.removeprefix("-c").lstrip("-").partition("=")[0].strip().replace("-", "_").lower()
+        if ("=" in word and name in OURS) or word in ("-p", "-h", "-k", "-D", "-i"):
+            raise ValueError(f"holds {word!r}, which is for the run to choose")
+
+
+def version_number(text: str) -> None:
+    """Check a version: 17, or 17.2."""
+    if not all(part.isdigit() for part in text.split(".", 1)):
+        raise ValueError("is not a version such as 17 or 17.2")
+
+
+def size(text: str) -> None:
+    """Check a size for a memory file system: digits, and b, k, m or g."""
+    if text and not text.lower().rstrip("bkmg").isdigit():
+        raise ValueError("is not a size such as 512m or 1g")
+
+
+def address(url: str) -> None:
+    """Check that a URL is one of PostgreSQL."""
+    if url.partition("://")[0].partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("does not begin with postgresql://")
+
+
 def named_values(lines: Sequence[str]) -> None:
     """Check `NAME=value` lines."""
     for line in lines:
@@ -39,17 +70,17 @@ class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
     image: str = option("postgres:18", help="Image that the docker provider runs.")
-    version: str | None = option(None, help="Version that the server must have, such as 17 or 17.2.")
-    url: str | None = option(None, secret=True, help="Use the server at this URL; start none.")
+    version: str | None = option(None, check=version_number, help="Version that the server must have, such as 17 or 17.2.")
+    url: str | None = option(None, secret=True, check=address, help="Use the server at this URL; start none.")
     bindir: Path | None = option(None, help="Directory of the server's binaries for the local provider.")
     schema: tuple[str, ...] = option(
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
-    args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for the server, such as -c work_mem=64MB.")
+    args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
     environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
     initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
-    tmpfs: str = option("1g", help="Cap of the container's memory file system for data; empty for none.")
+    tmpfs: str = option("1g", check=size, help="Cap of the container's memory file system for data; empty for none.")
     timeout: float = option(60.0, check=positive, help="Seconds that the server's start may take.")
     lock_timeout: float = option(10.0, check=positive, help="Seconds that a statement of a test waits for a lock.")
 
@@ -132,6 +163,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     return result
 
 
+@contextmanager
+def plain_errors(config: pytest.Config) -> Iterator[None]:
+    """Show errors whose text says all without a traceback through our files; `--full-trace` shows it."""
+    try:
+        yield
+    except plain_classes() as error:
+        if config.getoption("fulltrace", False):
+            raise
+        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+
+
+def plain_classes() -> tuple[type[Exception], ...]:
+    """Return those errors' classes; where none is raised, their file is not loaded."""
+    from ..errors import ConfigurationError, IsolationError, SchemaError
+
+    return (ConfigurationError, IsolationError, SchemaError)
+
+
 # --- fixtures for users
 
 
@@ -155,7 +204,8 @@ def _pg_database(
     """The database that is this worker's own."""
     from ..postgres.database import worker_database
 
-    with worker_database(testbed, pg_schema, pytestconfig.rootpath, pytestconfig.stash[SETTINGS][PostgresSettings]) as database:
+    options = pytestconfig.stash[SETTINGS][PostgresSettings]
+    with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options) as database:
         yield database
 
 
@@ -182,10 +232,12 @@ def isolation(request: pytest.FixtureRequest) -> Guard | Database:
 
 
 @pytest.fixture
-def pg_engine(request: pytest.FixtureRequest, _pg_guard: Guard) -> Iterator[Engine]:
+def pg_engine(request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_guard: Guard) -> Iterator[Engine]:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
-    with isolation(request).test() as engine:
-        yield engine
+    with plain_errors(request.config):
+        request.getfixturevalue("_pg_database").check_schema(pg_schema)
+        with isolation(request).test() as engine:
+            yield engine
 
 
 @pytest.fixture

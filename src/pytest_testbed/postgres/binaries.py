@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -151,4 +152,5 @@ def find_binaries(bindir: str, version: str | None, cache: Path | None) -> tuple
 
 def places_text(looked: list[str]) -> str:
     """Return the places on one line for an error."""
-    return "looked at " + "; ".join(looked)
+    elsewhere = () if sys.platform == "darwin" else ("Homebrew: none", "Postgres.app: none")
+    return "looked at " + "; ".join(line for line in looked if line not in elsewhere)

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import ServiceDied, ServiceUnavailable
+from ..errors import ConfigurationError, ServiceDied, ServiceUnavailable
 from ..services.model import Endpoint
 from .connect import APPLICATION, connect, engine_url
 from .guard import Guard, sqlstate
@@ -65,6 +66,12 @@ def worker_database(services: Services, schema: Sequence[object], root: Path, op
         root: where relative paths of the schema begin.
         options: driver and lock time-out.
     """
+    if isinstance(schema, str) or not isinstance(schema, Sequence):
+        raise ConfigurationError(f"pg_schema must give a list, not {schema!r}; write [{schema!r}].")
+    if find_spec(options.driver) is None:
+        raise ConfigurationError(
+            f"testbed_pg_driver = {options.driver!r}, which is not installed: pip install 'pytest-testbed[{options.driver}]'."
+        )
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     database = Database(
         services, worker=worker, schema=schema, root=root, driver=options.driver, lock_timeout=options.lock_timeout
@@ -118,6 +125,19 @@ class Database:
             self._build_template()
         if self.name not in existing:
             self._clone()
+
+    def check_schema(self, schema: Sequence[object]) -> None:
+        """Refuse a test that wants another schema than this database has.
+
+        Raises:
+            ConfigurationError: `pg_schema` is overridden in more places than one.
+        """
+        if schema is not self._schema and list(schema) != list(self._schema):
+            raise ConfigurationError(
+                f"pg_schema gives this test {list(schema)!r}, and the run's database was made with {list(self._schema)!r}: a run "
+                "has one schema. Override pg_schema in one place, such as the conftest.py of the root directory, or run these "
+                "folders apart."
+            )
 
     def renew(self) -> None:
         """Throw the worker's database away, with whoever is connected to it, and clone it again."""

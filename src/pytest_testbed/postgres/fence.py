@@ -23,11 +23,12 @@ _REROUTING = ("PGSERVICE", "PGHOSTADDR")
 
 
 @contextmanager
-def guarded_process(allowed: URL) -> Iterator[None]:
+def guarded_process(allowed: URL) -> Iterator[Callable[[], None]]:
     """Refuse connections that lead elsewhere than to `allowed`; afterwards restore the process.
 
     Restored are the working directory, the environment, `sys.path` and logging. The fence holds
-    for all threads of the process, not for its children.
+    for all threads of the process, not for its children. It gives a function: what environment and
+    `sys.path` are when that is called is what they will be again.
 
     Args:
         allowed: The only database that may be reached. In-memory SQLite is harmless and passes.
@@ -36,12 +37,11 @@ def guarded_process(allowed: URL) -> Iterator[None]:
         SchemaError: From the connecting call, when it leads elsewhere.
     """
     with ExitStack() as stack:
-        stack.enter_context(_process_restored())
+        keep = stack.enter_context(_process_restored())
         stack.enter_context(_logging_restored())
-        for name in _REROUTING:
-            os.environ.pop(name, None)
+        rerouting = {name: os.environ.pop(name) for name in _REROUTING if name in os.environ}
         _Fence(allowed).put_up(stack)
-        yield
+        yield lambda: keep(rerouting)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,10 +217,16 @@ def _swap(stack: ExitStack, owner: Any, name: str, new: object) -> None:
 
 
 @contextmanager
-def _process_restored() -> Iterator[None]:
+def _process_restored() -> Iterator[Callable[[Mapping[str, str]], None]]:
     folder, environment, path = os.getcwd(), dict(os.environ), list(sys.path)
+
+    def keep(removed: Mapping[str, str]) -> None:
+        environment.clear()
+        environment.update(os.environ, **removed)
+        path[:] = sys.path
+
     try:
-        yield
+        yield keep
     finally:
         os.chdir(folder)
         sys.path[:] = path

@@ -9,7 +9,6 @@ commit and roll back as on a database of their own. docs/explanation/isolation.m
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,13 +30,15 @@ from .statements import (
     DEFINES,
     ENDS,
     HOLDS,
-    LOCAL_SETTING,
     ON_COMMIT,
     READS,
     SAVEPOINT,
+    SETS_LOCALLY,
     SETTING,
     find,
+    local_settings,
     may_write,
+    quoted,
     shortened,
 )
 
@@ -89,7 +90,6 @@ class Guard:
         self._abandoned: list[Owner] = []
         self._deferring = False
         self._schema_changed = False
-        self._settings: set[str] = set()  # what the test has SET for the whole session
         self._factory: SessionFactory | None = None
         self._process = os.getpid()
         self._closing = False
@@ -229,7 +229,6 @@ class Guard:
             self._stack.clear()
             self._breaches.clear()
             self._abandoned.clear()
-            self._settings.clear()
             self._deferring = False
             try:
                 self._send(ARM)
@@ -331,6 +330,8 @@ class Guard:
                 if self._stack.failed and owner in self._stack.failed:
                     raise self._failed_before()
                 owner.cursor_out = False
+                if SETS_LOCALLY.search(statement):
+                    self._remember(owner, local_settings(statement, rest[0]))
                 send(cursor, statement, *rest)
                 self._after(owner, cursor, statement)
 
@@ -393,8 +394,6 @@ class Guard:
 
     def _changed(self, owner: Owner, statement: str, *, defines: bool) -> None:
         self._stack.wrote(owner)
-        if match := find(LOCAL_SETTING, statement):
-            self._set_locally(owner, match)
         if not defines:
             return
         self._kept.has_deferred = None
@@ -409,10 +408,7 @@ class Guard:
         if kind in HOLDS:
             self._deferring |= tag == "SET CONSTRAINTS"
             self._stack.held(owner)
-            if match := find(LOCAL_SETTING, statement):
-                self._set_locally(owner, match)
-            elif match := find(SETTING, statement):
-                self._settings.add(match[1].lower())
+            if match := find(SETTING, statement):
                 owner.at_commit.pop(match[1].lower(), None)
         elif match := find(SAVEPOINT, statement):
             self._own_savepoint(owner, match[1].split()[0].lower(), match[2])
@@ -422,11 +418,14 @@ class Guard:
         else:
             self._changed(owner, statement, defines=kind in DEFINES)
 
-    def _set_locally(self, owner: Owner, match: re.Match[str]) -> None:
-        """Let a setting of one transaction end with its commit, where the test has not also set it for good."""
-        name = (match[1] or match[2]).lower()
-        if name not in self._settings:
-            owner.at_commit[name] = f"RESET {name}"
+    def _remember(self, owner: Owner, names: list[str]) -> None:
+        """Let settings of one transaction end with its commit: what they were is set again then."""
+        for name in names:
+            if name in owner.at_commit or self._kept.status() == IN_ERROR:
+                continue
+            before = self._kept.ask(f"SELECT current_setting({quoted(name)}, true)")
+            if before is not None or "." in name:  # else there is no such setting, and the statement will be refused
+                owner.at_commit[name] = f"SELECT set_config({quoted(name)}, {quoted(before or '')}, false)"
 
     def _own_savepoint(self, owner: Owner, verb: str, name: str) -> None:
         """Follow a savepoint that was said as text."""

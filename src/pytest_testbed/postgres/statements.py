@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["find", "may_write", "shortened"]
+__all__ = ["find", "local_settings", "may_write", "quoted", "shortened"]
 
 CHANGES = frozenset(["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"])
 READS = frozenset(["SHOW", "CLOSE", "FETCH", "MOVE", "NOTIFY"])
@@ -35,8 +35,20 @@ SAVEPOINT = (
 ON_COMMIT = (
     r"\btemp(?:orary)?\s+table\s+(?:if\s+not\s+exists\s+)?(?:pg_temp\.)?(\"[^\"]+\"|\w+).*\bon\s+commit\s+(drop|delete\s+rows)"
 )
-LOCAL_SETTING = r"^\s*set\s+local\s+(time\s+zone|[\w.]+)|\bset_config\(\s*'([\w.]+)'\s*,[^,]*,\s*true\s*\)"
-SETTING = r"^\s*set\s+(?:session\s+)?([\w.]+)"
+SETS_LOCALLY = re.compile(r"\bset\s+local\b|\bset_config\b", re.IGNORECASE)
+"""Found in every statement that may set something for one transaction."""
+_SET_LOCAL = r"(?:^|;)\s*set\s+local\s+(time\s+zone|session\s+authorization|xml\s+option|[\w.]+)"
+_ARGUMENT = r"\s*('(?:[^']|'')*'|%\(\w+\)s|[^,()']+)(?:::[\w\s]+)?\s*"
+_SET_CONFIG = rf"\bset_config\({_ARGUMENT},{_ARGUMENT},{_ARGUMENT}\)"
+_LONG_NAMES = {
+    "time zone": "timezone",
+    "session authorization": "session_authorization",
+    "xml option": "xmloption",
+    "names": "client_encoding",
+    "schema": "search_path",
+}
+_NO_SETTINGS = ("seed", "transaction", "constraints")
+SETTING = r"^\s*set\s+(?:session\s+)?(?!local\b)([\w.]+)"
 
 VERBS = ("insert", "update", "delete", "merge", "call", "copy", "truncate", "create", "alter", "drop", "into")
 
@@ -44,6 +56,28 @@ VERBS = ("insert", "update", "delete", "merge", "call", "copy", "truncate", "cre
 def find(pattern: str, statement: str) -> re.Match[str] | None:
     """Search a statement; patterns are compiled when first needed, most tests need none."""
     return re.search(pattern, statement, re.IGNORECASE | re.DOTALL)
+
+
+def local_settings(statement: str, parameters: object) -> list[str]:
+    """Return the names of the settings that a statement makes for its transaction alone (SET LOCAL, set_config)."""
+    flags = re.IGNORECASE | re.DOTALL
+    said = [" ".join(name.lower().split()) for name in re.findall(_SET_LOCAL, statement, flags)]
+    for name, _, local in re.findall(_SET_CONFIG, statement, flags):
+        if _value(local, parameters).lower() in ("true", "t", "on", "1"):
+            said.append(_value(name, parameters).lower())
+    return [_LONG_NAMES.get(name, name) for name in said if name not in _NO_SETTINGS]
+
+
+def _value(argument: str, parameters: object) -> str:
+    """Return an argument's value, where it is a literal or a parameter by name."""
+    if argument.startswith("%("):
+        return str(parameters.get(argument[2:-2])) if isinstance(parameters, dict) else ""
+    return argument.strip().strip("'")
+
+
+def quoted(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 @lru_cache(maxsize=1000)

@@ -64,6 +64,9 @@ class HostClient:
                 env=_host_environment(os.environ if environ is None else environ),
                 cwd=directory if os.path.isdir(directory) else None,
             )
+        except OSError as error:
+            ours.close()
+            raise HostError(f"the host process of the services could not be started: {sys.executable}: {error}.") from error
         finally:
             theirs.close()
         self._pid = os.getpid()
@@ -72,7 +75,7 @@ class HostClient:
         self._numbers = itertools.count(1)
         self._unanswered = False
         self.notes: list[str] = []
-        path = [os.path.join(directory, entry) for entry in sys.path]
+        path = host_path(directory)
         self._wire.send({"run": run, "owner": self._pid, "settings": dict(settings), "providers": dict(providers), "path": path})
 
     @property
@@ -151,6 +154,23 @@ class HostClient:
         except subprocess.TimeoutExpired:
             faults.append(f"the host process {self._process.pid} is still ending things after {seconds:g} s")
         return faults
+
+
+def host_path(directory: str) -> list[str]:
+    """Return our `sys.path` for the host: what is installed first, the project's folders last.
+
+    Where pytest has put `tests` first, the folder `tests/docker` would be imported as `docker`.
+    """
+    return sorted((os.path.join(directory, entry) for entry in sys.path), key=is_of_projects)
+
+
+STANDARD = os.path.dirname(os.__file__)
+
+
+def is_of_projects(entry: str) -> bool:
+    """Tell whether an entry of `sys.path` holds neither the standard library nor installed packages."""
+    installed = os.path.basename(entry) in ("site-packages", "dist-packages")
+    return not installed and not entry.startswith(STANDARD) and not entry.endswith(".zip")
 
 
 def _host_environment(environ: Mapping[str, str]) -> dict[str, str]:

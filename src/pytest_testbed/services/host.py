@@ -117,6 +117,10 @@ class Host:
         with self._lock:
             if self._made_directory:
                 return
+            if self._data is not None and not self._data.is_dir():
+                raise ServiceUnavailable(
+                    f"the directory for data {self._data} is not there: make it, or correct testbed_data_dir."
+                )
             self.ledger.own("directory", str(self.directory))
             # others may pass through, not look: a server of another user has its folders below
             self.directory.mkdir(mode=0o711, parents=True)

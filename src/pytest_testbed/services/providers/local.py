@@ -147,7 +147,9 @@ class LocalServer:
     def restart(self) -> bool:
         """Start the server again on the same data and at the same address."""
         self._process.wait()
-        self._process = self._spawn()
+        with self._lock:
+            if not self._stopped:  # the run may have ended meanwhile
+                self._process = self._spawn()
         return True
 
     def stop(self) -> None:
