@@ -61,17 +61,21 @@ def entries(section: type[Section]) -> Iterator[str]:
         yield ""
 
 
+def title(section: type[Section]) -> str:
+    """Return the heading of a section."""
+    return TITLES.get(section.section_prefix, section.section_prefix)
+
+
 def short() -> str:
-    """Return the tables of all sections."""
-    return "\n\n".join("\n".join(table(section)) for section in sections())
+    """Return the tables of all sections, each under its title."""
+    return "\n\n".join("\n".join((f"### {title(section)}", "", *table(section))) for section in sections())
 
 
 def full() -> str:
     """Return the entries of all sections, each under its title."""
     lines = []
     for section in sections():
-        prefix = section.section_prefix
-        lines += [f"## {TITLES.get(prefix, prefix)}", "", *entries(section)]
+        lines += [f"## {title(section)}", "", *entries(section)]
     return "\n".join(lines).rstrip()
 
 

@@ -18,11 +18,15 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = {page.stem: page for page in (ROOT / "docs" / "reference").glob("*.md")}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# a page tells the project that its code blocks make, in comments that a reader does not see
+# A page tells the project that its code blocks make: a line with a file's name in bold, then its block. Where the tests
+# are run, and where an empty folder begins, stands in comments that a reader does not see.
+# CONTRIBUTING.md shows the form of a comment also for the name.
 STEP = re.compile(
-    r"^<!-- (?:file: (?P<file>\S+) -->\n```\w+\n(?P<text>.*?)^```$|run: (?P<run>[^>]*) -->$|(?P<new>new project) -->$)",
+    r"^(?:(?:\*\*`(?P<file>[^`\s]+)`\*\*\n|<!-- file: (?P<hidden>\S+) -->)\n```\w+\n(?P<text>.*?)^```$"
+    r"|<!-- run: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
     re.MULTILINE | re.DOTALL,
 )
+RUN_PAGES = [page for page in PAGES if "<!-- run:" in page.read_text(encoding="utf-8")]
 
 
 def name_of(page: Path) -> str:
@@ -45,6 +49,11 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=name_of)
+def test_names_of_files_are_visible(page: Path) -> None:
+    assert "<!-- file:" not in page.read_text(encoding="utf-8"), "write the name in bold on a line before the block"
+
+
 @pytest.fixture
 def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pytest in a subprocess use local binaries, whatever the machine's variables say; skip where there are none."""
@@ -57,14 +66,14 @@ QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWar
 
 
 @pytest.mark.usefixtures("on_local")
-@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- run:" in page.read_text(encoding="utf-8")], ids=name_of)
+@pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
 def test_projects_run(page: Path, pytester: pytest.Pytester) -> None:
     project = pytester.path
     for number, step in enumerate(STEP.finditer(page.read_text(encoding="utf-8"))):
         if step["new"]:
             project = pytester.mkdir(f"project{number}")
-        elif step["file"]:
-            path = project / step["file"]
+        elif step["text"] is not None:
+            path = project / (step["file"] or step["hidden"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(step["text"], encoding="utf-8")
         else:
