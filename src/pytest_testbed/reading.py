@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -124,11 +123,9 @@ def bad(each: Option, raw: object, source: str, wrong: str) -> pytest.UsageError
 
 def masked(text: str) -> str:
     """Hide a secret; a URL keeps all but what is a password."""
-    if "://" not in text:
-        return "***"
-    # Greedy up to the last "@", as a password may hold one.
-    text = re.sub(r"(://[^:/?#@]*):.*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&][^=&#]*(?:password|secret|token)[^=&#]*=)[^&#]*", r"\1***", text)
+    from .services import model
+
+    return model.masked(text)
 
 
 def check_unknown(config: pytest.Config, sections: Iterable[type[Section]]) -> None:

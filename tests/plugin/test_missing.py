@@ -64,6 +64,7 @@ def test_it_skips_with_the_same_text(project: Project) -> None:
     project.pytester.makeini("[pytest]\ntestbed_missing = skip")
     result = project.run("-rs")
     result.assert_outcomes(skipped=3)
+    assert result.outlines.count("testbed: alpha is missing, so tests that need it were skipped; -rs shows why") == 1
     for line in TEXT:
         assert line.strip() in lines(result)
 

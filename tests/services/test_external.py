@@ -6,10 +6,13 @@ import os
 import secrets
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg2
 import pytest
+from sqlalchemy import create_engine
 
 from pytest_testbed import Endpoint, ServiceNotReady, ServiceUnavailable, Testbed, TestbedError
 from pytest_testbed.postgres.database import Database
@@ -182,6 +185,55 @@ def test_drop_refuses_what_is_not_a_runs_own(server: Endpoint) -> None:
             drop_database(server, name)
 
 
+def test_a_server_named_by_its_socket_alone(
+    named: Callable[[str], Testbed], house: Endpoint, server: Endpoint, unused_port: int
+) -> None:
+    """Nobody listens at this port of localhost: whoever goes there by TCP does not arrive."""
+    with TemporaryDirectory(dir="/tmp") as directory:  # a socket's path must be short
+        Path(directory, f".s.PGSQL.{unused_port}").symlink_to(Path(server.socket, f".s.PGSQL.{server.port}"))
+        testbed = named(f"postgresql://{house.user}:se%2Fc:r%40t@/{house.database}?host={directory}&port={unused_port}")
+        database = worker_database(testbed, schema=["tests.services.test_external:make_table"])
+        database.ensure()
+        with create_engine(database.url).connect() as connection:
+            assert connection.exec_driver_sql("SELECT count(*) FROM made").scalar() == 0
+        with closing(psycopg2.connect(testbed.endpoint("postgres").url(database.name))) as plain:
+            assert plain.info.port == unused_port
+        database.close()
+        assert testbed.close() == []
+
+
+def test_parameters_of_the_url_reach_the_server(named: Callable[[str], Testbed], house: Endpoint) -> None:
+    testbed = named(house.url() + "?options=-c%20search_path%3Delsewhere&connect_timeout=5&application_name=shop")
+    database = worker_database(testbed)
+    database.ensure()
+    with closing(database.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('search_path'), current_setting('lock_timeout')")
+        assert cursor.fetchone() == ("elsewhere", "5s")
+    with create_engine(database.url).connect() as plain:
+        assert plain.exec_driver_sql("SELECT current_setting('application_name')").scalar() == "shop"
+    database.close()
+
+
+def test_variables_reach_a_named_server(
+    named: Callable[[str], Testbed], house: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", house.password)
+    monkeypatch.setenv("PGUSER", house.user)
+    testbed = named(house.with_(user="", password="").url())
+    monkeypatch.setenv("PGPASSWORD", "a test's own")
+    monkeypatch.setenv("PGSSLMODE", "require")
+    database = worker_database(testbed)
+    database.ensure()
+    assert testbed.endpoint("postgres").password == house.password
+    database.close()
+
+
+def test_tls_that_is_asked_for_is_not_dropped(named: Callable[[str], Testbed], house: Endpoint) -> None:
+    text = refusal(named, house.url() + "?sslmode=require")
+    assert "server does not support SSL" in text
+    assert "→ correct sslmode" in text
+
+
 # --- what refuses
 
 
@@ -211,6 +263,7 @@ def test_wrong_port(named: Callable[[str], Testbed], house: Endpoint, unused_por
     text = refusal(named, house.with_(port=unused_port).url())
     assert "Connection refused" in text
     assert f"127.0.0.1:{unused_port}" in text
+    assert "→ start it, or correct the URL" in text
 
 
 def test_wrong_host(named: Callable[[str], Testbed], house: Endpoint) -> None:

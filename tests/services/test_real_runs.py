@@ -309,3 +309,54 @@ def test_canary_database_stays_as_it_was(
     finally:
         cursor.execute("DROP DATABASE canary WITH (FORCE)")
         admin.close()
+
+
+def test_one_schema_for_a_run(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
+    for name in ("one", "two"):
+        pytester.mkpydir(name).joinpath("conftest.py").write_text(
+            "import pytest\nfrom sqlalchemy import text\n"
+            f"def make(connection): connection.execute(text('CREATE TABLE {name} (id int)'))\n"
+            "@pytest.fixture(scope='session')\ndef pg_schema(): return [make]\n"
+        )
+        pytester.path.joinpath(name, f"test_{name}.py").write_text(
+            f"from sqlalchemy import text\ndef test_{name}(pg_session): pg_session.execute(text('SELECT id FROM {name}'))\n"
+        )
+    run("two").assert_outcomes(passed=1)
+    result = run()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["ConfigurationError: pg_schema gives this test * a run has one schema. Override *"])
+
+
+@pytest.mark.parametrize("given", ["'shop:Base'", "MetaData()"])
+def test_a_schema_that_is_no_list(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult], given: str) -> None:
+    pytester.makeconftest(
+        f"import pytest\nfrom sqlalchemy import MetaData\n@pytest.fixture(scope='session')\ndef pg_schema(): return {given}\n"
+    )
+    pytester.makepyfile("def test_it(pg_session): pass")
+    result = run()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"ConfigurationError: pg_schema must give a list, not {given.replace('()', '')}*"])
+
+
+def test_errors_of_a_schema_are_short_and_full_trace_shows_all(
+    pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makefile(".sql", bad="CREATE TABLE a (id int);\n\nCREATE TABEL b (id int);\n")
+    pytester.makepyfile("def test_it(pg_session): pass\ndef test_other(pg_session): pass")
+    result = run("-o", "testbed_pg_schema=bad.sql")
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        ["SchemaError: Entry 1 of the schema (bad.sql) could not be applied.", "*bad.sql:3: ERROR:*TABEL*"]
+    )
+    assert len(result.outlines) < 60
+    assert "schema.py" in run("-o", "testbed_pg_schema=bad.sql", "--full-trace").stdout.str()
+
+
+def test_a_data_directory_that_is_not_there(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
+    pytester.makepyfile("def test_it(pg_session): pass")
+    result = run("-o", f"testbed_data_dir={pytester.path / 'nowhere'}")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ServiceUnavailable: the data directory *nowhere is not there: make it, or correct testbed_data_dir."]
+    )
+    assert not (pytester.path / "nowhere").exists()

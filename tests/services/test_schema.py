@@ -187,6 +187,34 @@ class TestImportPaths:
         message = _refusal("shop4:Bsae", make_url(scratch_url), tmp_path)
         assert "The module 'shop4' has no attribute 'Bsae'. Did you mean 'Base'?" in message
 
+    def test_modules_alone_make_nothing(self, project: Any, scratch_url: str, tmp_path: Path) -> None:
+        project("shop8.py")
+        with pytest.raises(SchemaError, match=r"The schema \(shop8\) names modules alone"):
+            apply_schema(["shop8"], make_url(scratch_url), tmp_path)
+
+    def test_a_class_is_not_called(self, project: Any, scratch_url: str, tmp_path: Path) -> None:
+        project("shop9.py", "class Service:\n    def __init__(self, engine): pass\n")
+        assert "'Service' is a class without metadata" in _refusal("shop9:Service", make_url(scratch_url), tmp_path)
+
+    def test_what_a_module_sets_at_its_import_stays_and_what_a_function_sets_does_not(
+        self, project: Any, scratch_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SHOP_SETTING", "before")
+        project(
+            "shop10.py",
+            """
+            import os
+            os.environ["SHOP_SETTING"] = "imported"
+
+            def make(connection):
+                os.environ["SHOP_SETTING"] = "called"
+                os.environ["SHOP_OTHER"] = "called"
+            """,
+        )
+        apply_schema(["shop10:make"], make_url(scratch_url), tmp_path)
+        assert os.environ["SHOP_SETTING"] == "imported"
+        assert "SHOP_OTHER" not in os.environ
+
     def test_dot_for_colon(self, project: Any, scratch_url: str, tmp_path: Path) -> None:
         project("shop5.py", "Base = 1")
         assert "write shop5:Base" in _refusal("shop5.Base", make_url(scratch_url), tmp_path)

@@ -129,6 +129,7 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
         tmpfs=mine.tmpfs,
         timeout=mine.timeout,
         driver=mine.driver,
+        environ={},  # looked at when pytest started
     )
     if given.passed_over:
         spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})

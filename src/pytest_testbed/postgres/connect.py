@@ -1,4 +1,4 @@
-"""Connections of our own: each parameter is said, none is taken from the caller's environment."""
+"""Connections of our own: each parameter is said, none is taken from the caller's environment as it is by now."""
 
 from __future__ import annotations
 
@@ -14,20 +14,16 @@ __all__ = ["APPLICATION", "connect", "engine_url"]
 
 
 @contextmanager
-def _without_pg_environment() -> Iterator[None]:
-    """Hide the caller's `PG*` variables, and with them its `~/.pgpass`, for the time of one connect."""
+def _without_pg_environment(*, ours: bool) -> Iterator[None]:
+    """Hide the caller's `PG*` variables for the time of one connect, and from a server of ours its `~/.pgpass`."""
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
-    os.environ["PGPASSFILE"] = os.devnull
+    if ours:
+        os.environ["PGPASSFILE"] = os.devnull
     try:
         yield
     finally:
-        del os.environ["PGPASSFILE"]
+        os.environ.pop("PGPASSFILE", None)
         os.environ.update(hidden)
-
-
-@contextmanager
-def _as_it_is() -> Iterator[None]:
-    yield
 
 
 APPLICATION = "pytest-testbed"
@@ -50,11 +46,11 @@ def connect(
         options: server settings for the whole connection; a rollback returns to them.
         more: further arguments of the driver's own `connect`.
     """
-    parameters = {"application_name": APPLICATION, **connection_parameters(endpoint, database), **more}
-    parameters["options"] = " ".join(f"-c {name}={value}" for name, value in (options or {}).items())
-    # a server that the user named may be reached by his own PGSSLMODE or ~/.pgpass; ours may not
-    shield = _as_it_is if endpoint.provider == "external" else _without_pg_environment
-    with shield():
+    parameters = {**connection_parameters(endpoint, database), "application_name": APPLICATION, **more}
+    ours = (f"-c {name}={value}" for name, value in (options or {}).items())
+    parameters["options"] = " ".join(filter(None, (parameters.get("options"), *ours)))  # of two the later counts
+    # a named server's endpoint has what its user's variables said when the run began; ~/.pgpass it may need still
+    with _without_pg_environment(ours=endpoint.is_ours):
         if driver == "psycopg":
             import psycopg
 
@@ -66,15 +62,17 @@ def connect(
 
 
 def engine_url(endpoint: Endpoint, database: str, driver: str, query: Mapping[str, str] | None = None) -> Any:
-    """Return the `sqlalchemy.URL` of a database, over TCP, as applications see it."""
+    """Return the `sqlalchemy.URL` of a database as applications see it: over TCP, or by a named server's socket."""
     from sqlalchemy import URL
 
+    by_socket = bool(endpoint.socket) and not endpoint.is_ours
+    place = {"host": endpoint.socket, "port": str(endpoint.port)} if by_socket else {}
     return URL.create(
         f"postgresql+{driver}",
         endpoint.user,
         endpoint.password or None,
-        endpoint.host,
-        endpoint.port,
+        None if by_socket else endpoint.host,
+        None if by_socket else endpoint.port,
         database,
-        query=dict(query or {}),
+        query={**endpoint.parameters(), **place, **(query or {})},
     )

@@ -23,13 +23,17 @@ def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> Given
     """Return the server that our own option names, else the one of `DATABASE_URL` where that is safe.
 
     A general variable may well name the production server: it counts under CI, or where its host is
-    this machine or has a single-label name (a service container).
+    this machine or has a single-label name (a service container). What a URL does not say is taken
+    from the `PG*` variables: PGHOST may name that server as well.
     """
+    from .parameters import folded
+
     if url:
-        return GivenUrl(url, source)
+        return GivenUrl(folded(url, environ), source)
     general = environ.get("DATABASE_URL", "")
     if not general.startswith(("postgresql://", "postgres://", "postgresql+", "postgres+")):
         return GivenUrl()
+    general = folded(general, environ)
     try:
         far = [host for host in hosts_of(general) if not is_near(host)]
     except ValueError as error:

@@ -47,11 +47,6 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
     Raises:
         SchemaError: An entry could not be applied; names it and shows the database's own error.
     """
-    if all(map(_is_module, entries)):
-        raise SchemaError(
-            f"The schema ({', '.join(map(str, entries))}) names modules alone, which are only imported: nothing is made. "
-            "Name the metadata too, such as shop.models:Base."
-        )
     with guarded_process(url) as keep_environment:
         for number, entry in enumerate(entries, start=1):
             if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
@@ -62,6 +57,11 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
         for number, entry in enumerate(entries, start=1):
             with _named(number, entry, root):
                 _apply(entry, engine, root)
+    if entries and all(map(_is_module, entries)):
+        raise SchemaError(
+            f"The schema ({', '.join(map(str, entries))}) names modules alone, which are only imported: nothing is made. "
+            "Name the metadata too, such as shop.models:Base."
+        )
 
 
 def _is_file(entry: str) -> bool:

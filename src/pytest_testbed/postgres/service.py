@@ -54,6 +54,7 @@ def postgres_spec(
     tmpfs: str = "1g",
     timeout: float = 60.0,
     driver: str = "psycopg2",
+    environ: Mapping[str, str] | None = None,
 ) -> ServiceSpec:
     """Return the recipe of a PostgreSQL server.
 
@@ -70,28 +71,16 @@ def postgres_spec(
         tmpfs: cap of the container's memory file system for data, "" for none.
         timeout: seconds that a start may take.
         driver: the driver that tests will use, "psycopg2" or "psycopg".
+        environ: where the `PG*` variables are looked up that say what `url` does not; None for this
+            process's. A server of our own heeds none.
     """
     if version and re.fullmatch(r"postgres:\d+", image):
         image = f"postgres:{version}"
     settings = [part for name, value in TUNING.items() for part in ("-c", f"{name}={value}")]
-    password = os.urandom(12).hex()
-    container = ContainerRecipe(
-        image=image,
-        port=_PORT,
-        command=["postgres", *settings, *args],
-        environment={
-            "POSTGRES_USER": _USER,
-            "POSTGRES_PASSWORD": password,
-            # small WAL files: nothing to fill with zeros (known to initdb since PostgreSQL 11)
-            "POSTGRES_INITDB_ARGS": " ".join(["--no-sync", "--wal-segsize=1", *initdb_args]),
-            "PGDATA": _DATA,
-            **dict(line.split("=", 1) for line in environment),
-        },
-        tmpfs={_DATA: tmpfs} if tmpfs else {},
-        shm_size=256 * 1024 * 1024,
-        user=_USER,
-        password=password,
-    )
+    if url:
+        from .parameters import folded
+
+        url = folded(url, os.environ if environ is None else environ)
     process = ProcessRecipe(
         recipe="pytest_testbed.postgres.local:LocalPostgres",
         options={"bindir": bindir, "args": [*settings, *args], "initdb_args": list(initdb_args)},
@@ -104,7 +93,7 @@ def postgres_spec(
         provider=provider,
         version=version,
         timeout=timeout,
-        container=container,
+        container=_container(image, [*settings, *args], environment, initdb_args, tmpfs),
         process=process,
         url=url,
         url_source=url_source,
@@ -114,29 +103,58 @@ def postgres_spec(
     )
 
 
+def _container(
+    image: str, args: Sequence[str], environment: Sequence[str], initdb_args: Sequence[str], tmpfs: str
+) -> ContainerRecipe:
+    from shlex import join
+
+    variables = {
+        "POSTGRES_USER": _USER,
+        "POSTGRES_PASSWORD": os.urandom(12).hex(),
+        # small WAL files: nothing to fill with zeros (known to initdb since PostgreSQL 11); the image's shell evaluates it
+        "POSTGRES_INITDB_ARGS": join(["--no-sync", "--wal-segsize=1", *initdb_args]),
+        "PGDATA": _DATA,
+        **dict(line.split("=", 1) for line in environment),
+    }
+    return ContainerRecipe(
+        image=image,
+        port=_PORT,
+        command=["postgres", *args],
+        environment=variables,
+        tmpfs={_DATA: tmpfs} if tmpfs else {},
+        shm_size=256 * 1024 * 1024,
+        # the image makes the role that its variables name, whoever set them
+        user=variables["POSTGRES_USER"] or _USER,
+        password=variables["POSTGRES_PASSWORD"],
+    )
+
+
 def parse_url(url: str) -> Endpoint:
     """Return the endpoint that a PostgreSQL URL names; a driver in its scheme is passed over.
 
     Raises:
-        ValueError: it is no URL of PostgreSQL.
+        ValueError: it is no URL of PostgreSQL, or has a parameter that cannot be carried on.
     """
-    from urllib.parse import parse_qsl, unquote, urlsplit
+    from urllib.parse import unquote, urlsplit
+
+    from .parameters import carried
 
     parts = urlsplit(url)
     if parts.scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError("it must begin with postgresql://")
-    query = dict(parse_qsl(parts.query))
-    host = query.get("host") or unquote(parts.hostname or "") or "localhost"
+    said, query = carried(parts.query)  # its address wins over what stands before it, as in libpq
+    host = said.get("host") or unquote(parts.hostname or "") or "localhost"
     socket = host if host.startswith("/") else ""
     return Endpoint(
         kind="postgres",
         host="localhost" if socket else host,
-        port=int(query.get("port") or parts.port or _PORT),
-        user=unquote(parts.username or "") or query.get("user", "") or os.environ.get("USER", _USER),
-        password=unquote(parts.password or "") or query.get("password", ""),
-        database=unquote(parts.path.lstrip("/")) or "postgres",
+        port=int(said.get("port") or parts.port or _PORT),
+        user=said.get("user") or unquote(parts.username or "") or os.environ.get("USER", _USER),
+        password=said.get("password") or unquote(parts.password or ""),
+        database=said.get("dbname") or unquote(parts.path.lstrip("/")) or "postgres",
         socket=socket,
         scheme="postgresql",
+        query=query,
     )
 
 
@@ -148,12 +166,15 @@ _HOPELESS = (
     ("could not translate host name", "the host name is unknown; correct the URL"),
     ("no pg_hba.conf entry", "the server's pg_hba.conf does not let this user or address in"),
     ("is not permitted to log in", "the role has no LOGIN; correct the URL"),
+    ("server does not support SSL", "correct sslmode, in the URL or in PGSSLMODE"),
 )
+_ABSENT = ("Connection refused", "No such file or directory", "timeout expired", "No route to host", "unreachable")
 
 
 def connection_parameters(endpoint: Endpoint, database: str | None = None) -> dict[str, Any]:
     """Return libpq's parameters for an endpoint; the private socket is taken where there is one."""
     return {
+        **endpoint.parameters(),
         "host": endpoint.socket or endpoint.host,
         "port": endpoint.port,
         "user": endpoint.user,
@@ -173,15 +194,16 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
         return _set_password(endpoint, timeout)
     import psycopg2
 
-    parameters = connection_parameters(endpoint)
     try:
-        connection = psycopg2.connect(**parameters, connect_timeout=max(2, round(timeout)))
+        # the wait is ours to end, whatever connect_timeout the URL has
+        connection = psycopg2.connect(**{**connection_parameters(endpoint), "connect_timeout": max(2, round(timeout))})
     except psycopg2.OperationalError as error:
         text = " ".join(str(error).split())
-        for words, remedy in _HOPELESS:
-            if words in text:
-                raise GiveUp(f"{text} → {remedy}.") from None
-        raise
+        if any(words in text for words, _ in _HOPELESS):
+            raise GiveUp(f"{text}{_remedy(endpoint, text)}") from None
+        raise psycopg2.OperationalError(f"{text}{_remedy(endpoint, text)}") from None
+    except psycopg2.ProgrammingError as error:  # its libpq does not know a parameter, or not this value
+        raise GiveUp(" ".join(str(error).split())) from None
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -193,6 +215,16 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
         return _version(connection.info.server_version)
     finally:
         connection.close()
+
+
+def _remedy(endpoint: Endpoint, text: str) -> str:
+    """Return what can be done about a login's error, by who chose how to log in."""
+    remedy = next((remedy for words, remedy in _HOPELESS if words in text), "")
+    if not remedy and any(words in text for words in _ABSENT):
+        remedy = "start it, or correct the URL"
+    elif remedy and endpoint.provider == "docker":
+        return " → look at testbed_pg_environment."
+    return f" → {remedy}." if remedy and endpoint.provider == "external" else ""
 
 
 def _set_password(endpoint: Endpoint, timeout: float) -> str:
@@ -221,7 +253,7 @@ def drop_database(endpoint: Endpoint, name: str) -> None:
 
     if not re.fullmatch(r"testbed_[0-9a-f]{12}_\w+", name):
         raise ValueError(f"{name!r} is no database of a run; it is left alone")
-    connection = psycopg2.connect(**connection_parameters(endpoint), connect_timeout=5)
+    connection = psycopg2.connect(**{**connection_parameters(endpoint), "connect_timeout": 5})
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:

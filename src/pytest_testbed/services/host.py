@@ -118,9 +118,7 @@ class Host:
             if self._made_directory:
                 return
             if self._data is not None and not self._data.is_dir():
-                raise ServiceUnavailable(
-                    f"the directory for data {self._data} is not there: make it, or correct testbed_data_dir."
-                )
+                raise ServiceUnavailable(f"the data directory {self._data} is not there: make it, or correct testbed_data_dir.")
             self.ledger.own("directory", str(self.directory))
             # others may pass through, not look: a server of another user has its folders below
             self.directory.mkdir(mode=0o711, parents=True)

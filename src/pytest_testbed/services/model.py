@@ -128,7 +128,8 @@ class Endpoint:
     """Where a running service is and how to get in.
 
     `socket` is a directory with a private Unix socket, where the service has one; `host` and `port`
-    are always TCP. `source` says which binaries, image or setting it came from.
+    are always TCP, but for a server that somebody named by its socket alone. `query` has what else
+    such a URL said, in its encoding. `source` says which binaries, image or setting it came from.
     """
 
     kind: str
@@ -143,24 +144,47 @@ class Endpoint:
     provider: str = ""
     source: str = ""
     seconds: float = 0.0
+    query: str = ""
 
-    _hidden = ("password",)
+    _hidden = ("password", "query")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a provider of ours started it, so that it ends with the run and is reached by TCP as well."""
+        return self.provider in ("docker", "local")
+
+    def parameters(self) -> dict[str, str]:
+        """Return what `query` says."""
+        if not self.query:
+            return {}
+        from urllib.parse import parse_qsl
+
+        return dict(parse_qsl(self.query))
 
     def url(self, path: str | None = None, *, scheme: str | None = None) -> str:
-        """Return the address as a URL over TCP, password included.
+        """Return the address as a URL, password included: over TCP, or by the socket where somebody named that.
+
+        For SQLAlchemy name the driver: `scheme="postgresql+psycopg2"`. From 2.1 on it takes plain
+        `postgresql://` for psycopg 3.
 
         Args:
             path: what stands behind the slash (a database, a vhost); default: `database`.
             scheme: replaces the endpoint's own, e.g. "postgresql+psycopg".
         """
-        from urllib.parse import quote
+        from urllib.parse import quote, urlencode
 
         login = quote(self.user, safe="")
         if self.password:
             login += ":" + quote(self.password, safe="")
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        place = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        query = self.query
+        if self.socket and not self.is_ours:
+            place = ""  # asyncpg would take it, not the socket
+            query = "&".join(
+                filter(None, (urlencode({"host": self.socket, "port": self.port}, safe="/", quote_via=quote), query))
+            )
         tail = quote(self.database if path is None else path, safe="")
-        return f"{scheme or self.scheme}://{login + '@' if login else ''}{host}:{self.port}/{tail}"
+        return f"{scheme or self.scheme}://{login + '@' if login else ''}{place}/{tail}{'?' if query else ''}{query}"
 
     def with_(self, **changes: Any) -> Endpoint:
         """Return a copy with some fields changed."""
@@ -274,11 +298,13 @@ def resolve(reference: str) -> Any:
     return found
 
 
-def masked(url: str) -> str:
-    """Return a URL with its password as `***`, for headers and errors."""
-    head, at, tail = url.rpartition("@")
-    if not at:
-        return url
-    scheme, slashes, login = head.partition("://")
-    user, colon, _ = login.partition(":")
-    return f"{scheme}{slashes}{user}{':***' if colon else ''}@{tail}"
+def masked(text: str) -> str:
+    """Hide a secret, for headers and errors; a URL keeps all but what is a password."""
+    if "://" not in text:
+        return "***"
+    import re
+
+    # The query first: a password in it may hold an "@", and after one the next step would stop short of its end.
+    text = re.sub(r"(?i)([?&][^=&#]*(?:password|secret|token|scram)[^=&#]*=)[^&]*", r"\1***", text)
+    # Greedy up to the last "@", as a password may hold one.
+    return re.sub(r"(://[^:/?#@]*):.*@", r"\1:***@", text)
