@@ -20,9 +20,8 @@ REFERENCE = {page.stem: page for page in (ROOT / "docs" / "reference").glob("*.m
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A page tells the project that its code blocks make: a line with a file's name in bold, then its block. Where the tests
 # are run, and where an empty folder begins, stands in comments that a reader does not see.
-# CONTRIBUTING.md shows the form of a comment also for the name.
 STEP = re.compile(
-    r"^(?:(?:\*\*`(?P<file>[^`\s]+)`\*\*\n|<!-- file: (?P<hidden>\S+) -->)\n```\w+\n(?P<text>.*?)^```$"
+    r"^(?:\*\*`(?P<file>[^`\s]+)`\*\*\n\n?```\w+\n(?P<text>.*?)^```$"
     r"|<!-- run: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
     re.MULTILINE | re.DOTALL,
 )
@@ -49,7 +48,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CONTRIBUTING.md"], ids=name_of)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_names_of_files_are_visible(page: Path) -> None:
     assert "<!-- file:" not in page.read_text(encoding="utf-8"), "write the name in bold on a line before the block"
 
@@ -73,7 +72,7 @@ def test_projects_run(page: Path, pytester: pytest.Pytester) -> None:
         if step["new"]:
             project = pytester.mkdir(f"project{number}")
         elif step["text"] is not None:
-            path = project / (step["file"] or step["hidden"])
+            path = project / (step["file"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(step["text"], encoding="utf-8")
         else:
