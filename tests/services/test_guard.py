@@ -633,6 +633,7 @@ class TestSeveral:
             one.commit()
             assert len(emails(two)) == 151
 
+    @pytest.mark.filterwarnings("ignore::pytest_testbed.TestbedWarning")  # given or not, as the collector pleases
     def test_a_session_left_to_the_garbage_collector(self, world: World) -> None:
         def scenario(engine: Engine) -> Any:
             session = Session(engine)

@@ -114,17 +114,18 @@ def test_server_killed_between_two_tests(pytester: pytest.Pytester, run: Callabl
     pytester.makepyfile(
         test_it="""
         import os, signal
+        from pathlib import Path
         from sqlalchemy import text
 
         def test_before(pg_session, pg_admin_engine):
             pid = pg_session.scalar(text("SELECT pg_read_file('postmaster.pid')")).splitlines()[0]
-            with open("pid", "w") as file:
-                file.write(pid)
+            backend = pg_session.scalar(text("SELECT pg_backend_pid()"))
+            Path("pids").write_text(f"{pid} {backend}")
 
         def test_kill():
-            pid = int(open("pid").read())
-            os.kill(pid, signal.SIGKILL)
-            while os.path.exists(f"/proc/{pid}/fd/0"):
+            pids = Path("pids").read_text().split()
+            os.kill(int(pids[0]), signal.SIGKILL)
+            while any(os.path.exists(f"/proc/{pid}/fd/0") for pid in pids):  # a backend outlives its postmaster for a moment
                 pass
 
         def test_that_finds_it_dead(pg_session):
