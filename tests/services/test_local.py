@@ -477,6 +477,18 @@ def test_root_drops_to_an_unprivileged_user(start: Callable[..., Testbed]) -> No
 
 
 @needs_root
+def test_of_a_shared_prefix_only_the_server_is_copied(tmp_path: Path) -> None:
+    needed = ["bin/postgres", "bin/initdb", "lib/libpq.so.5", "lib/postgresql/plpgsql.so", "share/postgresql/postgres.bki"]
+    others = ["bin/python", "lib/python3.11/os.py", "share/applications/x", "state/secret"]
+    root = tmp_path / "prefix"
+    for name in needed + others:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    shutil.copytree(root, tmp_path / "copy", ignore=local.others_files(root))
+    copied = [path.relative_to(tmp_path / "copy") for path in (tmp_path / "copy").rglob("*") if path.is_file()]
+    assert sorted(map(str, copied)) == sorted(needed)
+
+
 def test_closed_home_stays_closed_and_gets_a_private_copy(bindir: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(Path(bindir).parent, home / "pg", symlinks=True)

@@ -168,14 +168,14 @@ class Database:
         parts = [f'CREATE DATABASE "{name}"']
         if template is not None:
             parts.append(f'TEMPLATE "{template}"')
-        if self.endpoint.provider in ("docker", "local") and int(self.endpoint.version.partition(".")[0]) >= 15:
+        if self.endpoint.is_ours and int(self.endpoint.version.partition(".")[0]) >= 15:
             # quicker for small databases; on a server with other users its checkpoint would be felt
             parts.append("STRATEGY FILE_COPY")
         self._execute(" ".join(parts))
 
     def _take_spare(self, name: str) -> bool:
         """Take the empty database that a server of our own has ready; tell whether nobody else was first."""
-        if self.endpoint.provider not in ("docker", "local"):
+        if not self.endpoint.is_ours:
             return False
         try:
             self._execute(f'ALTER DATABASE "{SPARE}" RENAME TO "{name}"')
@@ -186,7 +186,7 @@ class Database:
         return True
 
     def _own(self, name: str) -> None:
-        if self.endpoint.provider not in ("docker", "local"):  # those servers end with the run, databases and all
+        if not self.endpoint.is_ours:  # ours end with the run, databases and all
             self._services.own("on postgres", f"{self.endpoint.host}:{self.endpoint.port}/{name}")
 
     # --- connections

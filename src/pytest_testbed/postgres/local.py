@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -359,7 +359,7 @@ def reachable(binaries: Binaries, user: User | None, context: Context) -> Binari
         part = copy.with_name(f"{copy.name}.{os.urandom(4).hex()}")
         import shutil
 
-        shutil.copytree(binaries.root, part, symlinks=True)
+        shutil.copytree(binaries.root, part, symlinks=True, ignore=others_files(binaries.root))
         for path in (part, *part.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
@@ -368,6 +368,24 @@ def reachable(binaries: Binaries, user: User | None, context: Context) -> Binari
         except OSError:  # another run was quicker
             remove(part)
     return binaries.with_(root=copy, directory=copy / binaries.directory.relative_to(binaries.root))
+
+
+def others_files(root: Path) -> Callable[[str, list[str]], list[str]]:
+    """Return what `shutil.copytree` asks for what to leave: a prefix such as ~/.local has more in it than a server."""
+
+    def is_needed(folder: str, name: str, names: Sequence[str]) -> bool:
+        match os.path.relpath(folder, root):
+            case ".":
+                return name in ("bin", "lib", "lib64", "share")
+            case "bin":
+                return name in ("postgres", "initdb")
+            case "lib" | "lib64":
+                return name.startswith("postgresql") or not os.path.isdir(os.path.join(folder, name))
+            case "share":
+                return "postgres.bki" in names or name.startswith("postgresql")
+        return True
+
+    return lambda folder, names: [name for name in names if not is_needed(folder, name, names)]
 
 
 def open_to_all(path: Path) -> bool:

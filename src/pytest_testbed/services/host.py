@@ -263,7 +263,7 @@ class Host:
 
     def _sweep_on(self, slot: Slot, endpoint: Endpoint) -> None:
         """Drop what dead runs left on a server that is not ours, now that we know how to get in."""
-        if endpoint.provider not in ("docker", "local") and self._records is not None:
+        if not endpoint.is_ours and self._records is not None:
             for fault in sweep(self._records, {made_on(slot.spec.kind): lambda address, run: drop(slot.spec, endpoint, address)}):
                 slot.note(fault)
 
