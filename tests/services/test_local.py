@@ -461,6 +461,46 @@ def test_killed_server_is_seen_and_started_again_in_place(start: Callable[..., T
     assert ask(endpoint, "SELECT count(*) FROM pg_database WHERE datname = 'kept'") == 1, "on the same data"
 
 
+def test_children_of_a_killed_server_may_hinder_its_new_start(
+    bindir: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its data must not be taken for damaged ones, and thrown away."""
+    (tmp_path / "hindered.py").write_text(HINDERED.format(tries=str(tmp_path / "tries")))
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = postgres_spec(provider="local", bindir=bindir)
+    assert spec.process is not None
+    recipe = ProcessRecipe(recipe="hindered:Recipe", options=spec.process.options)
+    with Testbed([spec.with_(process=recipe)], cache=str(tmp_path / "cache")) as testbed:
+        endpoint = testbed.endpoint("postgres")
+        ask(endpoint, "CREATE DATABASE kept", autocommit=True)
+        postmaster = int(str(ask(endpoint, "SELECT pg_read_file('postmaster.pid')")).splitlines()[0])
+        os.kill(postmaster, 9)
+        assert gone_within(postmaster, 5)
+        assert testbed.check("postgres")[0] == "killed by signal 9"
+        assert len((tmp_path / "tries").read_text()) == 4
+        assert ask(endpoint, "SELECT count(*) FROM pg_database WHERE datname = 'kept'") == 1
+
+
+HINDERED = """
+from pathlib import Path
+from pytest_testbed.postgres.local import LocalPostgres
+from pytest_testbed.services.providers import local
+
+tries = Path({tries!r})
+spawn = local.LocalServer._spawn
+
+def hindered(self):
+    before = tries.read_text() if tries.exists() else ""
+    tries.write_text(before + "x")
+    if len(before) in (1, 2):
+        return local.subprocess.Popen(["false"])
+    return spawn(self)
+
+local.LocalServer._spawn = hindered
+Recipe = LocalPostgres
+"""
+
+
 # --- root
 
 

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,8 @@ else:
 __all__ = ["Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
 
 STOP_TIMEOUT = 5.0
+CHILDREN_TIMEOUT = 5.0
+"""Seconds for which a killed server's children may stand in the way of its new start."""
 
 
 @record(frozen=True)
@@ -104,6 +107,8 @@ class LocalServer:
         self._run = run
         self.endpoint = launch.endpoint
         self._stopped = False
+        self._was_ready = False
+        self._patient_until = 0.0
         self._lock = threading.Lock()  # a run may end while its server is being mended
         self._process = self._spawn()
 
@@ -125,9 +130,15 @@ class LocalServer:
         return None if code is None else ended(code)
 
     def mend(self) -> bool:
-        """Start it in another way where its recipe knows one; only while it has never been ready."""
+        """Start it in another way where its recipe knows one; one that has been ready is started as it was, or not at all.
+
+        The children of a killed server live for a moment longer, and hold what the next one needs.
+        """
         with self._lock:
-            other = None if self._stopped else self._launch.broken(self.logs())
+            if self._was_ready and not self._stopped and time.monotonic() < self._patient_until:
+                self._process = self._spawn()
+                return True
+            other = None if self._stopped or self._was_ready else self._launch.broken(self.logs())
             if other is None:
                 return False
             self._launch = other
@@ -148,6 +159,7 @@ class LocalServer:
         """Start the server again on the same data and at the same address."""
         self._process.wait()
         with self._lock:
+            self._was_ready, self._patient_until = True, time.monotonic() + CHILDREN_TIMEOUT
             if not self._stopped:  # the run may have ended meanwhile
                 self._process = self._spawn()
         return True
