@@ -91,6 +91,8 @@ MARKS = (
     "commits for real, on a database that the next test gets anew",
 )
 ARGUMENTS = {"isolation": ("transaction", "database")}
+ISOLATION: pytest.StashKey[Guard | Database] = pytest.StashKey()
+"""On a test: what keeps it apart, once that has been found."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
 
 
@@ -224,20 +226,25 @@ def _pg_guard(_pg_database: Database) -> Iterator[Guard]:
         yield guard
 
 
-def isolation(request: pytest.FixtureRequest) -> Guard | Database:
-    """Return what keeps this test apart: the guarded engine, or the database itself."""
-    mark = request.node.get_closest_marker("pg")
-    real = mark is not None and mark.kwargs.get("isolation") == "database"
-    found: Guard | Database = request.getfixturevalue("_pg_database" if real else "_pg_guard")
+def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | Database:
+    """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
+    stash = request.node.stash
+    if anew or ISOLATION not in stash:
+        mark = request.node.get_closest_marker("pg")
+        real = mark is not None and mark.kwargs.get("isolation") == "database"
+        stash[ISOLATION] = request.getfixturevalue("_pg_database" if real else "_pg_guard")
+    found: Guard | Database = stash[ISOLATION]
     return found
 
 
 @pytest.fixture
-def pg_engine(request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_guard: Guard) -> Iterator[Engine]:
+def pg_engine(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_guard: Guard
+) -> Iterator[Engine]:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
     with plain_errors(request.config):
-        request.getfixturevalue("_pg_database").check_schema(pg_schema)
-        with isolation(request).test() as engine:
+        _pg_database.check_schema(pg_schema)
+        with isolation(request, anew=True).test() as engine:
             yield engine
 
 

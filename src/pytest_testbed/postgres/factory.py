@@ -23,11 +23,11 @@ class SessionFactory(sessionmaker[Session]):
         """Make a factory of sessions on `bind`."""
         super().__init__(bind)
         self._as_made: list[Any] = []
+        self._probe = self()  # never used for more than the listeners of its class
         self._as_made = self._traits()
 
     def _traits(self) -> list[Any]:
-        own = {name: value for name, value in vars(self).items() if name not in ("_as_made", "kw")}
-        return [own, dict(self.kw), *traits.of_session(self())]
+        return [len(vars(self)), self.class_, dict(self.kw), *traits.of_session(self._probe)]
 
     def may_serve(self, bind: Engine) -> bool:
         """Tell whether nobody has configured it, or put listeners or attributes on it or its sessions; and it is for `bind`."""
