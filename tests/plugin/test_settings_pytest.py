@@ -87,6 +87,16 @@ def error(pytester: pytest.Pytester, *args: str) -> str:
     return "\n".join(line.removeprefix("ERROR: ") for line in result.errlines if line)
 
 
+@pytest.mark.parametrize("place", ["environment", "-o", "flag", "ini"])
+def test_one_option_in_one_place_alone_is_seen(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    arguments = {"-o": ["-o", "testbed_provider=docker"], "flag": ["--testbed-provider=docker"]}.get(place, [])
+    if place == "environment":
+        monkeypatch.setenv("TESTBED_PROVIDER", "docker")
+    elif place == "ini":
+        pytester.makeini("[pytest]\ntestbed_provider = docker")
+    expect(pytester, "core.provider == 'docker'", *arguments)
+
+
 def test_without_an_ini_all_is_default(pytester: pytest.Pytester) -> None:
     expect(pytester, "(pg, core, settings.changed()) == (Pg(), Core(), [])")
 

@@ -199,6 +199,8 @@ def test_help_comes_also_to_who_mistyped_an_option(project: Project) -> None:
         ("testbed_pg_args", '-c "a=b', "No closing quotation."),
         ("testbed_pg_args", "-c port=5433", "holds 'port=5433', which is for the run to choose."),
         ("testbed_pg_args", "--listen-addresses=*", "holds '--listen-addresses=*', which is for the run to choose."),
+        ("testbed_pg_args", "-p5433", "holds '-p5433', which is for the run to choose."),
+        ("testbed_pg_tmpfs", "1gg", "is not a size such as 512m or 1g."),
         ("testbed_pg_version", "eighteen", "is not a version such as 17 or 17.2."),
         ("testbed_pg_tmpfs", "banana", "is not a size such as 512m or 1g."),
         ("testbed_pg_url", "mysql://x/y", "does not begin with postgresql://."),

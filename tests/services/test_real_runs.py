@@ -361,3 +361,16 @@ def test_a_data_directory_that_is_not_there(pytester: pytest.Pytester, run: Call
         ["*ServiceUnavailable: the data directory *nowhere is not there: make it, or correct testbed_data_dir."]
     )
     assert not (pytester.path / "nowhere").exists()
+
+
+def test_the_first_database_is_the_servers_spare(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
+    pytester.makepyfile(
+        """
+        from sqlalchemy import text
+        def test_it(pg_admin_engine):
+            with pg_admin_engine.connect() as connection:
+                names = connection.scalars(text("SELECT datname FROM pg_database WHERE NOT datistemplate ORDER BY oid")).all()
+            assert names == ["postgres", pg_admin_engine.url.database]
+        """
+    )
+    run().assert_outcomes(passed=1)

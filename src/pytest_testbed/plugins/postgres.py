@@ -37,7 +37,7 @@ def server_arguments(lines: Sequence[str]) -> None:
     """Check arguments for the server: those that say where it listens are not the user's."""
     for word in words(lines):
         name = word.removeprefix("-c").lstrip("-").partition("=")[0].strip().replace("-", "_").lower()
-        if ("=" in word and name in OURS) or word in ("-p", "-h", "-k", "-D", "-i"):
+        if ("=" in word and name in OURS) or word[:2] in ("-p", "-h", "-k", "-D", "-i"):
             raise ValueError(f"holds {word!r}, which is for the run to choose")
 
 
@@ -49,7 +49,8 @@ def version_number(text: str) -> None:
 
 def size(text: str) -> None:
     """Check a size for a memory file system: digits, and b, k, m or g."""
-    if text and not text.lower().rstrip("bkmg").isdigit():
+    digits = text[:-1] if text[-1:].lower() in ("b", "k", "m", "g") else text
+    if text and not digits.isdigit():
         raise ValueError("is not a size such as 512m or 1g")
 
 

@@ -101,7 +101,8 @@ class Guard:
         self.engine = self._make_engine()
 
     def _make_engine(self) -> Engine:
-        engine = create_engine(self._url, pool=GuardedPool(self))
+        pool = GuardedPool(self)
+        engine = create_engine(self._url, pool=pool)
         dialect = engine.dialect
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, self._guarded(getattr(dialect, name)))
@@ -123,7 +124,7 @@ class Guard:
             setattr(dialect, name, replacement)
         event.listen(engine, "handle_error", self._explain)
         event.listen(engine, "invalidate", self._invalidated)
-        engine.pool.own_listeners = len(engine.pool.dispatch.connect)  # type: ignore[attr-defined]
+        pool.own_listeners = len(pool.dispatch.connect)
         self._as_made = traits.of_engine(engine)
         return engine
 
