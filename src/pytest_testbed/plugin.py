@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from .settings import BUILT_IN, SETTINGS, Section, Settings, nothing_said, option, register
+from .settings import BUILT_IN, SETTINGS, Section, Settings, nothing_said, option, positive, register
 
 if TYPE_CHECKING:
     from .services.client import Testbed
@@ -46,6 +46,18 @@ class CoreSettings(Section, prefix=""):
     )
     missing: Literal["fail", "skip"] = option(
         "fail", flag=True, help="What a test does whose service cannot be had. Under CI, skip counts on the command line only."
+    )
+    reuse: bool = option(
+        False, flag=True, help="Keep the services for the next run of this project, and use those that an earlier run has left."
+    )
+    reuse_ttl: float = option(1800.0, check=positive, help="Seconds for which kept services wait for the next run.")
+    keep_failed: bool = option(
+        False, flag=True, help="Keep the database of each failed test, as the test has left it, and its server with it."
+    )
+    max_age: float = option(
+        86400.0,
+        check=positive,
+        help="Seconds without a sign of life after which a run that cannot be seen from here (another container) counts as dead.",
     )
     cache_dir: Path | None = option(None, help="Directory for what later runs may use again.")
     data_dir: Path | None = option(None, help="Directory for the data of servers from local binaries.")
@@ -224,7 +236,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
             run = config.stash[RUN]
             run.close()
             if is_worker(config):
-                config.workeroutput[REPORT] = [run.lines, run.faults]  # type: ignore[attr-defined]
+                config.workeroutput[REPORT] = run.report()  # type: ignore[attr-defined]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -232,16 +244,18 @@ def pytest_configure_node(node: Any) -> None:
     """Tell a worker of xdist what only the controller knows."""
     config: pytest.Config = node.config
     node.workerinput["testbed_dist"] = config.getoption("dist")
+    if runs_tests(config):
+        with usage_errors():
+            node.workerinput["testbed_party"] = run_of(config).share()
     node.workerinput["testbed_skip"] = run_of(config).skip_is_typed()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Take over what a worker of xdist has to tell."""
-    run = run_of(node.config)
-    lines, faults = (getattr(node, "workeroutput", None) or {}).get(REPORT, ((), ()))
-    run.lines += [f"{node.gateway.id}: {line}" for line in lines]
-    run.faults += [f"{node.gateway.id}: {fault}" for fault in faults]
+    report = (getattr(node, "workeroutput", None) or {}).get(REPORT)
+    if report:
+        run_of(node.config).take_over(node.gateway.id, report)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -250,7 +264,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     run = config.stash[RUN]
     if config.get_verbosity() >= 0:
-        for line in run.lines:
+        details = run.details if config.get_verbosity() > 0 else []
+        for line in (*run.lines, *details, *run.waits()):
             terminalreporter.write_line(f"testbed: {line}")
     for fault in run.faults:
         terminalreporter.write_line(f"testbed: could not clean up: {fault}", red=True)

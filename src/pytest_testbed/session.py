@@ -17,11 +17,14 @@ from .settings import BUILT_IN
 
 if TYPE_CHECKING:
     from .plugin import CoreSettings
-    from .services.client import Testbed
+    from .services.client import Party, Testbed
     from .services.model import Endpoint, ServiceSpec
     from .settings import Settings
 
 __all__ = ["Run"]
+
+WATCH = "pytest_testbed.watch"
+"""The name of the plugin that looks after tests with services."""
 
 
 class Run:
@@ -44,6 +47,9 @@ class Run:
         self.environ: Mapping[str, str] | None = None
         self.faults: list[str] = []
         self.lines: list[str] = []
+        self.details: list[str] = []
+        self._waits: dict[str, list[float]] = {}
+        self._shared: list[Any] | None = getattr(config, "workerinput", {}).get("testbed_party")
 
     @property
     def specs(self) -> Mapping[str, ServiceSpec]:
@@ -95,6 +101,10 @@ class Run:
         if not wanted:
             return
         kinds = sorted(set().union(*wanted.values()))
+        if not self._config.pluginmanager.hasplugin(WATCH):
+            from .watch import Watch
+
+            self._config.pluginmanager.register(Watch(self, wanted), WATCH)
         with suppress(HostError):  # the fixtures will meet it, and tell it of each test
             if self._core.start == "lazy" or not kinds:
                 self.testbed.connect()
@@ -108,21 +118,83 @@ class Run:
         self.testbed.prefetch(self.specs)
 
     def close(self) -> None:
-        """End the services and keep what there is to tell about them."""
-        if self._testbed is None:
+        """End the services, or leave them to the other workers, and keep what there is to tell about them."""
+        if self._testbed is None and (self.is_worker or self._shared is None or not os.path.exists(self._shared[2])):
             return
-        testbed, self._testbed = self._testbed, None
+        testbed, self._testbed = self.testbed, None
+        self._shared = None
         for kind, endpoint in testbed.started.items():
-            where = f"{endpoint.provider}, {endpoint.source}"
-            waited = testbed.waited.get(kind, 0.0)
-            self.lines.append(
-                f"{kind} {endpoint.version} ({where}) was ready after {endpoint.seconds:.2f} s, tests waited {waited:.2f} s"
-            )
+            self.tell(self._line(testbed, kind, endpoint))
+        for kind, seconds in testbed.waited.items():
+            self._waits.setdefault(kind, []).append(seconds)
         try:
-            self.faults += testbed.close()
+            if self.is_worker:
+                testbed.hang_up()
+            else:
+                self.faults += testbed.close()
         except Exception as error:  # it must not stand before the tests' own failures
             self.faults.append(f"{error!r}")
-        self.lines += testbed.notes
+        for note in testbed.notes:
+            self.tell(note)
+        self.details += testbed.details
+
+    def _line(self, testbed: Testbed, kind: str, endpoint: Endpoint) -> str:
+        age = testbed.age(kind)
+        since = f"was ready after {endpoint.seconds:.2f} s" if age is None else f"has been running for {duration(age)}"
+        return f"{kind} {endpoint.version} ({endpoint.provider}, {endpoint.source}) {since}"
+
+    def keep_services(self) -> None:
+        """Let the services stay after this run: a failed test's database is to be looked at."""
+        self.testbed.keep(self._core.reuse_ttl)
+        self.tell(
+            f"databases of failed tests are kept, and their servers for {duration(self._core.reuse_ttl)}; "
+            "`python -m pytest_testbed stop --all` ends them"
+        )
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether this process is one of xdist's workers."""
+        return hasattr(self._config, "workerinput")
+
+    @property
+    def starts_ahead(self) -> bool:
+        """Whether services start before a test asks for them."""
+        return self._core.start != "lazy"
+
+    def share(self) -> list[Any] | None:
+        """Return what xdist's workers must know to have a part in this run; None where they cannot have one."""
+        if self._shared is None:
+            from .services.meeting import place_named
+
+            run = os.urandom(6).hex()
+            try:
+                place = place_named(f"kept-{self.testbed.fingerprint()}" if self._core.reuse else run)
+            except ConfigurationError:
+                return None  # each test will tell it
+            self._shared = [run, os.getpid(), str(place.path) if place is not None else ""]
+        return list(self._shared)
+
+    def report(self) -> list[object]:
+        """Return what a worker has to tell its controller."""
+        return [self.lines, self.faults, self.details, self._waits]
+
+    def take_over(self, worker: str, report: Sequence[Any]) -> None:
+        """Add what a worker has to tell, once where all say the same."""
+        lines, faults, details, waits = report
+        for line in lines:
+            self.tell(line)
+        self.faults += [f"{worker}: {fault}" for fault in faults]
+        self.details += [f"{worker}: {detail}" for detail in details]
+        for kind, seconds in waits.items():
+            self._waits.setdefault(kind, []).extend(seconds)
+
+    def waits(self) -> list[str]:
+        """Return a line on how long tests waited for services, which no test was billed for."""
+        parts = [
+            f"{kind} {sum(seconds):.2f} s" + (f" ({len(seconds)} workers, {max(seconds):.2f} s at most)" if seconds[1:] else "")
+            for kind, seconds in self._waits.items()
+        ]
+        return [f"tests waited for {', '.join(parts)}"] if parts else []
 
     # --- settings that the testbed needs
 
@@ -183,7 +255,18 @@ class Run:
             "progress": self._progress(),
             "environ": self.environ,
             "directory": str(self._config.invocation_params.dir),
+            "project": str(self._config.rootpath),
+            "reuse": self._core.reuse_ttl if self._core.reuse else None,
+            "party": self._party(),
         }
+
+    def _party(self) -> Party | None:
+        from .services.client import Party
+
+        if self._shared is None:
+            return None
+        run, owner, place = self._shared
+        return Party(run=run, owner=owner, place=place)
 
     def _progress(self) -> Callable[[str], None] | None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -253,6 +336,14 @@ def load(modules: Iterable[str]) -> None:
 def known_error(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     """Tell whether a traceback through our files says nothing, for `__tracebackhide__`."""
     return excinfo.errisinstance(TestbedError)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time for people."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def make_testbed(run: Run) -> Testbed:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from ..plugin import is_controller, run_of
+from ..plugin import CoreSettings, is_controller, run_of
 from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
@@ -94,6 +94,8 @@ MARKS = (
 ARGUMENTS = {"isolation": ("transaction", "database")}
 ISOLATION: pytest.StashKey[Guard | Database] = pytest.StashKey()
 """On a test: what keeps it apart, once that has been found."""
+DATABASE: pytest.StashKey[Database] = pytest.StashKey()
+"""On the configuration: this process's database, while there is one."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
 
 
@@ -112,6 +114,10 @@ def pytest_configure(config: pytest.Config) -> None:
         from ..postgres.given import given_url
 
         config.stash[GIVEN] = given_url(url, settings.source(PostgresSettings, "url"), os.environ)
+    if settings is not None and settings[CoreSettings].keep_failed:
+        from ..keep import KeepFailed
+
+        config.pluginmanager.register(KeepFailed(), "pytest_testbed.keep")
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
@@ -209,7 +215,9 @@ def _pg_database(
     from ..postgres.database import worker_database
 
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
-    with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options) as database:
+    worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
+    with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker) as database:
+        pytestconfig.stash[DATABASE] = database
         yield database
 
 

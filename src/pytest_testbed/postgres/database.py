@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -10,38 +9,24 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import ConfigurationError, ServiceDied, ServiceUnavailable
+from ..errors import ConfigurationError, SchemaError, ServiceUnavailable
 from ..services.model import Endpoint
+from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
-from .guard import Guard, sqlstate
-from .service import SPARE
+from .guard import Guard
+from .templates import NO_SUCH_DATABASE, Templates, create, disown
 
-__all__ = ["Database", "Options", "Services", "worker_database"]
+__all__ = ["Database", "Options", "worker_database"]
 
-NO_SUCH_DATABASE = "3D000"
+CLONE_TRIES = 3
+IN_USE = "55006"
+CONNECTED = "SELECT pid, application_name, usename FROM pg_stat_activity WHERE datname = %s"
 LOCK_NOT_AVAILABLE = "55P03"
-STARTING = "57P03"  # cannot_connect_now: recovering after a crash of a backend
-STARTING_TIMEOUT = 10.0
 
 BYSTANDERS = """
 SELECT pid, application_name, state, coalesce(extract(epoch FROM now() - xact_start), 0), left(query, 200)
 FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start
 """
-
-
-class Services(Protocol):
-    """What is used of `Testbed`."""
-
-    run: str
-
-    def endpoint(self, kind: str) -> Endpoint:
-        """Return the running service."""
-
-    def check(self, kind: str) -> tuple[str, str]:
-        """Look after a service that could not be reached."""
-
-    def own(self, what: str, name: str) -> None:
-        """Write to the ledger."""
 
 
 class Options(Protocol):
@@ -57,7 +42,9 @@ class Options(Protocol):
 
 
 @contextmanager
-def worker_database(services: Services, schema: Sequence[object], root: Path, options: Options) -> Iterator[Database]:
+def worker_database(
+    services: Services, schema: Sequence[object], root: Path, options: Options, worker: str
+) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
     Args:
@@ -65,6 +52,7 @@ def worker_database(services: Services, schema: Sequence[object], root: Path, op
         schema: entries for `apply_schema`.
         root: where relative paths of the schema begin.
         options: driver and lock time-out.
+        worker: xdist's name of this worker, or "main".
     """
     if isinstance(schema, str) or not isinstance(schema, Sequence):
         raise ConfigurationError(f"pg_schema must give a list, not {schema!r}; write [{schema!r}].")
@@ -72,7 +60,6 @@ def worker_database(services: Services, schema: Sequence[object], root: Path, op
         raise ConfigurationError(
             f"testbed_pg_driver = {options.driver!r}, which is not installed: pip install 'pytest-testbed[{options.driver}]'."
         )
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
     database = Database(
         services, worker=worker, schema=schema, root=root, driver=options.driver, lock_timeout=options.lock_timeout
     )
@@ -100,15 +87,19 @@ class Database:
     ) -> None:
         self._services = services
         self._schema = schema
-        self._root = root
         self._driver = driver
         self._lock_timeout = lock_timeout
-        self._admin: Any = None
-        self._lost = False  # the server came back, perhaps without its data
-        self.endpoint = services.endpoint("postgres")
+        self._admin = Admin(services)
+        self._templates = Templates(self._admin, services, schema, root, driver, worker) if schema else None
         self.name = f"testbed_{services.run}_{worker}"
-        self.template = f"testbed_{services.run}_{worker}_template" if schema else None
+        self._keeps = False
+        self._keep_as = ""
         self._cleaners: list[Callable[[], None]] = []
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The server."""
+        return self._admin.endpoint
 
     @property
     def url(self) -> Any:
@@ -120,11 +111,11 @@ class Database:
     def ensure(self) -> None:
         """Make the template and the worker's database where they are missing."""
         # a run's names are its own: only a server that came back may have them already
-        existing = self._databases() if self._lost else set()
-        if self.template is not None and self.template not in existing:
-            self._build_template()
-        if self.name not in existing:
+        if not self._admin.lost or not self._exists():
+            began = time.perf_counter()
             self._clone()
+            self._services.details.append(f"postgres: database {self.name} was made in {time.perf_counter() - began:.3f} s")
+        self._admin.lost = False
 
     def check_schema(self, schema: Sequence[object]) -> None:
         """Refuse a test that wants another schema than this database has.
@@ -143,51 +134,59 @@ class Database:
         """Throw the worker's database away, with whoever is connected to it, and clone it again."""
         for clean in self._cleaners:
             clean()
-        self._execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+        self._admin.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
         self._clone()
 
-    def _databases(self) -> set[str]:
-        pattern = f"testbed\\_{self._services.run}\\_%"
-        return {row[0] for row in self._rows("SELECT datname FROM pg_database WHERE datname LIKE %s", (pattern,))}
+    def keep(self) -> None:
+        """Let the end of the running test set its database aside; what it did in database isolation is committed."""
+        self._keeps = True
 
-    def _build_template(self) -> None:
-        from .schema import apply_schema
+    def keep_as(self, name: str) -> None:
+        """Say which name the database gets when it is set aside.
 
-        assert self.template is not None
-        self._create(self.template)
-        apply_schema(self._schema, engine_url(self.endpoint, self.template, self._driver), self._root)
-        self._execute(f'ALTER DATABASE "{self.template}" WITH ALLOW_CONNECTIONS false')
+        Args:
+            name: what it will be called; it is nobody's on the ledger, so it stays.
+        """
+        self._keep_as = name
+
+    def set_aside(self) -> None:
+        """Give the worker's database the name of `keep_as`, and make it anew."""
+        for clean in self._cleaners:
+            clean()
+        self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
+        self._admin.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.name,))
+        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{self._keep_as}"')
+        self._admin.execute(f'ALTER DATABASE "{self._keep_as}" WITH ALLOW_CONNECTIONS true')
+        disown(self._services, self.endpoint, self.name)
+        self._clone()
+
+    def _exists(self) -> bool:
+        return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
 
     def _clone(self) -> None:
-        self._create(self.name, self.template)
-
-    def _create(self, name: str, template: str | None = None) -> None:
-        self._own(name)
-        if template is None and self._take_spare(name):
+        if self._templates is None:
+            create(self._admin, self._services, self.name)
             return
-        parts = [f'CREATE DATABASE "{name}"']
-        if template is not None:
-            parts.append(f'TEMPLATE "{template}"')
-        if self.endpoint.is_ours and int(self.endpoint.version.partition(".")[0]) >= 15:
-            # quicker for small databases; on a server with other users its checkpoint would be felt
-            parts.append("STRATEGY FILE_COPY")
-        self._execute(" ".join(parts))
+        for attempt in range(CLONE_TRIES):
+            template = self._templates.ensure(anew=attempt > 0 or self._admin.lost)
+            try:
+                create(self._admin, self._services, self.name, template)
+                return
+            except Exception as error:
+                if sqlstate(error) == IN_USE:
+                    raise SchemaError(self._in_use(template)) from error
+                if sqlstate(error) != NO_SUCH_DATABASE:
+                    raise
+                # another run took it for superfluous, between our look and our copy
+        raise ServiceUnavailable(f"the template of the schema was dropped {CLONE_TRIES} times before it could be copied.")
 
-    def _take_spare(self, name: str) -> bool:
-        """Take the empty database that a server of our own has ready; tell whether nobody else was first."""
-        if not self.endpoint.is_ours:
-            return False
-        try:
-            self._execute(f'ALTER DATABASE "{SPARE}" RENAME TO "{name}"')
-        except Exception as error:
-            if sqlstate(error) == NO_SUCH_DATABASE:
-                return False
-            raise
-        return True
-
-    def _own(self, name: str) -> None:
-        if not self.endpoint.is_ours:  # ours end with the run, databases and all
-            self._services.own("on postgres", f"{self.endpoint.host}:{self.endpoint.port}/{name}")
+    def _in_use(self, template: str) -> str:
+        rows = self._admin.rows(CONNECTED, (template,))
+        who = ", ".join(f"pid {pid} ({application or 'no application name'}, {user})" for pid, application, user in rows)
+        return (
+            f"the template database {template} cannot be copied while somebody is connected to it: {who or 'he has left by now'}. "
+            "End that connection; to look at the schema, connect to a copy (CREATE DATABASE … TEMPLATE …)."
+        )
 
     # --- connections
 
@@ -197,21 +196,24 @@ class Database:
         Raises:
             ServiceDied: the server ended; by now it has been started again.
         """
-        if self._lost:
+        if self._admin.lost:
             self.ensure()
-            self._lost = False
         options = {
             "lock_timeout": f"{self._lock_timeout * 1000:.0f}",
             # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
             "idle_in_transaction_session_timeout": "0",
         }
         name = f"{APPLICATION} (the test)"
-        return self._reach(lambda: connect(self.endpoint, self.name, self._driver, options=options, application_name=name))
+        return self._admin.reach(
+            lambda: connect(
+                self.endpoint, self.name, self._driver, options=options, application_name=name, connect_timeout=CONNECT_TIMEOUT
+            )
+        )
 
     @contextmanager
     def guard(self) -> Iterator[Guard]:
         """Give the transaction isolation on this database."""
-        guard = Guard(self.connect, self.url, renew=self.renew, bystanders=self.bystanders)
+        guard = Guard(self.connect, self.url, renew=self.renew, set_aside=self.set_aside, bystanders=self.bystanders)
         try:
             yield guard
         finally:
@@ -225,7 +227,11 @@ class Database:
             yield engine
         finally:
             engine.dispose()
-            self.renew()
+            if self._keeps:
+                self._keeps = False
+                self.set_aside()
+            else:
+                self.renew()
 
     @contextmanager
     def closing(self, thing: Any) -> Iterator[Any]:
@@ -271,7 +277,7 @@ class Database:
     def bystanders(self, but: str = f"{APPLICATION} (the test)") -> str:
         """Describe who has a transaction open in the worker's database, besides connections of the application `but`."""
         with suppress(Exception):
-            rows = self._rows(BYSTANDERS, (self.name,))
+            rows = self._admin.rows(BYSTANDERS, (self.name,))
             lines = [
                 f"  pid {pid} ({application or 'no application name'}), {state}, for {age:.1f} s: {' '.join(query.split())}"
                 for pid, application, state, age, query in rows
@@ -285,58 +291,4 @@ class Database:
         """Close our connections; the databases go with their server, or are dropped by the host."""
         for clean in self._cleaners:
             clean()
-        if self._admin is not None:
-            self._admin.close()
-
-    def _execute(self, sql: str) -> None:
-        with self._reach(self._admin_connection).cursor() as cursor:
-            cursor.execute(sql)
-
-    def _rows(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        with self._reach(self._admin_connection).cursor() as cursor:
-            cursor.execute(sql, parameters)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
-
-    def _admin_connection(self) -> Any:
-        if self._admin is None or self._admin.closed:
-            self._admin = connect(self.endpoint, self.endpoint.database, "psycopg2")
-            self._admin.autocommit = True
-        return self._admin
-
-    def _reach(self, attempt: Callable[[], Any]) -> Any:
-        """Connect; wait out a recovery, and see to a server that has died."""
-        deadline = time.monotonic() + STARTING_TIMEOUT
-        while True:
-            try:
-                return attempt()
-            except Exception as error:
-                if not _is_connection_error(error):
-                    raise
-                if _is_starting(error) and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                else:
-                    self._after_failure(error)
-
-    def _after_failure(self, error: Exception) -> None:
-        end, log = self._services.check("postgres")
-        if not end:
-            where = f"{self.endpoint.host}:{self.endpoint.port} ({self.endpoint.provider}, {self.endpoint.source})"
-            raise ServiceUnavailable(f"postgres at {where} cannot be reached: {error}") from error
-        self._lost = True
-        if self._admin is not None:
-            self._admin.close()
-        indented = "\n".join(f"    {line}" for line in log.splitlines())
-        raise ServiceDied(
-            f"postgres ended during this run ({end}); it has been started again for the tests that follow.\n"
-            f"  the last lines that it wrote:\n{indented}"
-        ) from error
-
-
-def _is_starting(error: Exception) -> bool:
-    # libpq gives no SQLSTATE for a connection that was refused
-    return sqlstate(error) == STARTING or "recovery mode" in str(error) or "starting up" in str(error)
-
-
-def _is_connection_error(error: Exception) -> bool:
-    return type(error).__name__ in ("OperationalError", "InterfaceError", "ConnectionTimeout")
+        self._admin.close()

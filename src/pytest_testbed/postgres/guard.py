@@ -71,6 +71,7 @@ class Guard:
         connect: opens a DBAPI connection (psycopg2 or psycopg) to the worker's database.
         url: what the engine shows as its URL.
         renew: makes the worker's database anew, after something was really committed in it.
+        set_aside: gives it another name and makes it anew, so that a failed test can be looked at.
         bystanders: describes the other connections to this database, for a lock that could not be had.
     """
 
@@ -80,10 +81,13 @@ class Guard:
         url: Any,
         *,
         renew: Callable[[], None] = lambda: None,
+        set_aside: Callable[[], None] = lambda: None,
         bystanders: Callable[[], str] = lambda: "",
     ) -> None:
         self._kept = Kept(connect)
         self._renew = renew
+        self._set_aside = set_aside
+        self._keeps = False
         self._bystanders = bystanders
         self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
@@ -240,13 +244,33 @@ class Guard:
             self.test_number += 1
             self._running = True
 
+    def keep(self) -> None:
+        """Commit for real what the running test did so far, and let it do no more; its end sets the database aside.
+
+        Raises:
+            IsolationError: there is nothing that could be committed.
+        """
+        with self._lock:
+            if self._kept.connection is None or self._kept.connection.closed or self._kept.status() in (ACTIVE, IDLE):
+                raise IsolationError("the test's transaction is gone.")
+            if self._kept.status() == IN_ERROR:
+                self._send(self._stack.fail()[0])
+            self._running = False
+            self._keeps = True
+            self._kept.execute("COMMIT")
+
     def _end(self) -> None:
         self._running = False
         if not self._lock.acquire(timeout=PATIENCE):
             self._kept.connection.cancel()
             self._lock.acquire()
         try:
-            self._undo_test()
+            if self._keeps:
+                self._keeps = False
+                self._discard()
+                self._set_aside()
+            else:
+                self._undo_test()
         finally:
             self._lock.release()
 

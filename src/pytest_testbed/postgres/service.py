@@ -35,6 +35,15 @@ SPARE = "testbed_spare"
 """An empty database that a server of our own has from its start, for the first who needs one to rename."""
 CREATE_SPARE = f"CREATE DATABASE {SPARE} STRATEGY FILE_COPY"
 
+TEMPLATE_PREFIX = "testbed_t_"
+"""What the names of databases begin with that have a project's schema."""
+
+
+def spare_of(template: str) -> str:
+    """Return the name of the clone of a template that a server of our own has ready."""
+    return f"testbed_s_{template.removeprefix(TEMPLATE_PREFIX)}"
+
+
 _PORT = 5432
 _USER = "postgres"
 _DATA = "/var/lib/testbed/data"  # not the image's own path: images from 18 on refuse a mount there

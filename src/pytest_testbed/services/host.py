@@ -1,4 +1,4 @@
-"""What the host process owns: the services of one run, from their start to their end.
+"""What the host process owns: the services of one run or, where it is kept, of one run after another.
 
 Only the standard library is loaded until a provider needs more.
 """
@@ -12,78 +12,119 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from ..errors import HostError, ServiceDied, ServiceNotReady, ServiceUnavailable, TestbedError
+from ..errors import HostError, ServiceDied, ServiceNotReady
 from .ledger import Lease, Ledger, end_processes_of, sweep
-from .model import Context, Endpoint, Provider, Refusal, Running, ServiceSpec, resolve
-from .places import cache_directory, private, remove_tree, run_directory, state_directory
-from .readiness import wait_until_ready
+from .model import Endpoint, Running, ServiceSpec, resolve
+from .places import private, remove_tree, state_directory
+from .starting import PROVIDERS, Slot, Starter, await_ready
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
-__all__ = ["PROVIDERS", "Host", "load_typing"]
-
-PROVIDERS = {
-    "external": "pytest_testbed.services.providers.external:ExternalProvider",
-    "docker": "pytest_testbed.services.providers.docker:DockerProvider",
-    "local": "pytest_testbed.services.providers.local:LocalProvider",
-}
-"""Built-in providers, in the order in which `auto` asks them."""
+__all__ = ["Host", "load_typing"]
 
 CLOSE_TIMEOUT = 4.0
-"""Seconds that the end of a run waits for a launch that is under way."""
-
-
-class Slot:
-    """One kind in this run: being started, running, or failed."""
-
-    def __init__(self, spec: ServiceSpec) -> None:
-        self.spec = spec
-        self.done = threading.Event()
-        self.lock = threading.Lock()
-        self.progress = f"starting {spec.kind}"
-        self.running: Running | None = None
-        self.endpoint: Endpoint | None = None
-        self.error: TestbedError | None = None
-        self.notes: list[str] = []
-
-    def note(self, text: str) -> None:
-        """Keep a line for the user's summary, once."""
-        if text not in self.notes:
-            self.notes.append(text)
+"""Seconds that the end of a host waits for a launch that is under way."""
+LOOK_TIMEOUT = 3.0
+"""Seconds in which a service that was kept must answer, or it is replaced."""
 
 
 class Host:
-    """Starts, hands out, checks and ends the services of one run; knows no sockets.
+    """Starts, hands out, checks and ends services; knows no sockets.
 
     Args:
-        run: the run's identity.
-        owner: pid of the process for which it works.
-        settings: "cache" and "data", directories that the user chose, or "".
+        name: the host's identity, part of the name of all that it makes.
+        owner: pid of the process for which it works; None where it is kept for whoever comes.
+        settings: "cache" and "data", directories that the user chose, or ""; "project", where its tests lie.
         providers: name → reference of a provider class.
     """
 
-    def __init__(self, run: str, owner: int, settings: Mapping[str, str], providers: Mapping[str, str] = PROVIDERS) -> None:
-        self.run = run
-        self._providers = dict(providers)
-        self._made: dict[str, Provider] = {}
+    def __init__(
+        self, name: str, owner: int | None, settings: Mapping[str, str], providers: Mapping[str, str] = PROVIDERS
+    ) -> None:
+        self.name = name
+        self.kept = owner is None
         self._slots: dict[str, Slot] = {}
         self._lock = threading.Lock()
-        self._cache = cache_directory(settings.get("cache", ""))
-        self._cache_wanted = settings.get("cache", "")
-        self._data = Path(settings["data"]).expanduser() if settings.get("data") else None
-        self.directory = run_directory(run, self._data)
+        self._ending = threading.Lock()
+        self._closing = False
+        self._tenants: dict[str, int] = {}
+        self._idle_since = time.monotonic()
         state = state_directory()
         self._records = private(state / "runs") if state is not None else None
-        self.ledger = Ledger(self._records, run, Lease.of(os.getpid()), Lease.of(owner))
-        self._made_directory = False
-        self._closing = False
+        lease = None if owner is None else Lease.of(owner)
+        project = settings.get("project", "")
+        self.ledger = Ledger(self._records, name, Lease.of(os.getpid()), lease, project=project, kept=self.kept)
+        self._starter = Starter(name, settings, providers, self.ledger)
+        self._late: list[str] = []
+
+    @property
+    def directory(self) -> Path:
+        """The directory for all that this host makes."""
+        return self._starter.directory
+
+    # --- runs that come and go
+
+    def join(self, run: str, owner: int) -> bool:
+        """Take a run in; tell whether it was not there yet."""
+        with self._lock:
+            if self._closing:
+                raise HostError("the host process is ending its services.")
+            if run in self._tenants:
+                return False
+            self._tenants[run] = owner
+            self._tell()
+            return True
+
+    def leave(self, run: str) -> bool:
+        """Let a run go; tell whether none is left. What it made on servers that stay is for `clear_after`."""
+        with self._lock:
+            if self._tenants.pop(run, None) is None:
+                return False
+            for slot in self._slots.values():
+                slot.users.discard(run)
+                if not self._tenants:
+                    slot.notes.clear()
+            self._idle_since = time.monotonic()
+            self._tell()
+            return not self._tenants
+
+    def clear_after(self, run: str) -> None:
+        """Drop what a run that has left made on servers that stay; the next run is told what resisted."""
+        for slot in list(self._slots.values()):
+            for address in self.ledger.owned(made_on(slot.spec.kind), run):
+                try:
+                    self._drop(slot, address)
+                except Exception as error:
+                    self._late.append(f"dropping {address}: {error}")
+
+    def is_closing(self) -> bool:
+        """Tell whether everything is ended, or about to be."""
+        return self._closing
+
+    def idle(self) -> float:
+        """Return for how many seconds no run has been here; 0.0 while one is."""
+        with self._lock:
+            return 0.0 if self._tenants else time.monotonic() - self._idle_since
+
+    def keeps_anything(self) -> bool:
+        """Tell whether a service runs, for which it is worth to stay."""
+        return any(slot.running is not None for slot in self._slots.values())
+
+    def late_faults(self) -> list[str]:
+        """Return, once, what could not be removed after a run had left."""
+        faults, self._late = self._late, []
+        return faults
+
+    def _tell(self) -> None:
+        slots = [slot.facts() for slot in list(self._slots.values()) if slot.endpoint is not None and slot.running is not None]
+        tenants = [{"run": run, "pid": pid} for run, pid in self._tenants.items()]
+        self.ledger.tells(services=slots, tenants=tenants)
 
     # --- starting
 
-    def start(self, spec: ServiceSpec) -> Slot:
-        """Begin to start a kind where nobody has yet, and return its slot at once."""
+    def start(self, spec: ServiceSpec, run: str) -> Slot:
+        """Begin to start a kind where nobody has yet, and return its slot at once.
+
+        One that runs is looked after when a new run asks for it: it may have been paused or removed since.
+        """
         with self._lock:
             if self._closing:
                 raise HostError("the host process is ending its services.")
@@ -92,125 +133,108 @@ class Host:
                 if self._slots:
                     load_typing()
                 slot = self._slots[spec.kind] = Slot(spec)
-                threading.Thread(target=self._fill, args=(slot,), name=f"start-{spec.kind}", daemon=True).start()
+                slot.starter = run
+                self._in_background(self._fill, slot)
+            elif slot.done.is_set() and run not in slot.users:
+                slot.done.clear()
+                self._in_background(self._look_after, slot, run)
+            slot.users.add(run)
             return slot
 
-    def _fill(self, slot: Slot) -> None:
-        began = time.monotonic()
-        try:
-            self._make_directory()
-            provider = self._choose(slot)
-            slot.progress = f"starting {slot.spec.kind} ({provider.name})"
-            endpoint = self._bring_up(slot, provider)
-            self._sweep_on(slot, endpoint)
-            slot.endpoint = endpoint.with_(seconds=round(time.monotonic() - began, 3))
-        except TestbedError as error:
-            slot.error = error
-        except Exception as error:  # a provider's own fault: show it, never hang the run
-            import traceback
+    def _in_background(self, action: Callable[..., None], slot: Slot, *more: str) -> None:
+        threading.Thread(target=action, args=(slot, *more), name=f"start-{slot.spec.kind}", daemon=True).start()
 
-            slot.error = ServiceNotReady(f"{slot.spec.kind} could not be started: {error!r}\n{traceback.format_exc()}")
+    def _fill(self, slot: Slot) -> None:
+        try:
+            self._starter.fill(slot)
+            if slot.error is None and slot.endpoint is not None:
+                self._sweep_on(slot, slot.endpoint)
+            self._tell()
         finally:
             slot.done.set()
 
-    def _make_directory(self) -> None:
-        with self._lock:
-            if self._made_directory:
+    def _look_after(self, slot: Slot, run: str) -> None:
+        """Start a service anew that failed for an earlier run, or that does not answer any more."""
+        with slot.lock:
+            why = "" if slot.running is None else reason_against(slot)
+            if slot.running is not None and not why:
+                slot.done.set()
                 return
-            if self._data is not None and not self._data.is_dir():
-                raise ServiceUnavailable(f"the data directory {self._data} is not there: make it, or correct testbed_data_dir.")
-            self.ledger.own("directory", str(self.directory))
-            # others may pass through, not look: a server of another user has its folders below
-            self.directory.mkdir(mode=0o711, parents=True)
-            self._made_directory = True
+            if slot.running is not None:
+                slot.note(f"{slot.spec.kind}, kept from an earlier run, {why}: it was started anew")
+                slot.end = (why, slot.running.logs(50))
+            slot.generation += 1
+            slot.starter = run
+            if slot.running is None or not self._start_again(slot, slot.running):
+                self._fill(slot)
+            slot.done.set()
 
-    def _context(self, slot: Slot) -> Context:
-        def progress(text: str) -> None:
-            slot.progress = text
-
-        if self._cache is None:
-            wanted = self._cache_wanted or "the cache directory"
-            slot.note(f"{wanted} cannot be used (missing rights, or not this user's alone); nothing is kept for the next run")
-        return Context(
-            run=self.run,
-            directory=self.directory,
-            cache=self._cache,
-            own=self.ledger.own,
-            disown=self.ledger.disown,
-            progress=progress,
-            note=slot.note,
-            data_directory=self._data,
-        )
-
-    def _provider(self, name: str) -> Provider:
-        if name not in self._made:
-            if name not in self._providers:
-                known = ", ".join(self._providers)
-                raise ServiceUnavailable(f"there is no provider {name!r}; known are: {known}.")
-            self._made[name] = resolve(self._providers[name])()
-        return self._made[name]
-
-    def _choose(self, slot: Slot) -> Provider:
-        spec, context = slot.spec, self._context(slot)
-        names = [spec.provider] if spec.provider != "auto" else ["external"] if spec.url else list(self._providers)
-        refusals: list[tuple[str, Refusal]] = []
-        for name in names:
-            provider = self._provider(name)
-            refusal = provider.refusal(spec, context)
-            if refusal is None:
-                return provider
-            refusals.append((name, refusal))
-        raise ServiceUnavailable(refusal_text(spec.kind, refusals))
-
-    def _bring_up(self, slot: Slot, provider: Provider) -> Endpoint:
-        running = provider.start(slot.spec, self._context(slot))
-        slot.running = running
+    def _start_again(self, slot: Slot, running: Running) -> bool:
+        """Start a server again in its place, or end it where that cannot be done; tell which."""
         try:
-            return self._wait(slot, running)
-        except BaseException:
-            slot.running = None
-            try:
-                running.stop()
-            except Exception as error:  # must not hide why it did not come up
-                slot.note(f"{slot.spec.kind} could not be removed after it failed to start: {error}")
-            raise
-
-    def _wait(self, slot: Slot, running: Running) -> Endpoint:
-        spec = slot.spec
-        probe = resolve(spec.probe)
-        timeout = spec.timeout if running.patience is None else min(spec.timeout, running.patience)
-        version = wait_until_ready(running, lambda seconds: str(probe(running.endpoint, seconds)), timeout)
-        if spec.version and not is_version(version, spec.version):
-            raise ServiceUnavailable(
-                f"{spec.kind} {spec.version} is wanted, and {running.endpoint.provider} gave {version} "
-                f"({running.endpoint.source}): name another image, directory or server, or another version."
-            )
-        return running.endpoint.with_(version=version)
+            if running.exited() is not None or sickness(running) is not None:
+                running.restart()
+                slot.endpoint = await_ready(slot.spec, running)
+                return True
+        except Exception as error:
+            slot.note(f"{slot.spec.kind} could not be started again in its place: {error}")
+        slot.running = None
+        try:
+            running.stop()
+        except Exception as error:
+            slot.note(f"the {slot.spec.kind} that was given up could not be removed: {error}")
+        return False
 
     # --- handing out
 
-    def check(self, kind: str) -> tuple[str, str]:
+    def check(self, kind: str, generation: int) -> Slot | None:
         """Look after a service that a test could not reach; start it again where it died.
 
+        Args:
+            kind: the service.
+            generation: the one that the test knew.
+
         Returns:
-            How it ended and its last log lines; two empty texts where it still runs.
+            Its slot, whose `end` says how the test's server ended, and its last lines; None where it still runs.
         """
         slot = self._slots.get(kind)
-        if slot is None or slot.running is None:
-            return "", ""
+        if slot is None:
+            return None
         with slot.lock:
-            end = slot.running.exited()
-            if end is None:
-                return "", ""
-            log = slot.running.logs(50)
+            if slot.generation > generation:
+                return slot  # another worker was first
+            if slot.running is None:
+                return None
+            if (end := slot.running.exited() or sickness(slot.running)) is None:
+                return None
+            slot.end = (end, slot.running.logs(50))
             slot.progress = f"starting {kind} again"
+            slot.generation += 1
             try:
                 slot.running.restart()
-                endpoint = self._wait(slot, slot.running)
+                endpoint = await_ready(slot.spec, slot.running)
                 slot.endpoint = endpoint.with_(seconds=slot.endpoint.seconds if slot.endpoint else 0.0)
             except Exception as error:
                 slot.error = ServiceDied(f"{kind} ended during this run ({end}) and could not be started again: {error}")
-            return end, log
+            return slot
+
+    def snapshot(self, kind: str) -> bool:
+        """Let a service keep its data, as they are now, for the starts of later runs; tell whether it did.
+
+        Everybody's connections to it end.
+
+        Raises:
+            ServiceNotReady: it did not come back.
+        """
+        slot = self._slots.get(kind)
+        take = getattr(slot.running, "snapshot", None) if slot is not None else None
+        if slot is None or take is None:
+            return False
+        with slot.lock:
+            taken = bool(take())
+            assert slot.running is not None
+            await_ready(slot.spec, slot.running)
+        return taken
 
     def logs(self, kind: str, lines: int) -> str:
         """Return the last lines that a service wrote."""
@@ -224,11 +248,20 @@ class Host:
     # --- ending
 
     def close(self) -> list[str]:
-        """End every service, and remove what this run made.
+        """End every service, and remove what this host made.
 
         Returns:
             One line for each thing that could not be ended or removed.
         """
+        with self._lock:
+            self._closing = True  # a request may still be on its way in
+            slots = list(self._slots.values())
+        with self._ending:  # who comes second finds nothing left to do
+            faults = self._end(slots)
+            self.ledger.close()
+        return faults
+
+    def _end(self, slots: list[Slot]) -> list[str]:
         faults: list[str] = []
 
         def attempt(what: str, action: Callable[[], object]) -> None:
@@ -237,13 +270,13 @@ class Host:
             except Exception as error:
                 faults.append(f"{what}: {error}")
 
-        with self._lock:
-            self._closing = True  # a request may still be on its way in
-            slots = list(self._slots.values())
         # first, as a provider of somebody else's may end its server with the run
         for slot in slots:
             for address in self.ledger.owned(made_on(slot.spec.kind)):
-                attempt(f"dropping {address}", partial(self._drop, slot, address))
+                if slot.endpoint is not None and slot.endpoint.is_ours:
+                    self.ledger.disown(made_on(slot.spec.kind), address)  # it goes with its server
+                else:
+                    attempt(f"dropping {address}", partial(self._drop, slot, address))
         stoppers = []
         for slot in slots:
             stopper = threading.Thread(target=attempt, args=(f"stopping {slot.spec.kind}", partial(stop, slot)))
@@ -253,7 +286,6 @@ class Host:
             stopper.join()
         for path in self.ledger.owned("directory"):
             attempt(f"removing {path}", partial(self._remove, path))
-        self.ledger.close()
         return faults
 
     def _drop(self, slot: Slot, address: str) -> None:
@@ -297,7 +329,7 @@ def remove_container(name: str, run: str) -> None:
 
 
 def made_on(kind: str) -> str:
-    """Return the ledger's word for things that were made on somebody else's server of a kind."""
+    """Return the ledger's word for things that were made on a server of a kind which may outlive their run."""
     return f"on {kind}"
 
 
@@ -313,6 +345,28 @@ def drop(spec: ServiceSpec, endpoint: Endpoint, address: str) -> None:
     resolve(spec.drop)(endpoint, name)
 
 
+def sickness(running: Running) -> str | None:
+    """Return why a service that has not ended cannot be used, where its provider can tell."""
+    found: str | None = getattr(running, "sick", lambda: None)()
+    return found
+
+
+def reason_against(slot: Slot) -> str:
+    """Return why a service that was kept will not do any more; "" where it will."""
+    running = slot.running
+    assert running is not None
+    if (end := running.exited()) is not None:
+        return f"had ended ({end})"
+    if (sick := sickness(running)) is not None:
+        return f"was {sick}"
+    try:
+        await_ready(slot.spec, running, LOOK_TIMEOUT)
+    except Exception as error:
+        text = str(error).partition("\n")[0] if isinstance(error, ServiceNotReady) else repr(error)
+        return f"did not answer ({text})"
+    return ""
+
+
 def stop(slot: Slot) -> None:
     """End one service, also one that is still on its way up."""
     deadline = time.monotonic() + CLOSE_TIMEOUT
@@ -321,17 +375,3 @@ def stop(slot: Slot) -> None:
         pass
     if (running := slot.running) is not None:
         running.stop()
-
-
-def is_version(version: str, wanted: str) -> bool:
-    """Tell whether a server's version is the wanted one: "17" is met by 17.2, "17.2" by 17.2 alone."""
-    return version == wanted or version.startswith(wanted + ".")
-
-
-def refusal_text(kind: str, refusals: list[tuple[str, Refusal]]) -> str:
-    """Return the one text that names why each provider refused and what to do about it."""
-    lines = [f"no provider can give {kind} here:"]
-    for name, refusal in refusals:
-        lines.append(f"  {name + ':':<10}{refusal.reason}")
-        lines.append(f"  {'':<10}→ {refusal.remedy}")
-    return "\n".join(lines)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["MARK", "Ledger", "Lease", "end_processes_of", "start_time", "sweep"]
 
 FORMAT = 1
+BEAT = 30.0
 
 MARK = "TESTBED_SERVICE_OF"
 """Environment variable that every process started for a run carries, with the run's identity."""
@@ -106,29 +107,40 @@ class Ledger:
         owner: the lease of the process for which it does.
     """
 
-    def __init__(self, directory: Path | None, run: str, host: Lease, owner: Lease) -> None:
+    def __init__(
+        self, directory: Path | None, run: str, host: Lease, owner: Lease | None, *, project: str = "", kept: bool = False
+    ) -> None:
         self._path = directory / f"{run}.json" if directory is not None else None
-        self._head = {"format": FORMAT, "run": run, "host": as_data(host), "owner": as_data(owner), "made": time.time()}
-        self._things: list[tuple[str, str]] = []
+        self._head = {"format": FORMAT, "run": run, "host": as_data(host), "owner": owner and as_data(owner), "made": time.time()}
+        self._things: list[tuple[str, str, str]] = []
         self._lock = Lock()
 
-    def own(self, what: str, name: str) -> None:
+    def own(self, what: str, name: str, tenant: str = "") -> None:
         """Write down that this run is about to make a thing."""
         with self._lock:
-            self._things.append((what, name))
+            self._things.append((what, name, tenant))
             self._write()
 
     def disown(self, what: str, name: str) -> None:
         """Take a thing off the record: it is gone."""
         with self._lock:
-            if (what, name) in self._things:
-                self._things.remove((what, name))
-                self._write()
+            self._things = [thing for thing in self._things if thing[:2] != (what, name)]
+            self._write()
 
-    def owned(self, what: str) -> list[str]:
+    def owned(self, what: str, tenant: str | None = None) -> list[str]:
         """Return the names of the things of one sort, in the order in which they were made."""
         with self._lock:
-            return [name for sort, name in self._things if sort == what]
+            return [name for sort, name, whose in self._things if sort == what and tenant in (None, whose)]
+
+    def write(self) -> None:
+        with self._lock:
+            self._write()
+
+    def beat(self) -> None:
+        pass
+
+    def tells(self, **facts: object) -> None:
+        pass
 
     def close(self) -> None:
         """Remove the record where nothing is left on it."""
@@ -174,7 +186,7 @@ def sweep(directory: Path, removers: Mapping[str, Callable[[str, str], None]]) -
     faults = []
     for path, facts in _dead_records(directory):
         left = []
-        for what, name in facts.get("things", []):
+        for what, name, *_ in facts.get("things", []):
             try:
                 if what not in removers:
                     left.append((what, name))

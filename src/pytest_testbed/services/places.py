@@ -8,7 +8,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["PREFIX", "cache_directory", "private", "remove_tree", "run_directory", "socket_directory", "state_directory"]
+__all__ = [
+    "PREFIX",
+    "cache_directory",
+    "private",
+    "remove_tree",
+    "run_directory",
+    "shared_temporary",
+    "socket_directory",
+    "state_directory",
+]
 
 PREFIX = "testbed-"
 """Every directory of a run has a name with this prefix: nothing else is ever removed."""
@@ -45,7 +54,8 @@ def _first(candidates: Iterable[Path | None]) -> Path | None:
     return None
 
 
-def _shared_temporary() -> Path:
+def shared_temporary() -> Path:
+    """Return where this user's files lie that have no better place."""
     user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
     return _temporary() / f"pytest-testbed-{user}"
 
@@ -70,13 +80,13 @@ def cache_directory(chosen: str = "", environ: Mapping[str, str] = os.environ) -
         usual = home / "Library" / "Caches"
     else:
         usual = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return _first([usual / "pytest-testbed", _shared_temporary() / "cache"])
+    return _first([usual / "pytest-testbed", shared_temporary() / "cache"])
 
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the directory of the ledger; None where none can be written."""
     usual = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return _first([usual / "pytest-testbed", _shared_temporary() / "state"])
+    return _first([usual / "pytest-testbed", shared_temporary() / "state"])
 
 
 def _has_room(path: Path) -> bool:

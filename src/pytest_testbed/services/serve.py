@@ -1,23 +1,31 @@
-"""The host process's outside: its start, the answers to its owner's requests, its end.
+"""The host process's outside: its start, the answers to its clients' requests, its end.
 
-Started by `HostClient`, in a session of its own and without `site`. It speaks over a socket that its
-owner made and that it inherited, so nobody else can connect.
+Started by `HostClient`, in a session of its own and without `site`. The first client's socket is
+inherited; others come, with the key, to a socket in a private directory where the host has one.
 """
 
 from __future__ import annotations
 
 import _socket
 import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+import time
+from _operator import _compare_digest as same_text  # what hmac has, without the import of OpenSSL
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from ..errors import HostError, TestbedError
 from .death import wait_for_end
-from .host import PROVIDERS, Host, load_typing
+from .host import Host, load_typing
+from .ledger import BEAT
+from .meeting import Place, accept, somebody_waits
 from .model import ServiceSpec
+from .starting import PROVIDERS, Slot
+from .turns import Turns
 from .wire import Wire
 
 TYPE_CHECKING = False
@@ -26,14 +34,147 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+HELLO_TIMEOUT = 5
+"""Seconds in which a client that connects must have said who it is."""
+
 
 class Server:
+    """One host process: its host, its clients, and what ends it.
+
+    Args:
+        boot: what the first client says of the host: "host", "settings", "providers", "keep" (seconds, or
+            None), "listener" (a descriptor, or None), "place", "key".
+    """
+
+    def __init__(self, boot: dict[str, Any]) -> None:
+        self.keep: float | None = boot["keep"]
+        owner = None if self.keep is not None else boot["owner"]
+        self.host = Host(boot["host"], owner, boot["settings"], {**PROVIDERS, **boot["providers"]})
+        self.turns = Turns()
+        self._key: str = boot["key"]
+        self._place = Place(Path(boot["place"])) if boot["place"] else None
+        self._listener = _socket.socket(fileno=boot["listener"]) if boot["listener"] is not None else None
+        self._mark = mark_of(self._place.path) if self._place is not None else None
+        self._wake, self._waker = os.pipe()
+        self._closed = threading.Event()
+
+    def run(self, first: Wire, boot: dict[str, Any]) -> None:
+        """Serve until nobody is left, or a signal comes; then end everything."""
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(name, self.finish)
+        self.enter(boot["run"], boot["owner"])
+        start(self._talk, first, boot["run"])
+        start(self.host.sweep)
+        if self._listener is not None:
+            self.host.ledger.write()  # so that it can be found, though it owns nothing yet
+            start(self._listen, self._listener)
+        while not self._is_over():
+            self.host.ledger.beat()
+        if not self._closed.is_set():
+            self.close()
+
+    def _is_over(self) -> bool:
+        """Wait for a while; tell whether the end has come."""
+        wait = BEAT if self.keep is None else max(0.0, min(BEAT, self.keep - self.host.idle()))
+        if select.select([self._wake], [], [], wait)[0]:
+            return True
+        return self.keep is not None and self.host.idle() >= self.keep and self._leave_place()
+
+    def _leave_place(self) -> bool:
+        """Give the place up where nobody has just come."""
+        if self._place is None or self._listener is None:
+            return True
+        with suppress(OSError), self._place.locked() as door:
+            if somebody_waits(self._listener) or self.host.idle() == 0.0:
+                return False
+            door.clear()
+            self._listener.close()
+        return True
+
+    def finish(self, *_: object) -> None:
+        """Let the process come to its end; also a signal's handler."""
+        os.write(self._waker, b"x")
+
+    def close(self) -> list[str]:
+        """End everything, and return what resisted."""
+        if self._place is not None and self._listener is not None:
+            with suppress(OSError), self._place.locked() as door:
+                if self._listener.fileno() >= 0 and mark_of(self._place.path) == self._mark:
+                    door.clear()
+        return self.host.close()
+
+    def closed(self) -> None:
+        """Note that all is ended and said."""
+        self._closed.set()
+        self.finish()
+
+    # --- clients
+
+    def enter(self, run: str, owner: int) -> None:
+        """Take a run in, and watch the process whose run it is."""
+        if self.host.join(run, owner):
+            start(self._watch, run, owner)
+
+    def _watch(self, run: str, owner: int) -> None:
+        never, _ = os.pipe()
+        wait_for_end(owner, never)
+        os.close(never)
+        os.close(_)
+        self.leave(run)
+
+    def leave(self, run: str) -> None:
+        """Let a run go without its word: its process has ended."""
+        if self.keep is None:
+            if self.host.leave(run):
+                self.finish()
+            return
+        self.host.leave(run)
+        self.host.clear_after(run)
+        self.finish_where_nothing_is_kept()
+
+    def finish_where_nothing_is_kept(self) -> None:
+        """Let a kept host go for which it is not worth to stay."""
+        if self.host.idle() and not self.host.keeps_anything() and self._leave_place():
+            self.finish()
+
+    def _listen(self, listener: _socket.socket) -> None:
+        with suppress(OSError):  # closed: the host ends
+            while True:
+                start(self._welcome, Wire(accept(listener)))
+
+    def _welcome(self, wire: Wire) -> None:
+        """Let a client in that has the key."""
+        try:
+            if not wire.waiting(HELLO_TIMEOUT):
+                return
+            hello = wire.receive()
+            if not same_text(str(hello.get("key", "")), self._key):
+                wire.send({"error": "HostError", "text": "the host process was not given the right key."})
+                return
+            self.enter(hello["run"], int(hello["owner"]))
+            wire.send({"host": self.host.name, "pid": os.getpid()})
+            self._talk(wire, hello["run"])
+        except (EOFError, TestbedError) as error:
+            with suppress(Exception):
+                wire.send({"error": type(error).__name__, "text": str(error)})
+        finally:
+            wire.close()
+
+    def _talk(self, wire: Wire, run: str) -> None:
+        try:
+            Conversation(self, wire, run).serve()
+        finally:
+            self.turns.give_back(wire)
+
+
+class Conversation:
     """Answers one client's messages by calling the host."""
 
-    def __init__(self, host: Host, wire: Wire, finish: Callable[[], None]) -> None:
-        self._host = host
+    def __init__(self, server: Server, wire: Wire, run: str) -> None:
+        self._server = server
+        self._host = server.host
         self._wire = wire
-        self._finish = finish
+        self._run = run
 
     def serve(self) -> None:
         """Answer until the client leaves."""
@@ -46,10 +187,19 @@ class Server:
                     answer = {"error": type(error).__name__, "text": str(error)}
                 except Exception as error:
                     answer = {"error": "HostError", "text": f"the host process failed: {error!r}"}
-                self._wire.send({**answer, "number": message.get("number")})
-                if message.get("do") == "stop":
-                    self._finish()
+                with self._last_words(message):
+                    self._wire.send({**answer, "number": message.get("number")})
+                if message.get("do") == "leave":
                     return
+
+    @contextmanager
+    def _last_words(self, message: dict[str, Any]) -> Iterator[None]:
+        """After a farewell do what is left to do, also where nobody hears its answer any more."""
+        try:
+            yield
+        finally:
+            if message.get("do") == "leave":
+                self._left()
 
     def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
         match message.get("do"):
@@ -57,29 +207,39 @@ class Server:
                 if len(message["specs"]) > 1:
                     load_typing()
                 for spec in message["specs"]:
-                    self._host.start(ServiceSpec.from_json(spec))
+                    self._host.start(ServiceSpec.from_json(spec), self._run)
                 return {}
             case "acquire":
                 return self._acquire(ServiceSpec.from_json(message["spec"]), message.get("number"))
             case "check":
-                end, log = self._host.check(message["kind"])
-                return {"end": end, "log": log}
+                slot = self._host.check(message["kind"], message["generation"])
+                return {} if slot is None else {"end": slot.end[0], "log": slot.end[1], **handed_out(slot)}
             case "logs":
                 return {"text": self._host.logs(message["kind"], message["lines"])}
             case "own":
-                self._host.ledger.own(message["what"], message["name"])
+                self._host.ledger.own(message["what"], message["name"], self._run)
                 return {}
             case "disown":
                 self._host.ledger.disown(message["what"], message["name"])
                 return {}
-            case "stop":
-                faults = self._host.close()
-                return {"faults": faults, "notes": self._host.notes()}
+            case "turn":
+                self._server.turns.take(message["name"], self._wire, self._wire.waiting)
+                return {}
+            case "turn over":
+                self._server.turns.give_back(self._wire, message["name"])
+                return {}
+            case "snapshot":
+                return {"taken": self._host.snapshot(message["kind"])}
+            case "leave":
+                return self._leave()
+            case "stay":
+                self._server.keep = max(message["seconds"], self._server.keep or 0.0)
+                return {}
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
 
     def _acquire(self, spec: ServiceSpec, number: int | None) -> dict[str, Any]:
-        slot = self._host.start(spec)
+        slot = self._host.start(spec, self._run)
         told = ""
         while not slot.done.wait(0.1):
             if self._wire.waiting():
@@ -87,11 +247,51 @@ class Server:
             if slot.progress != told:
                 told = slot.progress
                 self._wire.send({"progress": told, "number": number})
-        with slot.lock:
-            if slot.error is not None:
-                raise slot.error
-            assert slot.endpoint is not None
-            return {"endpoint": slot.endpoint.to_json(), "notes": slot.notes}
+        if slot.error is not None:
+            raise slot.error
+        return handed_out(slot)
+
+    def _leave(self) -> dict[str, Any]:
+        """Let the run go; where nobody needs the services any more, they end before the answer is given."""
+        server = self._server
+        notes = self._host.notes()
+        last = self._host.leave(self._run)
+        if server.keep is None:
+            return {"faults": server.close() if last else [], "notes": notes, "stays": not last}
+        return {"faults": self._host.late_faults(), "notes": notes, "stays": True}
+
+    def _left(self) -> None:
+        """Do what is left to do when the run has got its answer."""
+        if self._server.keep is not None:
+            self._host.clear_after(self._run)
+            self._server.finish_where_nothing_is_kept()
+        elif self._host.is_closing():
+            self._server.closed()
+
+
+def handed_out(slot: Slot) -> dict[str, Any]:
+    """Return what a client is told of a service."""
+    assert slot.endpoint is not None
+    return {
+        "endpoint": slot.endpoint.to_json(),
+        "notes": list(slot.notes),
+        "generation": slot.generation,
+        "age": time.time() - slot.since,
+        "starter": slot.starter,
+    }
+
+
+def mark_of(path: Path) -> tuple[int, int]:
+    """Return what tells a file from another one that came to its path later."""
+    with suppress(OSError):
+        facts = os.stat(path)
+        return facts.st_dev, facts.st_ino
+    return 0, 0
+
+
+def start(action: Any, *arguments: object) -> None:
+    """Run something in a thread that keeps nobody alive."""
+    threading.Thread(target=action, args=arguments, name=action.__name__, daemon=True).start()
 
 
 def scrub_environment() -> None:
@@ -102,29 +302,10 @@ def scrub_environment() -> None:
 
 
 def main() -> None:
-    """Serve one owner until it says stop or ends, then clean up and leave."""
-    hello = Wire(_socket.socket(fileno=int(sys.argv[1])))
-    first = hello.receive()
-    sys.path[:] = first["path"]
-    owner = int(first["owner"])
+    """Serve until nobody is left, then clean up and leave."""
+    first = Wire(_socket.socket(fileno=int(sys.argv[1])))
+    boot = first.receive()
+    sys.path[:] = boot["path"]
     scrub_environment()
-    host = Host(first["run"], owner, first["settings"], {**PROVIDERS, **first.get("providers", {})})
-    wake, waker = os.pipe()
-
-    def finish(*_: object) -> None:
-        os.write(waker, b"x")
-
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(name, finish)
-    stopped = threading.Event()
-
-    def leave() -> None:
-        stopped.set()
-        finish()
-
-    threading.Thread(target=Server(host, hello, leave).serve, name="serve", daemon=True).start()
-    threading.Thread(target=host.sweep, name="sweep", daemon=True).start()
-    wait_for_end(owner, wake)
-    if not stopped.is_set():
-        host.close()
+    Server(boot).run(first, boot)
     os._exit(0)  # threads that wait for a server that never comes must not keep us

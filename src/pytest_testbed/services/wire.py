@@ -75,9 +75,9 @@ class Wire:
             data += part
         return bytes(data)
 
-    def waiting(self) -> bool:
-        """Tell whether a message, or the other end's good-bye, is there."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+    def waiting(self, seconds: float = 0) -> bool:
+        """Tell whether a message, or the other end's good-bye, is there, or comes within so many seconds."""
+        return bool(select.select([self._socket], [], [], seconds)[0])
 
     def close(self) -> None:
         """Close the socket."""

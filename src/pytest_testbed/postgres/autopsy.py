@@ -1,0 +1,52 @@
+"""The database of a failed test, kept so that somebody can look at it."""
+
+from __future__ import annotations
+
+import re
+from shlex import quote
+
+from ..services.model import Endpoint, masked
+from .database import Database
+from .guard import Guard
+
+__all__ = ["Autopsy"]
+
+MOST = 10
+"""Databases that a worker keeps: each takes some megabytes, perhaps of memory."""
+LONGEST = 63 - len("testbed_kept__123456_99")
+
+
+class Autopsy:
+    """Keeps databases of failed tests, as many as there is room for.
+
+    Args:
+        database: the worker's.
+        run: the run's identity, part of each name.
+    """
+
+    def __init__(self, database: Database, run: str) -> None:
+        self._database = database
+        self._run = run
+        self._kept = 0
+
+    def keep(self, isolation: Guard | Database, test: str) -> str:
+        """Keep what the running test has in its database, and return what its report says of it."""
+        if self._kept >= MOST:
+            return f"Not kept: {MOST} databases of failed tests are kept by now."
+        self._kept += 1
+        slug = re.sub(r"\W+", "_", test.rpartition("::")[2].lower(), flags=re.ASCII).strip("_")[:LONGEST]
+        name = f"testbed_kept_{slug}_{self._run[:6]}_{self._kept}"
+        self._database.keep_as(name)
+        try:
+            isolation.keep()
+        except Exception as error:
+            return f"Not kept: {error}"
+        return report(self._database.endpoint, name)
+
+
+def report(endpoint: Endpoint, name: str) -> str:
+    """Return where a kept database is, with a line for a shell."""
+    url = endpoint.url(name)
+    if not endpoint.is_ours:
+        url = masked(url)
+    return f"{url}\npsql {quote(url)}"
