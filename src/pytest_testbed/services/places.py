@@ -8,7 +8,16 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-__all__ = ["PREFIX", "cache_directory", "private", "remove_tree", "run_directory", "socket_directory", "state_directory"]
+__all__ = [
+    "PREFIX",
+    "cache_directory",
+    "private",
+    "remove_tree",
+    "run_directory",
+    "socket_directory",
+    "socket_of",
+    "state_directory",
+]
 
 PREFIX = "testbed-"
 """Every directory of a run has a name with this prefix: nothing else is ever removed."""
@@ -108,6 +117,11 @@ def socket_directory(directory: Path, run: str, longest: str) -> Path:
     if len(os.fsencode(inside / longest)) <= SOCKET_PATH_LIMIT:
         return inside
     return Path("/tmp") / f"{PREFIX}{run}"
+
+
+def socket_of(directory: Path, run: str) -> Path:
+    """Return where the host of a run listens: beside the run's record, in the directory of the records."""
+    return directory / f"{run}.sock"
 
 
 def remove_tree(path: Path) -> None:
