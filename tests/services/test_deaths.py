@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from pytest_testbed import Testbed
+from pytest_testbed.commands.line import main
 from pytest_testbed.services.death import gone_within
 from pytest_testbed.services.ledger import end_processes_of, sweep
 from pytest_testbed.services.places import state_directory
@@ -151,6 +152,21 @@ def test_sweep_ends_nobody_who_only_looks_at_a_dead_runs_files(local_spec: dict[
         assert leftovers.gone(owner.run) == {}
         assert reader.poll() is None
         reader.kill()
+
+
+def test_host_is_ended_from_the_command_line(
+    local_spec: dict[str, object], owners: list[Owner], capsys: pytest.CaptureFixture[str]
+) -> None:
+    owners.append(bystander := Owner(local_spec))
+    owners.append(owner := Owner(local_spec))
+    assert main(["ps"]) == 0
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith(owner.run))
+    assert f"  pid {owner.process.pid}  " in row
+    assert "MB" in row
+    assert main(["stop", owner.run]) == 0
+    assert capsys.readouterr().out.startswith(f"stopped {owner.run}")
+    assert leftovers.of(owner.run) == {}
+    assert leftovers.processes(bystander.run)
 
 
 def test_no_shared_memory_is_left(local_spec: dict[str, object], owners: list[Owner]) -> None:

@@ -45,6 +45,18 @@ def test_state_falls_back_to_a_temporary_directory(tmp_path: Path, monkeypatch: 
     assert places.state_directory({"XDG_STATE_HOME": str(tmp_path / "file")}) == tmp_path / "shared" / "state"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root can make another user's directory")
+def test_state_of_another_user_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pytest-testbed").mkdir(mode=0o700)
+    os.chown(tmp_path / "pytest-testbed", 65534, 65534)
+    monkeypatch.setattr(places, "_shared_temporary", lambda: tmp_path / "shared")
+    assert places.state_directory({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "shared" / "state"
+
+
+def test_socket_of_a_host_lies_beside_its_record() -> None:
+    assert places.socket_of(Path("/state/runs"), "abc") == Path("/state/runs/abc.sock")
+
+
 def test_socket_moves_where_its_path_fits(tmp_path: Path) -> None:
     assert places.socket_directory(Path("/short"), "abc", ".s.PGSQL.65535") == Path("/short/s")
     assert places.socket_directory(Path("/" + "long" * 30), "abc", ".s.PGSQL.65535") == Path("/tmp/testbed-abc")

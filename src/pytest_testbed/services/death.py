@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import time
+from contextlib import suppress
 
-from .ledger import start_time
+from .lease import Lease, start_time
 
-__all__ = ["wait_for_end"]
+__all__ = ["end", "gone_within", "wait_for_end"]
 
 POLL = 0.5
 
@@ -63,3 +65,38 @@ def gone_within(pid: int, seconds: float) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def end(lease: Lease, seconds: float) -> bool:
+    """Ask a process to end (SIGTERM), and tell whether it has within so many seconds.
+
+    Raises:
+        LookupError: it does not live, or cannot be seen from here; nobody is sent anything.
+    """
+    handle = _handle_of(lease.pid)
+    try:
+        # looked at after the handle was made: what the handle holds is this process, whoever gets its pid later
+        if lease.alive() is not True:
+            raise LookupError(f"process {lease.pid} is not the one that was meant")
+        with suppress(ProcessLookupError):
+            if handle >= 0:
+                signal.pidfd_send_signal(handle, signal.SIGTERM)
+                return bool(select.select([handle], [], [], seconds)[0])
+            os.kill(lease.pid, signal.SIGTERM)
+    finally:
+        if handle >= 0:
+            os.close(handle)
+    deadline = time.monotonic() + seconds
+    while start_time(lease.pid) == lease.start:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _handle_of(pid: int) -> int:
+    """Return a pidfd, -1 where there are none or no such process."""
+    if hasattr(os, "pidfd_open"):
+        with suppress(OSError):
+            return os.pidfd_open(pid)
+    return -1

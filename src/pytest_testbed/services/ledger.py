@@ -1,7 +1,8 @@
 """What each run owns, written down before it is made, so that somebody can always clean up.
 
-One JSON file per run: the lease of its host process, its owner, and the things it owns. A run is dead
-when its host process is; only leases that can be judged from here are judged.
+One JSON file per run: the lease of its host process, its owner and tenants, its services, and the things it
+owns. A run is dead when its host process is. Where that process cannot be seen from here (another container
+or machine), the run is dead when its host has not renewed the record, its beat, for long.
 """
 
 from __future__ import annotations
@@ -11,90 +12,49 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from .places import PREFIX, remove_tree
-from .record import as_data, record
+from .lease import Lease, boot, seconds_since_boot, start_time
+from .places import PREFIX, remove_tree, socket_of
+from .record import as_data
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["MARK", "Ledger", "Lease", "end_processes_of", "start_time", "sweep"]
+__all__ = [
+    "BEAT",
+    "DEFAULT_MAX_AGE",
+    "FORMAT",
+    "MARK",
+    "Ledger",
+    "Lease",
+    "alive",
+    "clear",
+    "dead_records",
+    "end_processes_of",
+    "present",
+    "read_record",
+    "remove_stray",
+    "silence",
+    "start_time",
+    "strays",
+    "sweep",
+]
 
-FORMAT = 1
+FORMAT = 2
+
 BEAT = 30.0
+"""Seconds after which a host that is at work renews its record."""
+
+DEFAULT_MAX_AGE = 86400.0
+"""Seconds without a beat after which a host that cannot be seen from here is taken for dead."""
 
 MARK = "TESTBED_SERVICE_OF"
 """Environment variable that every process started for a run carries, with the run's identity."""
-
-
-def start_time(pid: int) -> str:
-    """Return a mark of when process `pid` began, "" when there is no such living process.
-
-    A pid alone is no identity, it is used again; pid and start time together are. A zombie counts
-    as gone.
-    """
-    if sys.platform == "linux":
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return ""
-        fields = text.rpartition(")")[2].split()
-        return "" if fields[0] in "ZX" else fields[19]
-    import subprocess
-
-    done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, began = done.stdout.strip().partition(" ")
-    return "" if not state or state.startswith("Z") else began.strip()
-
-
-def _read(path: str) -> str:
-    with suppress(OSError):
-        return Path(path).read_text().strip()
-    return ""
-
-
-def _machine() -> str:
-    if hasattr(os, "uname"):
-        return os.uname().nodename
-    import socket
-
-    return socket.gethostname()
-
-
-def _pid_namespace() -> str:
-    with suppress(OSError):
-        return os.readlink("/proc/self/ns/pid")
-    return ""
-
-
-@record(frozen=True)
-class Lease:
-    """A living process, so named that it can be recognised, or known to be out of sight."""
-
-    machine: str
-    boot: str
-    namespace: str
-    pid: int
-    start: str
-
-    @classmethod
-    def of(cls, pid: int) -> Lease:
-        """Return the lease of a process of this machine."""
-        return cls(_machine(), _read("/proc/sys/kernel/random/boot_id"), _pid_namespace(), pid, start_time(pid))
-
-    def alive(self) -> bool | None:
-        """Tell whether the process lives; None where that cannot be seen from here."""
-        here = Lease.of(self.pid)
-        if (self.machine, self.namespace) != (here.machine, here.namespace):
-            return None
-        if self.boot != here.boot:
-            return False  # the same machine, started again since
-        return here.start != "" and here.start == self.start
 
 
 class Ledger:
@@ -104,19 +64,32 @@ class Ledger:
         directory: where records lie, or None: then nothing is written, and only this process cleans up.
         run: the run's identity.
         host: the lease of the process that owns the things.
-        owner: the lease of the process for which it does.
+        owner: the lease of the process for which it does; None where it serves whoever comes.
+        project: the directory of the project.
+        kept: whether the host outlives the runs that use it.
     """
 
     def __init__(
         self, directory: Path | None, run: str, host: Lease, owner: Lease | None, *, project: str = "", kept: bool = False
     ) -> None:
         self._path = directory / f"{run}.json" if directory is not None else None
-        self._head = {"format": FORMAT, "run": run, "host": as_data(host), "owner": owner and as_data(owner), "made": time.time()}
+        self._boot = host.boot
+        self._facts = {
+            "format": FORMAT,
+            "run": run,
+            "host": as_data(host),
+            "owner": as_data(owner),
+            "project": project,
+            "kept": kept,
+            "made": time.time(),
+            "tenants": [],
+            "services": [],
+        }
         self._things: list[tuple[str, str, str]] = []
         self._lock = Lock()
 
     def own(self, what: str, name: str, tenant: str = "") -> None:
-        """Write down that this run is about to make a thing."""
+        """Write down that this run, or one that it serves, is about to make a thing."""
         with self._lock:
             self._things.append((what, name, tenant))
             self._write()
@@ -124,23 +97,51 @@ class Ledger:
     def disown(self, what: str, name: str) -> None:
         """Take a thing off the record: it is gone."""
         with self._lock:
-            self._things = [thing for thing in self._things if thing[:2] != (what, name)]
-            self._write()
+            for thing in self._things:
+                if thing[:2] == (what, name):
+                    self._things.remove(thing)
+                    self._write()
+                    return
 
     def owned(self, what: str, tenant: str | None = None) -> list[str]:
-        """Return the names of the things of one sort, in the order in which they were made."""
+        """Return the names of the things of one sort, in the order in which they were made.
+
+        Args:
+            what: the sort.
+            tenant: only what was made for this one; None for all.
+        """
         with self._lock:
             return [name for sort, name, whose in self._things if sort == what and tenant in (None, whose)]
 
+    def tells(
+        self,
+        services: Iterable[Mapping[str, Any]] | None = None,
+        tenants: Iterable[Mapping[str, Any]] | None = None,
+        *,
+        write: bool = False,
+    ) -> None:
+        """Replace what the record tells of services and tenants.
+
+        It is written where there is a record already, or where `write` says so.
+        """
+        with self._lock:
+            if services is not None:
+                self._facts["services"] = [dict(each) for each in services]
+            if tenants is not None:
+                self._facts["tenants"] = [dict(each) for each in tenants]
+            if write or self._is_written():
+                self._write()
+
     def write(self) -> None:
+        """Write the record now: this host is to be found, though it owns nothing yet."""
         with self._lock:
             self._write()
 
     def beat(self) -> None:
-        pass
-
-    def tells(self, **facts: object) -> None:
-        pass
+        """Renew the record, if there is one, so that it can be seen elsewhere that this host lives."""
+        with self._lock:
+            if self._is_written():
+                self._write()
 
     def close(self) -> None:
         """Remove the record where nothing is left on it."""
@@ -149,58 +150,184 @@ class Ledger:
                 with suppress(OSError):
                     self._path.unlink(missing_ok=True)
 
+    def _is_written(self) -> bool:
+        return self._path is not None and self._path.exists()
+
     def _write(self) -> None:
         if self._path is None:
             return
-        _write_record(self._path, {**self._head, "things": self._things})
+        beat = {"boot": self._boot, "seconds": seconds_since_boot(), "wall": time.time()}
+        with suppress(OSError):  # a full disk must not stop a run; then only this process cleans up
+            _write_record(self._path, {**self._facts, "beat": beat, "things": self._things})
 
 
-def _write_record(path: Path, facts: Mapping[str, Any]) -> None:
+def _write_record(path: Path, facts: Mapping[str, Any], modified: float | None = None) -> None:
     part = path.with_suffix(".part")
-    with suppress(OSError):  # a full disk must not stop a run; then only this process cleans up
-        part.write_text(json.dumps(facts))
-        os.replace(part, path)
+    part.write_text(json.dumps(facts))
+    if modified is not None:
+        os.utime(part, (modified, modified))
+    os.replace(part, path)
 
 
-def _dead_records(directory: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in sorted(directory.glob("*.json")):
+# --- reading and judging
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what a record says.
+
+    Raises:
+        OSError: it is gone, or cannot be read.
+        ValueError: it is torn ("unreadable"), or of "another version".
+    """
+    try:
+        facts = json.loads(path.read_text())
+        if facts["format"] == FORMAT and _is_sound(facts, path.stem):
+            return dict(facts)
+        fault = "another version" if facts["format"] != FORMAT else "unreadable"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fault = "unreadable"
+    raise ValueError(fault)
+
+
+def _is_sound(facts: Mapping[str, Any], run: str) -> bool:
+    lease, beat = Lease(**facts["host"]), facts["beat"]
+    return (
+        facts["run"] == run
+        and isinstance(lease.pid, int)
+        and all(isinstance(text, str) for text in (lease.machine, lease.boot, lease.namespace, lease.start, beat["boot"]))
+        and isinstance(beat["seconds"], (int, float))
+        and all(isinstance(each, dict) for sort in ("tenants", "services") for each in facts[sort])
+        and all(len(thing) == 3 and all(isinstance(text, str) for text in thing) for thing in facts["things"])
+    )
+
+
+def present(directory: Path) -> float | None:
+    """Return the present time of a directory's file system, which may be another machine's; None if it cannot be told."""
+    probe = directory / f"clock-{os.getpid()}-{time.monotonic_ns()}.part"
+    try:
+        handle = os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         try:
-            facts = json.loads(path.read_text())
-            if facts["format"] == FORMAT and Lease(**facts["host"]).alive() is False:
+            os.utime(handle)  # without a time: a file server takes its own
+            return os.fstat(handle).st_mtime
+        finally:
+            os.close(handle)
+            probe.unlink(missing_ok=True)
+    except OSError:
+        return None
+
+
+def silence(path: Path, facts: Mapping[str, Any]) -> float | None:
+    """Return the seconds since a record's last beat; None where that cannot be told.
+
+    On the boot where it was written, by the clock that nobody sets. Elsewhere, by the clock of the file
+    system on which the record lies: this machine's own may differ from the one that wrote it.
+    """
+    beat, here = facts["beat"], boot()
+    if here and beat["boot"] == here:
+        return seconds_since_boot() - float(beat["seconds"])
+    now = present(path.parent)
+    try:
+        return None if now is None else now - path.stat().st_mtime
+    except OSError:
+        return None
+
+
+def alive(path: Path, facts: Mapping[str, Any], max_age: float) -> bool | None:
+    """Tell whether a record's host lives; None where it cannot be seen from here and has not been silent for long."""
+    seen = Lease(**facts["host"]).alive()
+    if seen is not None:
+        return seen
+    silent = silence(path, facts)
+    return False if silent is not None and silent > max_age else None
+
+
+def dead_records(directory: Path, max_age: float) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the records of dead runs. One that is torn or of another version is not ours to judge."""
+    for path in sorted(directory.glob("*.json")):
+        with suppress(OSError, ValueError):
+            facts = read_record(path)
+            if alive(path, facts, max_age) is False:
                 yield path, facts
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # torn, or of another version: not ours to judge
 
 
-def sweep(directory: Path, removers: Mapping[str, Callable[[str, str], None]]) -> list[str]:
+def strays(directory: Path, max_age: float) -> list[Path]:
+    """Return sockets, locks and half written files that have no record, and are old."""
+    found = [path for end in ("sock", "lock", "part") for path in directory.glob(f"*.{end}")]
+    lone = sorted(path for path in found if not path.with_suffix(".json").exists())
+    now = present(directory) if lone else None
+    old = []
+    for path in lone if now is not None else ():
+        with suppress(OSError):
+            if now is not None and now - path.lstat().st_mtime > max_age:
+                old.append(path)
+    return old
+
+
+# --- removing
+
+
+def remove_stray(path: Path) -> bool:
+    """Remove a file that has no record; tell whether that was done. A lock that somebody holds is left."""
+    try:
+        if path.suffix != ".lock":
+            path.unlink()
+            return True
+        import fcntl
+
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except OSError:
+        return False
+    return True
+
+
+def clear(path: Path, facts: Mapping[str, Any], removers: Mapping[str, Callable[[str, str], object]]) -> list[str]:
+    """Remove what a dead run left, and then its record and socket; see `sweep`."""
+    faults: list[str] = []
+    left = []
+    for thing in facts["things"]:
+        what, name = thing[:2]
+        try:
+            if what not in removers:
+                left.append(thing)
+            else:
+                removers[what](name, facts["run"])
+        except LookupError:
+            left.append(thing)  # not where we are now
+        except Exception as error:
+            left.append(thing)
+            faults.append(f"{what} {name} of a dead run could not be removed: {error}")
+    try:
+        if not left:
+            socket_of(path.parent, path.stem).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        elif left != facts["things"]:
+            _write_record(path, {**facts, "things": left}, path.stat().st_mtime)  # it is no younger for that
+    except OSError as error:
+        faults.append(f"the record {path} of a dead run could not be removed: {error.strerror}")
+    return faults
+
+
+def sweep(
+    directory: Path, removers: Mapping[str, Callable[[str, str], object]], *, max_age: float = DEFAULT_MAX_AGE
+) -> list[str]:
     """Remove what dead runs left; runs that live or cannot be judged are not touched.
 
     Args:
         directory: where the records lie.
         removers: for each sort of thing a `remove(name, run)`; a sort without one stays on record, and
             so does a thing for which it raises LookupError: it is out of reach from here.
+        max_age: seconds without a beat after which a host that cannot be seen from here is dead.
 
     Returns:
         One line for each thing that could not be removed.
     """
     faults = []
-    for path, facts in _dead_records(directory):
-        left = []
-        for what, name, *_ in facts.get("things", []):
-            try:
-                if what not in removers:
-                    left.append((what, name))
-                else:
-                    removers[what](name, facts["run"])
-            except LookupError:
-                left.append((what, name))  # not where we are now
-            except Exception as error:
-                left.append((what, name))
-                faults.append(f"{what} {name} of a dead run could not be removed: {error}")
-        if left:
-            _write_record(path, {**facts, "things": left})
-        else:
-            path.unlink(missing_ok=True)
+    for path, facts in dead_records(directory, max_age):
+        faults += clear(path, facts, removers)
+    for path in strays(directory, max_age):
+        remove_stray(path)
     return faults
 
 

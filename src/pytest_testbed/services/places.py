@@ -14,8 +14,8 @@ __all__ = [
     "private",
     "remove_tree",
     "run_directory",
-    "shared_temporary",
     "socket_directory",
+    "socket_of",
     "state_directory",
 ]
 
@@ -118,6 +118,11 @@ def socket_directory(directory: Path, run: str, longest: str) -> Path:
     if len(os.fsencode(inside / longest)) <= SOCKET_PATH_LIMIT:
         return inside
     return Path("/tmp") / f"{PREFIX}{run}"
+
+
+def socket_of(directory: Path, run: str) -> Path:
+    """Return where the host of a run listens: beside the run's record, in the directory of the records."""
+    return directory / f"{run}.sock"
 
 
 def remove_tree(path: Path) -> None:
