@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .services.ledger import end_processes_of
-from .services.model import Context, Endpoint, Provider, Refusal, Running, ServiceSpec, resolve
+from .services.logs import last_lines, mark_of
+from .services.model import Context, Endpoint, LogMark, Provider, Refusal, Running, ServiceSpec, resolve
 from .services.places import run_directory
 from .services.readiness import wait_until_ready
 
@@ -41,7 +42,9 @@ class FakeOptions:
         dies_with: a file; when it exists, the running server is killed.
         refuse: reason and remedy with which it is refused.
         says: what the server says its version is.
-        log: what the server writes.
+        paused_with: a file; while it exists, the running server is "paused", though it answers.
+        log: what the server writes when it starts.
+        log_file: a file with what it writes later; whoever tests appends to it.
         journal: a file to which a line is added for all that happens: "start KIND", "ready KIND", "stop KIND".
         stop_fault: what stopping it fails with.
     """
@@ -53,7 +56,9 @@ class FakeOptions:
     dies_with: str = ""
     refuse: Sequence[str] = ()
     says: str = "1.0"
+    paused_with: str = ""
     log: str = ""
+    log_file: str = ""
     journal: str = ""
     stop_fault: str = ""
 
@@ -133,6 +138,7 @@ class FakeServer:
             scheme=kind,
             provider="fake",
             source="pretence",
+            log=options.log_file,
         )
         self._write("start")
         self._begin()
@@ -175,16 +181,22 @@ class FakeServer:
         """Return False: what was told to end, ends."""
         return False
 
-    def logs(self, lines: int = 50) -> str:
-        """Return the end of what it "wrote"."""
-        return "\n".join(self._options.log.splitlines()[-lines:])
+    def sick(self) -> str | None:
+        """Return "paused" where it was told so."""
+        return "paused" if self._options.paused_with and Path(self._options.paused_with).exists() else None
+
+    def logs(self, lines: int = 50, since: LogMark | None = None) -> str:
+        """Return the end of what it "wrote"; `log` is older than any mark."""
+        later = last_lines(self._options.log_file, lines, since) if self._options.log_file else ""
+        before = self._options.log if since is None else ""
+        return "\n".join([*before.splitlines(), *later.splitlines()][-lines:])
 
     def restart(self) -> bool:
         """Open the same port again."""
         self._write("restart")
         self._close()
-        if self._options.dies_with:
-            Path(self._options.dies_with).unlink(missing_ok=True)
+        for file in filter(None, (self._options.dies_with, self._options.paused_with)):
+            Path(file).unlink(missing_ok=True)
         self._listener = listener_on(self.endpoint.port)
         self._begin()
         return True
@@ -242,6 +254,10 @@ class ProviderConformance:
     def end(self, running: Running) -> bool:
         """Let the server end, not by `stop`; False where that cannot be done."""
         return False
+
+    def write(self, running: Running) -> str:
+        """Let the ready server write to its log; return a word that stands there then and did not before, "" for none."""
+        return ""
 
     def cache(self) -> Path | None:
         """Return a directory that outlives runs, or None."""
@@ -328,6 +344,23 @@ class ProviderConformance:
             assert len(running.logs(3).splitlines()) <= 3
             running.stop()
             assert isinstance(running.logs(), str), "a log must not be asked of what is gone"
+
+    def test_logs_since_a_mark_are_what_was_written_after_it(self) -> None:
+        """A test that failed is shown what the server wrote while it ran."""
+        with self.context() as (context, _), self.started(context) as running:
+            before = mark_of(running.endpoint)
+            if not (word := self.write(running)):
+                assert isinstance(running.logs(since=before), str)
+                return
+            deadline = time.monotonic() + self.quick
+            while word not in (log := running.logs(since=before)):
+                assert time.monotonic() < deadline, f"what was written after the mark is missing: {log!r}"
+                time.sleep(0.01)
+            assert len(running.logs(1, since=before).splitlines()) == 1
+            time.sleep(0.01)
+            after = mark_of(running.endpoint)
+            assert word not in running.logs(since=after), "what was written before the mark is there"
+            assert word in running.logs(), "without a mark the log is not cut"
 
     def test_an_end_is_told_and_the_server_can_be_started_again(self) -> None:
         """Tests that find the server dead show how it ended, and go on with it at the same address."""

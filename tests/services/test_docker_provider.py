@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import ipaddress
 import json
 import os
@@ -23,9 +24,10 @@ import psycopg2
 import pytest
 
 from pytest_testbed.errors import ServiceNotReady, ServiceUnavailable
-from pytest_testbed.services.model import ContainerRecipe, Context, Endpoint, Refusal, ServiceSpec
+from pytest_testbed.services.logs import mark_of
+from pytest_testbed.services.model import RANDOM, ContainerRecipe, Context, Endpoint, LogMark, Refusal, ServiceSpec
 from pytest_testbed.services.providers import docker as docker_provider
-from pytest_testbed.services.providers.docker import DockerProvider, DockerRunning, remove_container
+from pytest_testbed.services.providers.docker import DockerProvider, DockerRunning, remove_container, wants_ryuk
 from pytest_testbed.services.providers.engine_address import Engine, Placement, connect
 
 IMAGES = ("postgres:18", "postgres:15")  # the default, and what a machine without registry has
@@ -65,8 +67,9 @@ def make_spec(image: str, kind: str = "postgres", **recipe: Any) -> ServiceSpec:
         },
         "tmpfs": {"/testbed": "1g"},
         "shm_size": 128 * 2**20,
+        "password": "p",
     }
-    container = ContainerRecipe(image=image, port=5432, user="u", password="p", **(usual | recipe))
+    container = ContainerRecipe(image=image, port=5432, user="u", **(usual | recipe))
     options = {"database": "u", "scheme": "postgresql"}
     return ServiceSpec(kind=kind, probe="psycopg2:connect", container=container, options=options)
 
@@ -297,6 +300,357 @@ def test_a_paused_container_has_not_exited(start: Callable[..., DockerRunning], 
         assert running.exited() is None
     finally:
         engine.api.unpause(running.name)
+
+
+def test_a_paused_one_is_sick_and_is_made_anew(start: Callable[..., DockerRunning], engine: Engine) -> None:
+    running = start()
+    wait_for(running)
+    before = running.endpoint
+    assert running.sick() is None
+    query(running.endpoint, "CREATE TABLE mine (a int)")
+    engine.api.pause(running.name)
+    assert running.exited() is None
+    assert running.sick() == "paused"
+
+    assert running.restart() is False
+    assert running.sick() is None
+    wait_for(running)
+    assert running.endpoint == before
+    assert query(running.endpoint, "SELECT to_regclass('mine')") == (None,)
+
+
+def test_a_paused_one_with_data_on_disk_is_made_anew_too(
+    start: Callable[..., DockerRunning], engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start(command=IDLE, tmpfs={})
+    woken: list[str] = []
+    monkeypatch.setattr(running._engine.api, "restart", lambda name, timeout: woken.append(name))
+    before = (running.endpoint, engine.api.inspect_container(running.name)["Id"])
+    engine.api.pause(running.name)
+    assert running.restart() is False
+    assert woken == []
+    state = engine.api.inspect_container(running.name)
+    assert running.endpoint == before[0]
+    assert state["Id"] != before[1]
+    assert state["State"]["Status"] == "running"
+
+
+def test_a_stopped_one_comes_back_at_its_port(start: Callable[..., DockerRunning], engine: Engine) -> None:
+    running = start()
+    wait_for(running)
+    before = running.endpoint
+    engine.api.stop(running.name, timeout=10)
+    assert ending(running).startswith(("exit code", "killed by signal"))
+    assert running.sick() is None
+    assert running.restart() is False
+    wait_for(running)
+    assert running.endpoint == before
+
+
+def test_where_a_stranger_took_its_name_it_cannot_come_back(
+    start: Callable[..., DockerRunning], engine: Engine, told: Told, image: str
+) -> None:
+    running = start(command=IDLE)
+    engine.api.remove_container(running.name, force=True, v=True)
+    stranger = engine.api.create_container(image, name=running.name, command=list(IDLE))["Id"]
+    try:
+        engine.api.start(stranger)
+        assert ending(running) == "removed"
+        with pytest.raises(ServiceUnavailable, match=f"(?s){running.name} is already in use.*it is let be"):
+            running.restart()
+        running.stop()
+        found = engine.api.inspect_container(running.name)
+        assert (found["Id"], found["State"]["Running"]) == (stranger, True)
+        assert set(told.owned) == set(told.disowned)
+    finally:
+        engine.api.remove_container(stranger, force=True, v=True)
+
+
+# --- secrets
+
+
+def test_a_secret_is_made_for_the_placeholder_and_stays(start: Callable[..., DockerRunning], engine: Engine) -> None:
+    recipe: dict[str, Any] = {
+        "password": RANDOM,
+        "environment": {"SECRET": RANDOM, "URL": f"me:{RANDOM}@here", "OWN": "mine"},
+        "command": ("sh", "-c", "sleep 300", f"--password={RANDOM}"),
+    }
+    running = start(**recipe)
+
+    def secrets_of(found: dict[str, Any]) -> list[str]:
+        variables = dict(line.split("=", 1) for line in found["Config"]["Env"])
+        assert variables["OWN"] == "mine"
+        return [variables["SECRET"], variables["URL"][3:-5], found["Config"]["Cmd"][-1].partition("=")[2]]
+
+    before = running.endpoint.password
+    assert len(before) >= 24
+    assert RANDOM not in before
+    assert set(secrets_of(engine.api.inspect_container(running.name))) == {before}
+    engine.api.remove_container(running.name, force=True, v=True)
+    running.restart()
+    assert running.endpoint.password == before
+    assert set(secrets_of(engine.api.inspect_container(running.name))) == {before}
+    running.stop()
+    assert start(**recipe).endpoint.password != before
+
+
+# --- logs of a test
+
+
+def test_logs_since_a_mark_are_those_of_the_engines_clock(
+    start: Callable[..., DockerRunning], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = start(command=("sh", "-c", "echo early; sleep 0.5; echo late; sleep 300"))
+    deadline = time.monotonic() + 20
+    while "early" not in running.logs():
+        assert time.monotonic() < deadline
+    threading.Event().wait(0.05)
+    mark = mark_of(running.endpoint)
+    while "late" not in running.logs():
+        assert time.monotonic() < deadline
+    assert running.logs(since=mark) == "late\n"
+    # an engine whose clock is behind ours would be asked for what is still to come
+    monkeypatch.setattr(docker_provider, "clock_ahead", lambda engine: -3600.0)
+    ahead = LogMark(mark.time + 3600)
+    assert running.logs(since=ahead) == "late\n"
+    monkeypatch.setattr(docker_provider, "clock_ahead", lambda engine: 0.0)
+    assert running.logs(since=ahead) == ""
+
+
+# --- an engine that goes away
+
+
+class Way:
+    """A way to the real engine that can be shut: frozen, so that nothing passes; gone, so that nobody answers."""
+
+    def __init__(self, path: str, engine: str) -> None:
+        self.path, self._engine, self._open = path, engine, threading.Event()
+        self._open.set()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(path)
+        self._listener.listen()
+        self._pairs: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._engine)
+                self._pairs += [near, far]
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                self._open.wait()
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+    def freeze(self) -> None:
+        self._open.clear()
+
+    def thaw(self) -> None:
+        self._open.set()
+
+    def break_off(self) -> None:
+        """Close what is open, as an engine does that is started again."""
+        for each in self._pairs:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self._pairs = []
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        Path(self.path).unlink(missing_ok=True)
+        self.break_off()
+        self.thaw()
+
+
+@pytest.fixture
+def way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
+    if not engine.address.socket:
+        pytest.skip("needs an engine with a socket on this machine")
+    with tempfile.TemporaryDirectory(prefix="tb-") as folder:
+        way = Way(f"{folder}/engine.sock", engine.address.socket)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{way.path}")
+        yield way
+        way.close()
+
+
+@pytest.fixture
+def behind(way: Way, engine: Engine, image: str, context: Context, run: str) -> Iterator[DockerRunning]:
+    """A container that is reached by that way."""
+    yield DockerProvider().start(make_spec(image, command=("sh", "-c", "echo here; sleep 300")), context)
+    for name in names_of(engine, run):
+        engine.api.remove_container(name, force=True, v=True)
+
+
+def test_a_frozen_engine_does_not_hold_us_up(
+    behind: DockerRunning, way: Way, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert docker_provider.LOOK_SECONDS <= 5
+    monkeypatch.setattr(docker_provider, "LOOK_SECONDS", 0.3)
+    way.freeze()
+    began = time.monotonic()
+    assert behind.logs() == ""
+    assert behind.sick() is None
+    assert "does not answer" in (behind.exited() or "")
+    with pytest.raises(TimeoutError):
+        behind.stop()
+    assert time.monotonic() - began < 4 * 0.3 + 1
+    assert told.disowned == []  # a later run removes it
+    way.thaw()
+    behind.stop()
+    assert told.owned == told.disowned
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # docker's client leaves a socket open that it cannot connect
+def test_an_engine_that_is_gone_is_told_at_once(behind: DockerRunning, way: Way, told: Told) -> None:
+    way.close()
+    began = time.monotonic()
+    assert behind.logs() == ""
+    assert behind.sick() is None
+    with pytest.raises(OSError, match=r"(?i)no such file|connection"):
+        behind.stop()
+    assert time.monotonic() - began < 2
+    assert told.disowned == []
+    gc.collect()
+
+
+def test_an_engine_that_was_started_again_is_asked_anew(behind: DockerRunning, way: Way, engine: Engine, run: str) -> None:
+    assert behind.exited() is None
+    deadline = time.monotonic() + 20
+    while behind.logs() != "here\n":
+        assert time.monotonic() < deadline
+    way.break_off()  # with live restore the containers run on
+    assert behind.logs() == "here\n"
+    way.break_off()
+    behind.stop()
+    assert names_of(engine, run) == []
+
+
+# --- Ryuk, where somebody wants it
+
+
+class FakeReaper:
+    """Stands for testcontainers' reaper, whose image no test can count on."""
+
+    def __init__(self, fault: str = "") -> None:
+        self.fault, self.calls = fault, list[str]()
+
+    def get_instance(self) -> FakeReaper:
+        self.calls.append("start")
+        if self.fault:
+            raise OSError(self.fault)
+        return self
+
+    def delete_instance(self) -> None:
+        self.calls.append("delete")
+
+
+@pytest.fixture
+def reaper(engine: Engine, image: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeReaper]:
+    from testcontainers.core import config, container
+
+    fake = FakeReaper()
+    monkeypatch.setattr(container, "Reaper", fake)
+    engine.api.tag(image, "testbed-tests-ryuk", "1")  # an image that is there, and is not the service's own
+    monkeypatch.setattr(config.testcontainers_config, "ryuk_image", "testbed-tests-ryuk:1")
+    monkeypatch.setattr(config.testcontainers_config, "tc_properties", {})
+    monkeypatch.delenv("TESTCONTAINERS_RYUK_DISABLED", raising=False)
+    yield fake
+    engine.api.remove_image("testbed-tests-ryuk:1")
+
+
+def start_two(image: str, told: Told, run: str, tmp_path: Path) -> list[DockerRunning]:
+    provider = DockerProvider()
+    return [provider.start(make_spec(image, kind, command=IDLE), told.context(run, tmp_path)) for kind in ("one", "two")]
+
+
+@pytest.mark.parametrize("said", ["variable", "property"])
+def test_ryuk_is_started_once_where_it_is_asked_for(
+    said: str,
+    reaper: FakeReaper,
+    image: str,
+    engine: Engine,
+    told: Told,
+    run: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.labels import LABEL_SESSION_ID, SESSION_ID
+
+    if said == "variable":
+        monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "false")
+    else:
+        monkeypatch.setattr(testcontainers_config, "tc_properties", {"ryuk.disabled": "false"})
+    there: list[int] = []
+    monkeypatch.setattr(reaper, "get_instance", lambda: (there.append(len(names_of(engine, run))), reaper.calls.append("start")))
+    started = start_two(image, told, run, tmp_path)
+    try:
+        assert reaper.calls == ["start"]
+        assert there == [0]  # before the first container, so that none is without it
+        for running in started:
+            labels = engine.api.inspect_container(running.name)["Config"]["Labels"]
+            assert labels[LABEL_SESSION_ID] == SESSION_ID
+            assert labels["pytest-testbed.run"] == run
+        assert told.notes == []
+    finally:
+        for running in started:
+            running.stop()
+
+
+@pytest.mark.parametrize("fault", ["no answer", "no image"])
+def test_a_ryuk_that_cannot_be_had_is_a_note(
+    fault: str, reaper: FakeReaper, image: str, told: Told, run: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from testcontainers.core.config import testcontainers_config
+
+    monkeypatch.setenv("TESTCONTAINERS_RYUK_DISABLED", "0")
+    reaper.fault = "no answer"
+    if fault == "no image":
+        monkeypatch.setattr(testcontainers_config, "ryuk_image", "127.0.0.1:9/no/such:ryuk")
+    for running in start_two(image, told, run, tmp_path):
+        assert running.exited() is None
+        running.stop()
+    assert reaper.calls == (["start", "delete"] if fault == "no answer" else [])
+    assert len(told.notes) == 1
+    assert told.notes[0].startswith("Ryuk was asked for and could not be started (")
+    assert told.notes[0].endswith("); the ledger cleans up")
+    assert ("such:ryuk is not there" if fault == "no image" else "no answer") in told.notes[0]
+
+
+def test_without_a_wish_there_is_no_ryuk(reaper: FakeReaper, image: str, told: Told, run: str, tmp_path: Path) -> None:
+    for running in start_two(image, told, run, tmp_path):
+        running.stop()
+    assert reaper.calls == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "there", "wanted"),
+    [
+        (None, None, False),
+        ("false", None, True),
+        ("0", None, True),
+        ("FALSE", None, True),
+        ("", None, False),
+        ("true", None, False),
+        (None, "false", True),
+        (None, "true", False),
+        ("true", "false", False),
+        ("false", "true", True),
+    ],
+)
+def test_the_wish_for_ryuk_must_be_said(variable: str | None, there: str | None, wanted: bool) -> None:
+    environment = {} if variable is None else {"TESTCONTAINERS_RYUK_DISABLED": variable}
+    assert wants_ryuk(environment, {} if there is None else {"ryuk.disabled": there}) is wanted
 
 
 def test_asking_often_does_not_hammer_the_engine(start: Callable[..., DockerRunning], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from pytest_testbed.services.providers.engine_address import (
     EngineAddress,
     Placement,
     addresses,
+    clock_ahead,
     connect,
     placement,
 )
@@ -383,3 +385,37 @@ def test_a_host_name_is_taken_for_an_id_only_where_it_looks_like_one(monkeypatch
     assert "postgres" not in list(engine_address._own_ids())
     monkeypatch.setattr(socket, "gethostname", lambda: "0123456789ab")
     assert next(engine_address._own_ids()) == "0123456789ab"
+
+
+# --- its clock
+
+
+class Clock:
+    """An engine's interface that knows the time."""
+
+    def __init__(self, said: str | None) -> None:
+        self.said = said
+
+    def info(self) -> dict[str, str]:
+        if self.said is None:
+            raise OSError("no engine")
+        return {"SystemTime": self.said}
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_remote_engines_clock_is_asked(hours: int) -> None:
+    moment = datetime.fromtimestamp(time.time() + 3600 * hours, timezone(timedelta(hours=5)))
+    said = moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "789+05:00"
+    engine = Engine(address=EngineAddress(url="tcp://far:2375", source="a test"), api=Clock(said))
+    assert abs(clock_ahead(engine) - 3600 * hours) < 1
+
+
+@pytest.mark.parametrize("said", [None, "", "half past nine"])
+def test_a_clock_that_cannot_be_read_is_taken_for_ours(said: str | None) -> None:
+    assert clock_ahead(Engine(address=EngineAddress(url="tcp://far:2375", source="a test"), api=Clock(said))) == 0.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere engines run in a machine of their own")
+def test_an_engine_on_this_machine_has_our_clock() -> None:
+    engine = Engine(address=EngineAddress(url="unix:///x.sock", source="a test"), api=Clock("2020-01-01T00:00:00Z"))
+    assert clock_ahead(engine) == 0.0

@@ -206,6 +206,11 @@ def test_the_containers_login_is_what_its_variables_say() -> None:
     assert (plain.user, plain.password) == ("postgres", plain.environment["POSTGRES_PASSWORD"])
 
 
+def test_equal_options_give_equal_recipes() -> None:
+    assert postgres_spec() == postgres_spec()
+    assert postgres_spec().to_json() == postgres_spec().to_json()
+
+
 def test_arguments_of_initdb_survive_the_images_shell() -> None:
     given = ["--auth-host=scram-sha-256", "--locale=C", "-c", "search_path=a b", "it's"]
     container = postgres_spec(initdb_args=given).container

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_testbed import Endpoint, ServiceNotReady
-from pytest_testbed.services.model import GiveUp
+from pytest_testbed.services.model import GiveUp, LogMark
 from pytest_testbed.services.readiness import wait_until_ready
 
 
@@ -24,7 +24,7 @@ class Server:
     def exited(self) -> str | None:
         return self.end
 
-    def logs(self, lines: int = 50) -> str:
+    def logs(self, lines: int = 50, since: LogMark | None = None) -> str:
         return "its last words"
 
     def mend(self) -> bool:

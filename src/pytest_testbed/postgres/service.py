@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from ..services.model import ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
+from ..services.model import RANDOM, ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ TUNING: Mapping[str, str] = {
     # a worker of autovacuum in the template makes CREATE DATABASE wait
     "autovacuum": "off",
     "jit": "off",
+    # with the database, as a server may be shared by several workers (see services.logs.of_database)
+    "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 """Server settings for tests, for the servers that we start ourselves."""
 
@@ -119,7 +121,7 @@ def _container(
 
     variables = {
         "POSTGRES_USER": _USER,
-        "POSTGRES_PASSWORD": os.urandom(12).hex(),
+        "POSTGRES_PASSWORD": RANDOM,
         # small WAL files: nothing to fill with zeros (known to initdb since PostgreSQL 11); the image's shell evaluates it
         "POSTGRES_INITDB_ARGS": join(["--no-sync", "--wal-segsize=1", *initdb_args]),
         "PGDATA": _DATA,

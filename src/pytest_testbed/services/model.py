@@ -25,17 +25,28 @@ __all__ = [
     "ContainerRecipe",
     "Endpoint",
     "GiveUp",
+    "LogMark",
     "ProcessRecipe",
     "Provider",
+    "RANDOM",
     "Refusal",
     "Running",
     "ServiceSpec",
     "masked",
     "resolve",
+    "sickness",
 ]
 
 
 _NOTHING: Mapping[str, Any] = {}
+
+RANDOM = "{testbed:random}"
+"""Stands in a `ContainerRecipe` for a secret that the docker provider makes for each container.
+
+It may be part of the password, of a variable's value and of an argument of the command; the secret is
+the same in all of them, and stays when the container is made anew. A recipe with a secret of its own
+would differ from run to run, and nobody could tell that two of them describe the same server.
+"""
 
 
 @record(frozen=True, kw_only=True)
@@ -43,7 +54,8 @@ class ContainerRecipe:
     """How the docker provider runs a kind.
 
     `tmpfs` maps a path in the container to a size cap ("1g"); where the engine refuses the mount
-    the container is started without it. `shm_size` is in bytes.
+    the container is started without it. `shm_size` is in bytes. For a password that nobody chose write
+    `RANDOM`, in `password` and wherever the server is told it: recipes of equal servers must be equal.
     """
 
     image: str
@@ -130,6 +142,7 @@ class Endpoint:
     `socket` is a directory with a private Unix socket, where the service has one; `host` and `port`
     are always TCP, but for a server that somebody named by its socket alone. `query` has what else
     such a URL said, in its encoding. `source` says which binaries, image or setting it came from.
+    `log` is the path of the server's log where this machine has it as a file.
     """
 
     kind: str
@@ -145,6 +158,7 @@ class Endpoint:
     source: str = ""
     seconds: float = 0.0
     query: str = ""
+    log: str = ""
 
     _hidden = ("password", "query")
 
@@ -203,6 +217,14 @@ class Endpoint:
 
 
 @record(frozen=True)
+class LogMark:
+    """A moment in a server's log: the wall clock in seconds, and the size of the log file in bytes, or -1."""
+
+    time: float
+    size: int = -1
+
+
+@record(frozen=True)
 class Refusal:
     """Why a provider cannot serve a spec, and what would make it able to. One line each."""
 
@@ -255,8 +277,15 @@ class Running(Protocol):
     def mend(self) -> bool:
         """Try to start it in another way, after it ended before it was ready; tell whether that was done."""
 
-    def logs(self, lines: int = 50) -> str:
-        """Return the last lines that the server wrote; "" where they are out of reach."""
+    def sick(self) -> str | None:
+        """Return why a server that has not ended cannot be used ("paused"), or None.
+
+        Asked where a connection failed, not while the server starts: a test may pause its server for
+        a moment. May be left out; `sickness` is how to ask.
+        """
+
+    def logs(self, lines: int = 50, since: LogMark | None = None) -> str:
+        """Return the last lines that the server wrote, after the mark if there is one; "" where they are out of reach."""
 
     def restart(self) -> bool:
         """Start the server again at the same address; True where its data was kept."""
@@ -275,6 +304,12 @@ class Provider(Protocol):
 
     def start(self, spec: ServiceSpec, context: Context) -> Running:
         """Begin to start it and return at once when it is launched; waiting for readiness is the engine's."""
+
+
+def sickness(running: Running) -> str | None:
+    """Return why a service that has not ended cannot be used, where its provider can tell."""
+    ask: Callable[[], str | None] | None = getattr(running, "sick", None)
+    return ask() if ask is not None else None
 
 
 def resolve(reference: str) -> Any:

@@ -25,6 +25,9 @@ else:
             defaults = {name: cls.__dict__[name] for name in names if name in cls.__dict__}
 
             def __init__(self, *values, **given):
+                if len(values) == len(names) and not kw_only and not given:  # a mark is made before each test
+                    self.__dict__.update(zip(names, values, strict=True))
+                    return
                 if values and (kw_only or len(values) > len(names)):
                     raise TypeError(f"{cls.__name__} takes {0 if kw_only else len(names)} positional arguments")
                 found = {**defaults, **dict(zip(names, values, strict=False)), **given}

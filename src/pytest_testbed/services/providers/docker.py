@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 import time
 import warnings
@@ -15,14 +16,27 @@ from contextlib import closing, suppress
 from typing import Any
 
 from ...errors import ServiceDied, ServiceNotReady, ServiceUnavailable
-from ..model import ContainerRecipe, Context, Endpoint, Refusal, ServiceSpec
-from .engine_address import Engine, EngineAddress, connect, missing, placement, remove, short
+from ..model import RANDOM, ContainerRecipe, Context, Endpoint, LogMark, Refusal, ServiceSpec
+from .engine_address import (
+    CALL_SECONDS,
+    LOOK_SECONDS,
+    Engine,
+    EngineAddress,
+    clock_ahead,
+    connect,
+    missing,
+    placement,
+    remove,
+    short,
+    within,
+)
 
 LABEL_RUN = "pytest-testbed.run"
 STATE_SECONDS = 0.1  # how old an answer of exited() may be; the engine asks every 10 to 20 ms
 PROGRESS_SECONDS = 0.2
 
 _settings_lock = threading.Lock()
+_ryuk_lock = threading.Lock()
 
 
 class DockerProvider:
@@ -33,6 +47,7 @@ class DockerProvider:
     def __init__(self) -> None:
         self._unpullable: dict[str, Refusal] = {}
         self._environment = dict(os.environ)  # as users set it, before our own DOCKER_HOST is in it
+        self._ryuk_tried = False
 
     def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
         """Return why no container can serve this spec; None when an engine has its image, pulled if need be."""
@@ -65,8 +80,34 @@ class DockerProvider:
             raise ServiceUnavailable(f"{spec.kind}: {engine.reason}; {engine.remedy}.")
         if spec.container is None:
             raise ServiceUnavailable(f"{spec.kind}: there is no container image for it.")
-        _set_up_testcontainers(engine.address)
+        prefix = _set_up_testcontainers(engine.address)
+        self._start_ryuk(engine, prefix, context)
         return DockerRunning(engine, spec, spec.container, context)
+
+    def _start_ryuk(self, engine: Engine, prefix: str, context: Context) -> None:
+        """Start testcontainers' reaper where the user asked for it, once; nothing depends on it."""
+        with _ryuk_lock:  # the reaper of testcontainers is one for all threads, and has none
+            if self._ryuk_tried:
+                return
+            self._ryuk_tried = True
+            from testcontainers.core.config import testcontainers_config as settings
+
+            if not wants_ryuk(self._environment, settings.tc_properties):
+                return
+            from testcontainers.core.container import Reaper
+
+            failed = _ensure_image(engine, prefix + settings.ryuk_image, context)
+            why = failed.reason if failed is not None else ""
+            if not why:
+                context.progress("starting Ryuk")
+                try:
+                    Reaper.get_instance()
+                except Exception as error:
+                    why = short(error)
+                    with suppress(Exception):  # what is left of it ends by itself: nobody connects to it
+                        Reaper.delete_instance()
+            if why:
+                context.note(f"Ryuk was asked for and could not be started ({why}); the ledger cleans up")
 
 
 class DockerRunning:
@@ -80,6 +121,8 @@ class DockerRunning:
         self._engine, self._spec, self._recipe, self._context = engine, spec, recipe, context
         self._placement = placement(engine)
         self._tmpfs, self._shm_size, self._id = recipe.tmpfs, recipe.shm_size, ""
+        self._secret = secrets.token_hex(12)  # one for the life of the service: users of it know its password
+        self._owned = False
         self._state: str | None = None
         self._state_until = 0.0
         host, port = self._launch()
@@ -88,7 +131,7 @@ class DockerRunning:
             host=host,
             port=port,
             user=recipe.user,
-            password=recipe.password,
+            password=self._filled(recipe.password),
             database=str(spec.options.get("database", "")),
             scheme=str(spec.options.get("scheme", "")),
             provider="docker",
@@ -106,23 +149,35 @@ class DockerRunning:
         """Return False: a container that ended at its start would end again."""
         return False
 
-    def logs(self, lines: int = 50) -> str:
+    def sick(self) -> str | None:
+        """Return "paused" for a paused container, else None."""
+        with suppress(OSError):  # an engine that is out of sight is told of by exited()
+            return "paused" if self._id and self._look()["Paused"] else None
+        return None
+
+    def logs(self, lines: int = 50, since: LogMark | None = None) -> str:
         """Return the last lines of the container's output; "" when it is gone or keeps no log."""
         try:
-            return bytes(self._engine.api.logs(self._id, tail=lines)).decode("utf-8", "replace")
+            when = {} if since is None else {"since": since.time + clock_ahead(self._engine)}
+            text = within(LOOK_SECONDS, lambda: bytes(self._engine.api.logs(self._id, tail=lines, **when)))
+            return text.decode("utf-8", "replace")
         except (OSError, ValueError):  # the errors of docker and of requests are OSErrors, all of them
             return ""
 
     def restart(self) -> bool:
         """Start the server again at the same address; True where its data was kept.
 
+        A paused one is made anew: what its clients had begun when it was paused is nobody's to go on with.
+
         Raises:
             ServiceDied: it runs again, but at another address.
+            ServiceUnavailable: its container is gone, and its name belongs to a container of somebody else.
         """
         self._state_until = 0.0
         want = (self.endpoint.host, self.endpoint.port)
         with suppress(Exception):  # gone or broken: it is made anew
-            if not self._tmpfs:  # then its data are still there; but docker may publish it at a new port
+            # without tmpfs its data are still there; but docker may publish it at a new port
+            if not self._tmpfs and not self._look()["Paused"]:
                 self._engine.api.restart(self._id, timeout=5)
                 if self._address() == want:
                     return True
@@ -133,22 +188,40 @@ class DockerRunning:
         return False
 
     def stop(self) -> None:
-        """Remove the container and its volumes; harmless when it is gone already."""
-        if self._id:
-            remove(self._engine.api, self._id)
-        self._engine.api.close()  # it opens again by itself
-        self._state_until = 0.0
+        """Remove the container and its volumes; harmless when it is gone already.
+
+        Raises:
+            TimeoutError: the engine hangs; the container stays in the ledger.
+            OSError: the engine is gone, or could not remove it.
+        """
+        api, made = self._engine.api, self._id
+        try:
+            if self._owned and made:
+                within(LOOK_SECONDS, api.ping)  # a removal may take long on an engine that is well; others are known at once
+                within(CALL_SECONDS, lambda: remove(api, made))
+                self._gone()
+        finally:
+            api.close()  # it opens again by itself
+
+    def _gone(self) -> None:
+        self._owned, self._state_until = False, 0.0
         self._context.disown("container", self.name)
 
     def _launch(self, port: int | None = None) -> tuple[str, int]:
         """Make and start the container; return the address of its service."""
         api, run, taken = self._engine.api, self._context.run, False
         self._context.own("container", self.name)
+        self._owned = True
         try:
             try:
                 self._create(port)
             except Exception as error:
                 taken = "already in use by" in str(error)  # then the one of this name is not what we made
+                if taken:
+                    raise ServiceUnavailable(
+                        f"{self._spec.kind}: the container name {self.name} is already in use by a container that is not "
+                        f"what was started here; it is let be ({short(error)})."
+                    ) from error
                 if not (self._tmpfs or self._shm_size) or not any(word in str(error).lower() for word in ("tmpfs", "shm")):
                     raise
                 for tell in (self._context.progress, self._context.note):
@@ -161,7 +234,7 @@ class DockerRunning:
             with suppress(Exception):  # what cannot be removed stays in the ledger
                 if not taken:  # by its name, as its id may never have reached us
                     _remove_owned(api, self.name, run)
-                self._context.disown("container", self.name)
+                self._gone()
             raise
 
     def _create(self, port: int | None) -> None:
@@ -169,9 +242,10 @@ class DockerRunning:
 
         recipe, place, self._id = self._recipe, self._placement, ""
         client = {"use_ssh_client": True} if self._engine.address.url.startswith("ssh://") else {}
-        container = DockerContainer(recipe.image, docker_client_kw=client, env=dict(recipe.environment), name=self.name)
+        environment = {name: self._filled(value) for name, value in recipe.environment.items()}
+        container = DockerContainer(recipe.image, docker_client_kw=client, env=environment, name=self.name)
         if recipe.command:
-            container.with_command(list(recipe.command))
+            container.with_command([self._filled(part) for part in recipe.command])
         if place.publish:
             ports: dict[str, Any] = {f"{recipe.port}/tcp": (place.publish, port)}  # with_bind_ports() knows no interface
             container.ports = ports
@@ -190,6 +264,13 @@ class DockerRunning:
         finally:
             container.get_docker_client().client.close()
 
+    def _filled(self, text: str) -> str:
+        return text.replace(RANDOM, self._secret)
+
+    def _look(self) -> Mapping[str, Any]:
+        state: Mapping[str, Any] = within(LOOK_SECONDS, lambda: self._engine.api.inspect_container(self._id))["State"]
+        return state
+
     def _address(self) -> tuple[str, int]:
         settings = self._engine.api.inspect_container(self._id)["NetworkSettings"]
         if self._placement.publish:
@@ -203,7 +284,7 @@ class DockerRunning:
 
     def _ending(self) -> str | None:
         try:
-            state = self._engine.api.inspect_container(self._id)["State"] if self._id else None
+            state = self._look() if self._id else None
         except OSError as error:
             return "removed" if missing(error) else f"out of sight: the engine does not answer ({short(error, 80)})"
         if state is None or state["Status"] == "removing":
@@ -260,10 +341,21 @@ def _set_up_testcontainers(address: EngineAddress) -> str:
         import testcontainers.core.container  # noqa: F401  (up to 4.14 it warns when it is first loaded)
         from testcontainers.core.config import testcontainers_config
 
-        testcontainers_config.ryuk_disabled = True
+        testcontainers_config.ryuk_disabled = True  # where it is wanted we start it ourselves; see _start_ryuk()
         testcontainers_config.tc_properties.pop("tc.host", None)  # it would win over DOCKER_HOST
         logging.getLogger("testcontainers").setLevel(logging.ERROR)
         return str(getattr(testcontainers_config, "hub_image_name_prefix", ""))  # 4.13 has none
+
+
+def wants_ryuk(environment: Mapping[str, str], properties: Mapping[str, str]) -> bool:
+    """Whether a user said that testcontainers' reaper is not to be disabled; silence is no such word.
+
+    Args:
+        environment: the variables as the user has them.
+        properties: what ~/.testcontainers.properties says.
+    """
+    said = environment.get("TESTCONTAINERS_RYUK_DISABLED", properties.get("ryuk.disabled", ""))
+    return said.strip().lower() in ("false", "0", "no", "f", "n")
 
 
 def _ensure_image(engine: Engine, image: str, context: Context) -> Refusal | None:

@@ -12,18 +12,21 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..model import Refusal
 
 ANSWER_SECONDS = 2.0  # an engine that is well answers in milliseconds; users wait for this one
 CALL_SECONDS = 30.0  # for every later call: a removal on a slow disk may take long
+LOOK_SECONDS = 5.0  # for a look at a container or its log; an engine may hang, or be gone, at any time
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,29 +169,63 @@ def connect(environment: Mapping[str, str] | None = None, seconds: float = ANSWE
 
 
 def _dial(address: EngineAddress, seconds: float) -> Engine:
-    answers: list[Engine | Exception] = []
-
-    def call() -> None:
+    def call() -> Engine:
         docker: Any = import_module("docker")  # it has no types
+        arguments = docker.utils.kwargs_from_env(environment=address.environment())
+        arguments["use_ssh_client"] = address.url.startswith("ssh://")
+        # version="auto" would ask from within the constructor, and leave the socket open where that fails.
+        first = docker.constants.DEFAULT_DOCKER_API_VERSION
+        with closing(docker.APIClient(version=first, timeout=seconds, **arguments)) as api:
+            version = api.version(api_version=False)["ApiVersion"]
+        return Engine(address=address, api=docker.APIClient(version=version, timeout=CALL_SECONDS, **arguments))
+
+    return within(seconds, call)
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call to an engine returns.
+
+    Raises:
+        TimeoutError: it took longer than that; it goes on in its thread.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
         try:
-            arguments = docker.utils.kwargs_from_env(environment=address.environment())
-            arguments["use_ssh_client"] = address.url.startswith("ssh://")
-            # version="auto" would ask from within the constructor, and leave the socket open where that fails.
-            first = docker.constants.DEFAULT_DOCKER_API_VERSION
-            with closing(docker.APIClient(version=first, timeout=seconds, **arguments)) as api:
-                version = api.version(api_version=False)["ApiVersion"]
-            answers.append(Engine(address=address, api=docker.APIClient(version=version, timeout=CALL_SECONDS, **arguments)))
-        except Exception as error:
-            answers.append(error)
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
 
     # Timeouts of sockets begin anew with each byte and do not hold for ssh: only a thread can be left.
-    thread = threading.Thread(target=call, name="testbed-engine", daemon=True)
+    thread = threading.Thread(target=run, name="testbed-engine", daemon=True)
     thread.start()
     thread.join(seconds)
-    answer = answers[0] if answers else TimeoutError()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    return results[0]
+
+
+def clock_ahead(engine: Engine) -> float:
+    """Return by how many seconds the engine's clock is ahead of ours; 0.0 where both are the same, or nothing is known.
+
+    The engines of macOS and Windows run in a machine of their own, whose clock may be off after a sleep.
+    """
+    if not engine.address.remote_host and sys.platform == "linux":
+        return 0.0
+    from datetime import datetime
+
+    try:
+        before = time.time()
+        said = within(LOOK_SECONDS, engine.api.info)["SystemTime"]
+        after = time.time()
+        # it has nanoseconds, of which Python reads six digits at most
+        ahead = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", said)).timestamp() - (before + after) / 2
+    except (OSError, LookupError, ValueError, TypeError):
+        return 0.0
+    return ahead if abs(ahead) > (after - before) / 2 else 0.0  # less cannot be told from the way there
 
 
 def explain(address: EngineAddress, error: Exception) -> Refusal:

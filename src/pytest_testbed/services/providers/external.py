@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import ConfigurationError
-from ..model import Context, Endpoint, Refusal, ServiceSpec, masked, resolve
+from ..model import Context, Endpoint, LogMark, Refusal, ServiceSpec, masked, resolve
 
 __all__ = ["ExternalProvider"]
 
@@ -27,7 +27,11 @@ class Guest:
         """Return False: it is not ours to start."""
         return False
 
-    def logs(self, lines: int = 50) -> str:
+    def sick(self) -> str | None:
+        """Return None: how it is, is not ours to see."""
+        return None
+
+    def logs(self, lines: int = 50, since: LogMark | None = None) -> str:
         """Return "": its log is out of reach."""
         return ""
 

@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..ledger import MARK
-from ..model import Context, Endpoint, Refusal, ServiceSpec, resolve
+from ..logs import last_lines
+from ..model import Context, Endpoint, LogMark, Refusal, ServiceSpec, resolve
 from ..record import changed, record
 
 TYPE_CHECKING = False
@@ -105,7 +106,7 @@ class LocalServer:
     def __init__(self, launch: Launch, run: str) -> None:
         self._launch = launch
         self._run = run
-        self.endpoint = launch.endpoint
+        self.endpoint = launch.endpoint.with_(log=str(launch.log))
         self._stopped = False
         self._was_ready = False
         self._patient_until = 0.0
@@ -142,18 +143,17 @@ class LocalServer:
             if other is None:
                 return False
             self._launch = other
-            self.endpoint = other.endpoint
+            self.endpoint = other.endpoint.with_(log=str(other.log))
             self._process = self._spawn()
             return True
 
-    def logs(self, lines: int = 50) -> str:
+    def sick(self) -> str | None:
+        """Return None: a process of ours runs, or has ended."""
+        return None
+
+    def logs(self, lines: int = 50, since: LogMark | None = None) -> str:
         """Return the last lines of the server's log."""
-        with suppress(OSError):
-            with open(self._launch.log, "rb") as log:
-                log.seek(0, os.SEEK_END)
-                log.seek(max(0, log.tell() - 64 * 1024))
-                return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
-        return ""
+        return last_lines(self._launch.log, lines, since)
 
     def restart(self) -> bool:
         """Start the server again on the same data and at the same address."""
