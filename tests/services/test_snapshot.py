@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 
 from pytest_testbed import ServiceNotReady
-from pytest_testbed.postgres import cluster
+from pytest_testbed.postgres import cluster, spares
 from pytest_testbed.postgres.service import SPARE, connection_parameters, postgres_spec, probe, spare_of
 from pytest_testbed.services.model import Context, Endpoint, ProcessRecipe
 from pytest_testbed.services.places import run_directory
@@ -257,6 +257,15 @@ def test_who_comes_before_the_clone_makes_its_own(runs: Runs) -> None:
         assert ask(second.endpoint, "SELECT answer FROM migrated", dbname="mine") == 42
 
 
+def test_template_that_is_gone_gives_no_clone(one: Runs) -> None:
+    server = one.start()
+    session = spares.enter(server.endpoint, 5)
+    spares._clone(session, TEMPLATE)
+    assert databases(server.endpoint) == [SPARE]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        session.execute("SELECT 1")
+
+
 def test_spares_are_not_kept_and_old_ones_do_no_harm(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     server = runs.migrated()
     stale = spare_of(TEMPLATE.replace("0", "f"))
@@ -420,6 +429,27 @@ def test_run_may_end_meanwhile(runs: Runs, delay: float) -> None:
     assert answer == [len(runs.packs()) == 2]
     assert server.exited() is not None
     assert not list(runs.cache.glob("*.pack.*")) if runs.cache else False
+
+
+def test_end_of_the_run_makes_no_orderly_end(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that ends at once says exit code 0 as well."""
+    monkeypatch.setattr("pytest_testbed.postgres.spares._drop", lambda session, names: None)
+    server = runs.migrated()
+    held = psycopg2.connect(**connection_parameters(server.endpoint))
+    os.kill(held.info.backend_pid, signal.SIGSTOP)
+    answer: list[bool] = []
+    keeper = threading.Thread(target=lambda: answer.append(server.snapshot()))
+    keeper.start()
+    until(lambda: "received fast shutdown request" in server.logs(200))
+    ender = threading.Thread(target=server.stop)
+    ender.start()
+    until(lambda: "received immediate shutdown request" in server.logs(200))
+    os.kill(held.info.backend_pid, signal.SIGCONT)
+    keeper.join(10)
+    ender.join(10)
+    assert server.exited() == "exit code 0"
+    assert answer == [False]
+    assert len(runs.packs()) == 1
 
 
 def test_data_that_are_read_do_not_vanish(one: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
