@@ -286,7 +286,8 @@ def until_query(project: Path, plugin: str = "", **variables: str) -> float:
 def local(rounds: int) -> None:
     """Measure the first query on a local server: caches warm, and on a machine that never ran it."""
     from pytest_testbed.postgres.binaries import find_binaries
-    from pytest_testbed.postgres.local import initdb_flags, run_as, unprivileged_user
+    from pytest_testbed.postgres.cluster import initdb_flags
+    from pytest_testbed.services.providers.local import run_as, unprivileged_user
 
     bare = folder(test_it=FLOOR.format(imports=""))
     alike = folder(test_it=FLOOR.format(imports="from sqlalchemy import text"))

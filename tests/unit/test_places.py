@@ -41,7 +41,7 @@ def test_cache_follows_the_users_choice_then_the_standard(tmp_path: Path) -> Non
 
 def test_state_falls_back_to_a_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(places, "_shared_temporary", lambda: tmp_path / "shared")
+    monkeypatch.setattr(places, "shared_temporary", lambda: tmp_path / "shared")
     assert places.state_directory({"XDG_STATE_HOME": str(tmp_path / "file")}) == tmp_path / "shared" / "state"
 
 
@@ -49,7 +49,7 @@ def test_state_falls_back_to_a_temporary_directory(tmp_path: Path, monkeypatch: 
 def test_state_of_another_user_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pytest-testbed").mkdir(mode=0o700)
     os.chown(tmp_path / "pytest-testbed", 65534, 65534)
-    monkeypatch.setattr(places, "_shared_temporary", lambda: tmp_path / "shared")
+    monkeypatch.setattr(places, "shared_temporary", lambda: tmp_path / "shared")
     assert places.state_directory({"XDG_STATE_HOME": str(tmp_path)}) == tmp_path / "shared" / "state"
 
 

@@ -7,6 +7,7 @@ list of [path, size or -1 for a directory, mode, uid, gid] as JSON; the length o
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -25,33 +26,38 @@ class Damaged(Exception):
     """The file is no whole archive."""
 
 
-def pack(source: Path) -> Sequence[bytes]:
+def pack(source: Path, largest: int) -> Sequence[bytes]:
     """Return the parts of an archive of a directory.
 
     Raises:
-        OSError: something in it cannot be read, or is neither a file nor a directory.
+        OSError: something in it cannot be read, or is neither a file nor a directory; or all are larger than `largest` bytes.
     """
     entries: list[Entry] = []
     parts: list[bytes] = []
-    _collect(str(source), "", entries, parts)
+    _collect(str(source), "", entries, parts, largest)
     listing = json.dumps(entries).encode()
     return [*parts, listing, len(listing).to_bytes(8)]
 
 
-def _collect(folder: str, name: str, entries: list[Entry], parts: list[bytes]) -> None:
+def _collect(folder: str, name: str, entries: list[Entry], parts: list[bytes], room: int) -> int:
+    """Add a folder and what lies below it; return what is left of the room."""
     facts = os.stat(folder)
     entries.append((name, -1, stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid))
     with os.scandir(folder) as found:
         for each in found:
             inner = f"{name}/{each.name}"
             if each.is_dir(follow_symlinks=False):
-                _collect(each.path, inner, entries, parts)
+                room = _collect(each.path, inner, entries, parts, room)
             elif each.is_file(follow_symlinks=False):
+                room -= each.stat().st_size
+                if room < 0:
+                    raise OSError(errno.EFBIG, "there is more of it than is kept")
                 content, facts = _read(each.path)
                 entries.append((inner, len(content), stat.S_IMODE(facts.st_mode), facts.st_uid, facts.st_gid))
                 parts.append(content)
             else:
                 raise OSError(f"{each.path} is neither a file nor a directory")
+    return room
 
 
 def _read(path: str) -> tuple[bytes, os.stat_result]:

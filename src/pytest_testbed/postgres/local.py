@@ -7,14 +7,10 @@ some 30 ms, a start 40 ms; `pg_ctl` waits in steps of 100 ms, so it is not used.
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import signal
 import stat
 import subprocess
-import threading
-import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,9 +18,10 @@ from pathlib import Path
 from ..errors import ServiceNotReady
 from ..services.model import Context, Endpoint, Refusal, ServiceSpec
 from ..services.places import private, socket_directory
-from ..services.providers.local import Launch, User, run_as, unprivileged_user
-from .archive import Damaged, pack, unpack
+from ..services.providers.local import Keeping, Launch, User, unprivileged_user
 from .binaries import Binaries, find_binaries, places_text
+from .cluster import Cluster, fingerprint, hand_over, remove, server_environment
+from .spares import prepare_to_keep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,18 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalPostgres"]
 
-FORMAT = 3
-"""Part of the cache's key: raised when what we put into a data directory changes."""
-
-HBA = """\
-# the socket lies in a private directory; TCP wants this run's password
-local all all trust
-host all all 127.0.0.1/32 scram-sha-256
-host all all ::1/128 scram-sha-256
-"""
-
-ABANDONED_AFTER = 600.0
-"""Seconds after which nobody writes any more to a file of the cache that has not got its name."""
 _LONGEST_SOCKET = ".s.PGSQL.65535"
 _PORT_TRIES = 3
 
@@ -52,13 +37,15 @@ class LocalPostgres:
     """The local provider's recipe for PostgreSQL.
 
     Args:
-        options: "bindir" (directory or ""), "args" (for the server) and "initdb_args".
+        options: "bindir" (directory or ""), "args" (for the server), "initdb_args", and "project": what names the
+            data that a run keeps with its migrated template ("" or missing: none are kept).
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._bindir: str = options.get("bindir", "")
         self._args: Sequence[str] = options.get("args", ())
         self._initdb_args: Sequence[str] = options.get("initdb_args", ())
+        self._project: str = options.get("project", "")
         self._user = unprivileged_user()
         self._found: Binaries | None = None
 
@@ -83,11 +70,13 @@ class LocalPostgres:
             raise ServiceNotReady(refusal.reason)
         assert self._found is not None
         binaries = reachable(self._found, self._user, context)
-        cluster = Cluster(binaries, self._user, self._initdb_args, context)
+        cluster = Cluster(binaries, self._user, self._initdb_args, context, self._project)
         data = cluster.lay_out()
         sockets = self._sockets(context)
-        launch = self._launch(binaries, data, sockets, free_port(), context)
-        return launch.with_(broken=Mender(launch, cluster).mend, finish=cluster.finish)
+        launch = self._launch(binaries, data, sockets, free_port(), context).with_(finish=cluster.finish)
+        if cluster.can_be_kept:
+            launch = launch.with_(keeping=Keeping(prepare=prepare_to_keep, signal=signal.SIGINT, keep=cluster.keep))
+        return launch.with_(broken=Mender(launch, cluster).mend)
 
     def _sockets(self, context: Context) -> Path:
         sockets = socket_directory(context.directory, context.run, _LONGEST_SOCKET)
@@ -133,15 +122,6 @@ class LocalPostgres:
         )
 
 
-def server_environment(home: Path) -> dict[str, str]:
-    """Return the variables that a server of ours sees: none of the caller's PG*, messages in English.
-
-    Its time zone is UTC, as in a container: what initdb finds is cached, and must not be the first caller's.
-    """
-    kept = {k: v for k, v in os.environ.items() if k in ("PATH", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")}
-    return {**kept, "HOME": str(home), "LC_MESSAGES": "C", "LANG": "C.UTF-8", "TZ": "UTC"}
-
-
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody held a moment ago; `Mender` takes another if it is lost."""
     probe = _socket.socket()
@@ -158,7 +138,7 @@ THE_USERS = ("configuration parameter", "invalid value for parameter", "configur
 
 
 class Mender:
-    """What to do about a server that ended before it was ready: another port, or fresh data, once."""
+    """What to do about a server that ended before it was ready: another port, or other data than the cached ones."""
 
     def __init__(self, launch: Launch, cluster: Cluster) -> None:
         self._launch = launch
@@ -175,7 +155,7 @@ class Mender:
         if any(words in log for words in THE_USERS):
             return None
         if self._cluster.renew():
-            return self._launch.with_(broken=lambda log: None)
+            return self._launch.with_(broken=self.mend)
         return None
 
     def _on_port(self, port: int) -> Launch:
@@ -187,157 +167,6 @@ class Mender:
             broken=self.mend,
         )
         return self._launch
-
-
-class Cluster:
-    """A data directory for one run, taken from the cache where it holds one."""
-
-    def __init__(self, binaries: Binaries, user: User | None, initdb_args: Sequence[str], context: Context) -> None:
-        self._binaries = binaries
-        self._user = user
-        self._flags = [*initdb_flags(binaries.major), *initdb_args]
-        self._context = context
-        self._data = context.directory / "data"
-        self._from_cache = False
-        self._writer: threading.Thread | None = None
-
-    @property
-    def _cached(self) -> Path | None:
-        if self._context.cache is None:
-            return None
-        facts = json.dumps([FORMAT, self._binaries.version, self._flags, HBA, self._user.uid if self._user else None])
-        return self._context.cache / f"pgdata-{self._binaries.major}-{fingerprint(facts)}.pack"
-
-    def lay_out(self) -> Path:
-        """Make the data directory and return it."""
-        cached = self._cached
-        if cached is not None and cached.exists():
-            try:
-                unpack(cached, self._data)
-                self._from_cache = True
-                return self._data
-            except Damaged:
-                self._throw_away(cached)
-            except OSError as error:
-                remove(self._data)
-                raise ServiceNotReady(
-                    f"PostgreSQL's data could not be written to {self._data}: {error.strerror} → free some room there, "
-                    "or name a directory that has it: testbed_data_dir"
-                ) from None
-        self._initialise()
-        if cached is not None:
-            self._fill(cached)
-        return self._data
-
-    def _throw_away(self, cached: Path) -> None:
-        remove(self._data)
-        with suppress(OSError):
-            cached.unlink()
-        self._context.note("the cached data directory of PostgreSQL was damaged; it has been made again")
-
-    def renew(self) -> bool:
-        """Replace data that came from the cache by fresh ones, and throw the cached ones away."""
-        if not self._from_cache:
-            return False
-        self._from_cache = False
-        if (cached := self._cached) is not None:
-            self._throw_away(cached)
-        self.lay_out()
-        return True
-
-    def _initialise(self) -> None:
-        self._context.progress("initialising PostgreSQL (once)")
-        self._data.mkdir(mode=0o700)
-        hand_over(self._data, self._user)
-        command = [str(self._binaries.directory / "initdb"), "-D", str(self._data), *self._flags]
-        environment = server_environment(self._context.directory)
-        done = subprocess.run(
-            command,
-            env=environment,
-            cwd=self._data,
-            capture_output=True,
-            text=True,
-            check=False,
-            **run_as(self._user),
-        )
-        if done.returncode != 0:
-            raise ServiceNotReady(
-                f"initdb failed with exit code {done.returncode}: {' '.join(command)}\n{done.stdout}{done.stderr}"
-            )
-        (self._data / "pg_hba.conf").write_text(HBA)
-
-    def _fill(self, cached: Path) -> None:
-        """Keep the new data for later runs; they are written to the disk while this one goes on."""
-        try:
-            parts = pack(self._data)
-        except OSError as error:
-            self._not_cached(error)
-            return
-        self._writer = threading.Thread(target=self._store, args=(parts, cached), name="cache")
-        self._writer.start()
-
-    def _store(self, parts: Sequence[bytes], cached: Path) -> None:
-        part = cached.with_name(f"{cached.name}.{os.urandom(4).hex()}")
-        remove_abandoned(cached.parent)
-        try:
-            with open(part, "xb") as file:
-                file.writelines(parts)
-            part.rename(cached)  # two runs may do this at once: both hold the same
-        except OSError as error:
-            self._not_cached(error)
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-
-    def _not_cached(self, error: OSError) -> None:
-        reason = error.strerror or str(error)
-        self._context.note(f"PostgreSQL's data directory could not be cached, so the next run makes one again: {reason}")
-
-    def finish(self) -> None:
-        """Wait until the cache is written; the run may end no sooner."""
-        if self._writer is not None:
-            self._writer.join()
-
-
-def remove_abandoned(cache: Path) -> None:
-    """Remove what runs that were killed left half written."""
-    for part in cache.glob("pgdata-*.pack.*"):
-        with suppress(OSError):
-            if time.time() - part.stat().st_mtime > ABANDONED_AFTER:
-                part.unlink()
-
-
-def initdb_flags(major: int) -> list[str]:
-    """Return our arguments for initdb: quick, small, UTF-8 in every locale."""
-    flags = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync", "--wal-segsize=1"]
-    if major >= 16:
-        # a segment in the data directory goes with it, also where initdb is killed or its disk is full
-        flags += ["-c", "dynamic_shared_memory_type=mmap"]
-    if major >= 17:
-        # the server's own C.UTF-8: the same on every system, also where libc has none
-        flags += ["--no-locale", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    else:
-        flags += ["--locale=C.UTF-8"] if os.uname().sysname == "Linux" else ["--no-locale"]
-    if major >= 18:
-        flags.append("--no-data-checksums")
-    return flags
-
-
-def fingerprint(text: str) -> str:
-    """Return a short name for a set of facts."""
-    return f"{zlib.crc32(text.encode()):08x}{zlib.adler32(text.encode()):08x}"
-
-
-def remove(path: Path) -> None:
-    """Remove a directory as far as that can be done."""
-    import shutil
-
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def hand_over(path: Path, user: User | None) -> None:
-    """Give one file or directory to the server's user."""
-    if user is not None:
-        os.chown(path, user.uid, user.gid)
 
 
 def reachable(binaries: Binaries, user: User | None, context: Context) -> Binaries:

@@ -44,15 +44,27 @@ class Trusted:
             self._socket.close()
             raise
 
+    def patience(self, seconds: float) -> None:
+        """Change how long each answer may take."""
+        self._socket.settimeout(seconds)
+
     def execute(self, sql: str) -> None:
         """Send statements whose rows nobody needs.
 
         Raises:
             ServerError: the server refused one.
         """
+        self.column(sql)
+
+    def column(self, sql: str) -> list[str]:
+        """Send a query and return its first column, which must not be null.
+
+        Raises:
+            ServerError: the server refused it.
+        """
         body = sql.encode() + b"\0"
         self._socket.sendall(_HEAD.pack(b"Q", len(body) + 4) + body)
-        self._until_ready()
+        return self._until_ready()
 
     def close(self) -> None:
         """Say good-bye."""
@@ -61,8 +73,9 @@ class Trusted:
         finally:
             self._socket.close()
 
-    def _until_ready(self) -> None:
+    def _until_ready(self) -> list[str]:
         error = ""
+        values: list[str] = []
         while True:
             kind, length = _HEAD.unpack(self._exactly(_HEAD.size))
             body = self._exactly(length - 4)
@@ -71,6 +84,9 @@ class Trusted:
             if kind == b"S":
                 name, value = body.decode().split("\0")[:2]
                 self.parameters[name] = value
+            elif kind == b"D":
+                (size,) = struct.unpack_from("!i", body, 2)  # after the number of columns
+                values.append(body[6 : 6 + size].decode())
             elif kind == b"E":
                 error = " ".join(part[1:] for part in body.decode(errors="replace").split("\0") if part[:1] in ("V", "C", "M"))
                 if error.startswith(("FATAL", "PANIC")):
@@ -78,7 +94,7 @@ class Trusted:
             elif kind == b"Z":
                 if error:
                     raise ServerError(error)
-                return
+                return values
 
     def _exactly(self, size: int) -> bytes:
         data = b""

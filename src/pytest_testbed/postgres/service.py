@@ -16,7 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["SPARE", "TUNING", "parse_url", "postgres_spec", "probe"]
+__all__ = ["SPARE", "TEMPLATE_PREFIX", "TUNING", "parse_url", "postgres_spec", "probe", "spare_of"]
 
 TUNING: Mapping[str, str] = {
     # nothing of a test server survives a crash of the machine, so nothing is written for that
@@ -38,12 +38,13 @@ SPARE = "testbed_spare"
 CREATE_SPARE = f"CREATE DATABASE {SPARE} STRATEGY FILE_COPY"
 
 TEMPLATE_PREFIX = "testbed_t_"
-"""What the names of databases begin with that have a project's schema."""
+"""What the names of templates begin with that may be kept for later runs; 16 hexadecimal digits follow."""
+SPARE_PREFIX = "testbed_s_"
 
 
 def spare_of(template: str) -> str:
-    """Return the name of the clone of a template that a server of our own has ready."""
-    return f"testbed_s_{template.removeprefix(TEMPLATE_PREFIX)}"
+    """Return the name of the clone that a server of our own has ready, for the first who needs one to rename."""
+    return SPARE_PREFIX + template.removeprefix(TEMPLATE_PREFIX)
 
 
 _PORT = 5432
@@ -240,18 +241,19 @@ def _remedy(endpoint: Endpoint, text: str) -> str:
 
 def _set_password(endpoint: Endpoint, timeout: float) -> str:
     """Give our own server this run's password: its copied data directory holds none."""
-    from .protocol import ServerError, Trusted
+    from .spares import enter, make_spare
 
-    session = Trusted(f"{endpoint.socket}/.s.PGSQL.{endpoint.port}", endpoint.user, endpoint.database, timeout)
+    session = enter(endpoint, timeout)
+    in_use = False
     try:
         session.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{endpoint.password}'")
         version = session.parameters["server_version"].split()[0]
         if int(version.partition(".")[0]) >= 15:
-            with suppress(ServerError):  # a server that was started again has it, or needs none
-                session.execute(CREATE_SPARE)
+            in_use = make_spare(session)
         return version
     finally:
-        session.close()
+        if not in_use:
+            session.close()
 
 
 def drop_database(endpoint: Endpoint, name: str) -> None:

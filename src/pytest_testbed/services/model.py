@@ -266,6 +266,12 @@ class Running(Protocol):
     """One started service, as its provider knows it.
 
     `patience` is how many seconds the engine may wait for it at most, or None for the spec's timeout.
+
+    A provider that can keep a server's data for later runs also has `snapshot() -> bool`; callers look it up with
+    `getattr`. It ends the server in order, reads its data and starts it again at the same address: whoever was connected
+    is not any more, and readiness must be waited for again (the probe may have set-up to repeat), whatever the answer is.
+    True: the data are being written to the cache. False: there is no cache, or no name to keep them under (then nothing
+    has happened), or it could not be done. It must not be called beside `mend` or `restart`; beside `stop` it may.
     """
 
     endpoint: Endpoint

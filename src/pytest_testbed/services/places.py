@@ -14,6 +14,7 @@ __all__ = [
     "private",
     "remove_tree",
     "run_directory",
+    "shared_temporary",
     "socket_directory",
     "socket_of",
     "state_directory",

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
+__all__ = ["Keeping", "Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
 
 STOP_TIMEOUT = 5.0
+ORDERLY_TIMEOUT = 10.0
+"""Seconds that a server may take to end in order, so that its data can be kept."""
 CHILDREN_TIMEOUT = 5.0
 """Seconds for which a killed server's children may stand in the way of its new start."""
 
@@ -58,12 +60,24 @@ def unprivileged_user() -> User | None:
 
 
 @record(frozen=True, kw_only=True)
+class Keeping:
+    """How a server's data are kept for later runs: what must be done while it runs, how it ends in order, what packs its data.
+
+    `prepare` and `keep` tell whether they could; they raise nothing. What `keep` has begun may outlast it: see `Launch.finish`.
+    """
+
+    prepare: Callable[[Endpoint], bool]
+    signal: int
+    keep: Callable[[], bool]
+
+
+@record(frozen=True, kw_only=True)
 class Launch:
     """A command that starts a server, and what there is to know about it.
 
     `broken` is called where the server ended before it was ready; it may mend the cause (a taken port,
     a damaged cache) and return another launch, or None. `finish` waits for what still goes on beside
-    the server, once it has ended.
+    the server, once it has ended. `keeping` is None where nobody will want the data again.
     """
 
     argv: Sequence[str]
@@ -76,6 +90,7 @@ class Launch:
     broken: Callable[[str], Launch | None] = lambda log: None
     after_kill: Callable[[], None] = lambda: None
     finish: Callable[[], None] = lambda: None
+    keeping: Keeping | None = None
 
     def with_(self, **changes: Any) -> Launch:
         """Return a copy with some fields changed."""
@@ -111,6 +126,7 @@ class LocalServer:
         self._was_ready = False
         self._patient_until = 0.0
         self._lock = threading.Lock()  # a run may end while its server is being mended
+        self._keeping = threading.Lock()  # or while its data are being read
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -158,16 +174,46 @@ class LocalServer:
     def restart(self) -> bool:
         """Start the server again on the same data and at the same address."""
         self._process.wait()
+        self._start_again()
+        return True
+
+    def _start_again(self) -> None:
         with self._lock:
             self._was_ready, self._patient_until = True, time.monotonic() + CHILDREN_TIMEOUT
             if not self._stopped:  # the run may have ended meanwhile
                 self._process = self._spawn()
-        return True
+
+    def snapshot(self) -> bool:
+        """Keep the server's data for later runs, and start it again on them; tell whether they are being kept."""
+        keeping = self._launch.keeping
+        if keeping is None:
+            return False
+        with self._keeping:
+            if self._stopped or self.exited() is not None or not keeping.prepare(self.endpoint):
+                return False
+            in_order = self._end_in_order(keeping.signal)
+            kept = in_order and not self._stopped and keeping.keep()
+            self._start_again()
+            return kept
+
+    def _end_in_order(self, stop_signal: int) -> bool:
+        self._process.send_signal(stop_signal)
+        try:
+            return self._process.wait(ORDERLY_TIMEOUT) == 0
+        except subprocess.TimeoutExpired:
+            self._end_at_once()
+            return False
 
     def stop(self) -> None:
         """End the server at once; its data are thrown away by the host."""
         with self._lock:
             self._stopped = True
+        self._end_at_once()
+        with self._keeping:  # who reads the data must not see them vanish
+            pass
+        self._launch.finish()
+
+    def _end_at_once(self) -> None:
         if self._process.poll() is None:
             self._process.send_signal(self._launch.stop_signal)
             try:
@@ -177,7 +223,6 @@ class LocalServer:
                 self._process.wait()
         if self._process.returncode == -signal.SIGKILL:
             self._launch.after_kill()
-        self._launch.finish()
 
 
 def ended(code: int) -> str:
