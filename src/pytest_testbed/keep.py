@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +23,7 @@ class KeepFailed:
         self._autopsy: Autopsy | None = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Keep what a test has in its database as soon as it has failed: its fixtures would clear it away."""
         report = yield
         if report.failed and report.when != "teardown" and ISOLATION in item.stash:

@@ -48,6 +48,8 @@ class Run:
         self.faults: list[str] = []
         self.lines: list[str] = []
         self.details: list[str] = []
+        self.log_filters: dict[str, Callable[[str], str]] = {}
+        """By kind: what takes other workers' lines out of a log."""
         self._waits: dict[str, list[float]] = {}
         self._shared: list[Any] | None = getattr(config, "workerinput", {}).get("testbed_party")
 
@@ -148,7 +150,7 @@ class Run:
         self.testbed.keep(self._core.reuse_ttl)
         self.tell(
             f"databases of failed tests are kept, and their servers for {duration(self._core.reuse_ttl)}; "
-            "`python -m pytest_testbed stop --all` ends them"
+            "`python -m pytest_testbed stop` ends them"
         )
 
     @property
@@ -256,6 +258,7 @@ class Run:
             "environ": self.environ,
             "directory": str(self._config.invocation_params.dir),
             "project": str(self._config.rootpath),
+            "max_age": self._core.max_age,
             "reuse": self._core.reuse_ttl if self._core.reuse else None,
             "party": self._party(),
         }

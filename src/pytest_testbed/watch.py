@@ -1,14 +1,17 @@
-"""What happens around each test that wants services: it waits for them before its own time begins."""
+"""What happens around each test that wants services: waiting before its own time begins, their words on its failure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .errors import TestbedError
+from .services.logs import cut
+from .services.model import LogMark
 
 if TYPE_CHECKING:
     from .session import Run
@@ -17,6 +20,11 @@ __all__ = ["Watch"]
 
 MAY_NOT_RUN = ("skip", "skipif")
 """Marks of tests for which nobody waits ahead."""
+READ = 5000
+SHOWN = 50
+"""Lines of a log that are looked at, and that a failure shows."""
+LAG = 0.05
+"""Seconds in which an engine has a container's last words."""
 
 
 class Watch:
@@ -30,13 +38,44 @@ class Watch:
     def __init__(self, run: Run, wanted: Mapping[pytest.Item, set[str]]) -> None:
         self._run = run
         self._wanted = wanted
+        self._began = 0.0
+        self._marks: dict[str, LogMark | None] = {}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Wait for the services of a test, outside all that pytest bills it for and that a time-out watches."""
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Wait for a test's services, outside all that pytest bills it for and that a time-out watches."""
         kinds = self._wanted.get(item)
-        if kinds and self._run.starts_ahead and not any(item.get_closest_marker(name) for name in MAY_NOT_RUN):
+        if kinds is None:
+            return (yield)
+        testbed = self._run.testbed
+        if self._run.starts_ahead and not any(item.get_closest_marker(name) for name in MAY_NOT_RUN):
             for kind in kinds:
                 with suppress(TestbedError):  # its fixture will meet it again
-                    self._run.testbed.acquire(kind)
+                    testbed.acquire(kind)
+        self._began = time.time()
+        self._marks = {kind: testbed.mark(kind) for kind in testbed.started}
         return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Show with a failure what the services wrote since the test began, or since it failed before."""
+        report = yield
+        if report.failed and item in self._wanted:
+            for kind in self._run.testbed.started:
+                if text := self._written(kind):
+                    report.sections.append((f"Captured {kind} log", text))
+        return report
+
+    def _written(self, kind: str) -> str:
+        testbed = self._run.testbed
+        since = self._marks.get(kind) or LogMark(self._began)
+        try:
+            text = testbed.logs(kind, READ, since)
+            if not text and not testbed.started[kind].log:
+                time.sleep(LAG)
+                text = testbed.logs(kind, READ, since)
+        except TestbedError as error:
+            return f"(it cannot be read: {error})"
+        self._marks[kind] = testbed.mark(kind)
+        text = self._run.log_filters.get(kind, str)(text).strip("\n")
+        return cut(text, SHOWN) if text else ""

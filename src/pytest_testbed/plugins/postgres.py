@@ -138,6 +138,7 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
         tmpfs=mine.tmpfs,
         timeout=mine.timeout,
         driver=mine.driver,
+        project=str(config.rootpath),
         environ={},  # looked at when pytest started
     )
     if given.passed_over:
@@ -218,6 +219,7 @@ def _pg_database(
     worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
     with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker) as database:
         pytestconfig.stash[DATABASE] = database
+        run_of(pytestconfig).log_filters["postgres"] = database.own_lines
         yield database
 
 

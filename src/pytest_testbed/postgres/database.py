@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import ConfigurationError, SchemaError, ServiceUnavailable
+from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
@@ -19,6 +20,8 @@ from .templates import NO_SUCH_DATABASE, Templates, create, disown
 __all__ = ["Database", "Options", "worker_database"]
 
 CLONE_TRIES = 3
+TWICE_BEGUN = "WARNING:  there is already a transaction in progress"
+"""What the server says when psycopg2 and the guard both begin their first transaction."""
 IN_USE = "55006"
 CONNECTED = "SELECT pid, application_name, usename FROM pg_stat_activity WHERE datname = %s"
 LOCK_NOT_AVAILABLE = "55P03"
@@ -184,7 +187,7 @@ class Database:
         rows = self._admin.rows(CONNECTED, (template,))
         who = ", ".join(f"pid {pid} ({application or 'no application name'}, {user})" for pid, application, user in rows)
         return (
-            f"the template database {template} cannot be copied while somebody is connected to it: {who or 'he has left by now'}. "
+            f"the template database {template} cannot be copied while somebody is connected to it: {who or 'gone by now'}. "
             "End that connection; to look at the schema, connect to a copy (CREATE DATABASE … TEMPLATE …)."
         )
 
@@ -286,6 +289,11 @@ class Database:
             if lines:
                 return "\n".join(["other transactions open in this test's database, one of which holds the lock:", *lines])
         return ""
+
+    def own_lines(self, log: str) -> str:
+        """Return a server's log without what it wrote for other workers' databases."""
+        own = of_database(log, self.name)
+        return "\n".join(line for line in own.split("\n") if not line.endswith(TWICE_BEGUN))
 
     def close(self) -> None:
         """Close our connections; the databases go with their server, or are dropped by the host."""

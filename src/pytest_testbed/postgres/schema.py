@@ -47,12 +47,7 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
     Raises:
         SchemaError: An entry could not be applied; names it and shows the database's own error.
     """
-    with guarded_process(url) as keep_environment:
-        for number, entry in enumerate(entries, start=1):
-            if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
-                with _named(number, entry, root):
-                    import_object(entry.strip().partition(":")[0])
-        keep_environment()  # a module is imported once: what it has set there would not come back
+    with loaded(entries, url, root):
         engine = create_engine(url, poolclass=NullPool)
         for number, entry in enumerate(entries, start=1):
             with _named(number, entry, root):
@@ -62,6 +57,22 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
             f"The schema ({', '.join(map(str, entries))}) names modules alone, which are only imported: nothing is made. "
             "Name the metadata too, such as shop.models:Base."
         )
+
+
+@contextmanager
+def loaded(entries: Sequence[object], url: URL, root: Path) -> Iterator[None]:
+    """Import the entries' modules and give a process that reaches no database but the one at `url`, restored afterwards.
+
+    Raises:
+        SchemaError: A module cannot be imported; names the entry.
+    """
+    with guarded_process(url) as keep_environment:
+        for number, entry in enumerate(entries, start=1):
+            if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
+                with _named(number, entry, root):
+                    import_object(entry.strip().partition(":")[0])
+        keep_environment()  # a module is imported once: what it has set there would not come back
+        yield
 
 
 def _is_file(entry: str) -> bool:

@@ -28,6 +28,8 @@ TUNING: Mapping[str, str] = {
     # a worker of autovacuum in the template makes CREATE DATABASE wait
     "autovacuum": "off",
     "jit": "off",
+    # said of each database that is made, in the midst of what tests made the server say
+    "log_checkpoints": "off",
     # with the database, as a server may be shared by several workers (see services.logs.of_database)
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
@@ -66,6 +68,7 @@ def postgres_spec(
     tmpfs: str = "1g",
     timeout: float = 60.0,
     driver: str = "psycopg2",
+    project: str = "",
     environ: Mapping[str, str] | None = None,
 ) -> ServiceSpec:
     """Return the recipe of a PostgreSQL server.
@@ -83,6 +86,7 @@ def postgres_spec(
         tmpfs: cap of the container's memory file system for data, "" for none.
         timeout: seconds that a start may take.
         driver: the driver that tests will use, "psycopg2" or "psycopg".
+        project: the project whose template the cached data directory of a local server may hold; "" for none.
         environ: where the `PG*` variables are looked up that say what `url` does not; None for this
             process's. A server of our own heeds none.
     """
@@ -95,7 +99,7 @@ def postgres_spec(
         url = folded(url, os.environ if environ is None else environ)
     process = ProcessRecipe(
         recipe="pytest_testbed.postgres.local:LocalPostgres",
-        options={"bindir": bindir, "args": [*settings, *args], "initdb_args": list(initdb_args)},
+        options={"bindir": bindir, "args": [*settings, *args], "initdb_args": list(initdb_args), "project": project},
     )
     return ServiceSpec(
         kind="postgres",

@@ -90,11 +90,13 @@ class Templates:
     def _prefix(self) -> str:
         """Return what the names of this schema's templates begin with; one that cannot be recognised is this run's."""
         from .evidence import schema_key
+        from .schema import loaded
 
         if not self._has_key:
             endpoint = self._admin.endpoint
             facts = (endpoint.version, endpoint.user, self._driver)
-            self._key = schema_key(self._schema, self._root, *facts)
+            with loaded(self._schema, engine_url(endpoint, self._half_made, self._driver), self._root):
+                self._key = schema_key(self._schema, self._root, *facts)
             self._has_key = True
         return f"{TEMPLATE_PREFIX}{self._key}" if self._key else f"testbed_{self._services.run}_shared"
 

@@ -23,8 +23,9 @@ from typing import Any, Self
 from .. import errors
 from ..errors import HostError, UnknownService
 from .death import gone_within
+from .logs import mark_of
 from .meeting import Door, Place, place_named
-from .model import Endpoint, ServiceSpec
+from .model import Endpoint, LogMark, ServiceSpec
 from .record import changed, record
 from .wire import SteadyWire
 
@@ -350,6 +351,7 @@ class Testbed:
         environ: the environment of the host process; None for this process's when it is started.
         directory: the working directory of the host process; "" for this process's when it is started.
         project: the directory of the project whose services these are.
+        max_age: seconds of silence after which a run that cannot be seen from here counts as dead; None for a day.
         reuse: seconds for which the services wait for the next run of this project; None: they end with this one.
         party: the run that this process has a part in, where several processes have (workers).
     """
@@ -368,11 +370,12 @@ class Testbed:
         directory: str = "",
         project: str = "",
         reuse: float | None = None,
+        max_age: float | None = None,
         party: Party | None = None,
     ) -> None:
         self._pid = os.getpid()
         self._specs = {spec.kind: spec for spec in specs}
-        settings = {"cache": cache, "data": data, "project": project}
+        settings = {"cache": cache, "data": data, "project": project, "max_age": str(max_age or "")}
         self._boot = Boot(settings=settings, providers=dict(providers or {}), environ=environ, directory=directory, keep=reuse)
         self._party = party
         self.run = party.run if party is not None else os.urandom(6).hex()
@@ -533,12 +536,23 @@ class Testbed:
         """Let the services stay for so long after this run: something on them is to be looked at."""
         self.client.ask({"do": "stay", "seconds": seconds})
 
-    def logs(self, kind: str, lines: int = 50) -> str:
-        """Return the last lines that a service wrote, "" where it has not been started."""
+    def logs(self, kind: str, lines: int = 50, since: LogMark | None = None) -> str:
+        """Return the last lines that a service wrote, "" where it has not been started.
+
+        Args:
+            kind: the service.
+            lines: how many at most.
+            since: what `mark` gave: only what was written after it.
+        """
         if self._client is None:
             return ""
-        text: str = self._client.ask({"do": "logs", "kind": kind, "lines": lines})["text"]
+        mark = since and [since.time, since.size]
+        text: str = self._client.ask({"do": "logs", "kind": kind, "lines": lines, "since": mark})["text"]
         return text
+
+    def mark(self, kind: str) -> LogMark | None:
+        """Return where the log of a service is now, for `logs`; None where it has not been started."""
+        return mark_of(self._endpoints[kind]) if kind in self._endpoints else None
 
     def own(self, what: str, name: str) -> None:
         """Write to the ledger that this run is about to make a thing on a service."""

@@ -13,9 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import HostError, ServiceDied, ServiceNotReady
-from .ledger import Lease, Ledger, end_processes_of, sweep
-from .model import Endpoint, Running, ServiceSpec, resolve
+from .ledger import DEFAULT_MAX_AGE, Lease, Ledger, sweep
+from .model import Endpoint, LogMark, Running, ServiceSpec, resolve, sickness
 from .places import private, remove_tree, state_directory
+from .removers import REMOVERS
 from .starting import PROVIDERS, Slot, Starter, await_ready
 
 __all__ = ["Host", "load_typing"]
@@ -32,7 +33,8 @@ class Host:
     Args:
         name: the host's identity, part of the name of all that it makes.
         owner: pid of the process for which it works; None where it is kept for whoever comes.
-        settings: "cache" and "data", directories that the user chose, or ""; "project", where its tests lie.
+        settings: "cache" and "data", directories that the user chose, or ""; "project", where its tests lie;
+            "max_age", seconds of silence after which a run that cannot be seen from here is dead.
         providers: name → reference of a provider class.
     """
 
@@ -41,6 +43,7 @@ class Host:
     ) -> None:
         self.name = name
         self.kept = owner is None
+        """Whether it outlives the runs that use it."""
         self._slots: dict[str, Slot] = {}
         self._lock = threading.Lock()
         self._ending = threading.Lock()
@@ -54,6 +57,7 @@ class Host:
         self.ledger = Ledger(self._records, name, Lease.of(os.getpid()), lease, project=project, kept=self.kept)
         self._starter = Starter(name, settings, providers, self.ledger)
         self._late: list[str] = []
+        self._max_age = float(settings.get("max_age") or DEFAULT_MAX_AGE)
 
     @property
     def directory(self) -> Path:
@@ -185,6 +189,11 @@ class Host:
             slot.note(f"the {slot.spec.kind} that was given up could not be removed: {error}")
         return False
 
+    def stay(self) -> None:
+        """Note that this host outlives its run."""
+        self.kept = True
+        self.ledger.keep()
+
     # --- handing out
 
     def check(self, kind: str, generation: int) -> Slot | None:
@@ -236,10 +245,10 @@ class Host:
             await_ready(slot.spec, slot.running)
         return taken
 
-    def logs(self, kind: str, lines: int) -> str:
-        """Return the last lines that a service wrote."""
+    def logs(self, kind: str, lines: int, since: LogMark | None = None) -> str:
+        """Return the last lines that a service wrote, after a mark if there is one."""
         slot = self._slots.get(kind)
-        return slot.running.logs(lines) if slot is not None and slot.running is not None else ""
+        return slot.running.logs(lines, since) if slot is not None and slot.running is not None else ""
 
     def notes(self) -> list[str]:
         """Return what there is to tell of all services."""
@@ -296,7 +305,8 @@ class Host:
     def _sweep_on(self, slot: Slot, endpoint: Endpoint) -> None:
         """Drop what dead runs left on a server that is not ours, now that we know how to get in."""
         if not endpoint.is_ours and self._records is not None:
-            for fault in sweep(self._records, {made_on(slot.spec.kind): lambda address, run: drop(slot.spec, endpoint, address)}):
+            removers = {made_on(slot.spec.kind): lambda address, run: drop(slot.spec, endpoint, address)}
+            for fault in sweep(self._records, removers, max_age=self._max_age):
                 slot.note(fault)
 
     def _remove(self, path: str) -> None:
@@ -308,9 +318,7 @@ class Host:
         """Remove what dead runs left behind."""
         if self._records is None:
             return []
-        return sweep(
-            self._records, {"directory": lambda name, run: end_processes_of(Path(name), run), "container": remove_container}
-        )
+        return sweep(self._records, REMOVERS, max_age=self._max_age)
 
 
 def load_typing() -> None:
@@ -319,13 +327,6 @@ def load_typing() -> None:
     dataclasses looks at a half loaded `typing` where two threads load packages at the same time.
     """
     import typing  # noqa: F401
-
-
-def remove_container(name: str, run: str) -> None:
-    """Remove a container of a dead run."""
-    from .providers.docker import remove_container as remove
-
-    remove(name, run)
 
 
 def made_on(kind: str) -> str:
@@ -343,12 +344,6 @@ def drop(spec: ServiceSpec, endpoint: Endpoint, address: str) -> None:
     if server != f"{endpoint.host}:{endpoint.port}":
         raise LookupError(f"it lies on {server}")
     resolve(spec.drop)(endpoint, name)
-
-
-def sickness(running: Running) -> str | None:
-    """Return why a service that has not ended cannot be used, where its provider can tell."""
-    found: str | None = getattr(running, "sick", lambda: None)()
-    return found
 
 
 def reason_against(slot: Slot) -> str:

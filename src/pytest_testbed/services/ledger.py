@@ -132,6 +132,12 @@ class Ledger:
             if write or self._is_written():
                 self._write()
 
+    def keep(self) -> None:
+        """Note that the host outlives its run."""
+        with self._lock:
+            self._facts["kept"] = True
+            self._write()
+
     def write(self) -> None:
         """Write the record now: this host is to be found, though it owns nothing yet."""
         with self._lock:

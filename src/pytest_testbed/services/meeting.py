@@ -51,6 +51,12 @@ class Place:
             finally:
                 os.close(file)
 
+    def touch(self) -> None:
+        """Show that somebody is here still: old files are taken for forgotten ones."""
+        for path in (self.path, self._lock):
+            with suppress(OSError):
+                os.utime(path)
+
     def _is_current(self, file: int) -> bool:
         with suppress(OSError):
             return os.path.samestat(os.fstat(file), os.stat(self._lock))

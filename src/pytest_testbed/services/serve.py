@@ -23,7 +23,7 @@ from .death import wait_for_end
 from .host import Host, load_typing
 from .ledger import BEAT
 from .meeting import Place, accept, somebody_waits
-from .model import ServiceSpec
+from .model import LogMark, ServiceSpec
 from .starting import PROVIDERS, Slot
 from .turns import Turns
 from .wire import Wire
@@ -70,6 +70,8 @@ class Server:
             start(self._listen, self._listener)
         while not self._is_over():
             self.host.ledger.beat()
+            if self._place is not None:
+                self._place.touch()
         if not self._closed.is_set():
             self.close()
 
@@ -90,6 +92,14 @@ class Server:
             door.clear()
             self._listener.close()
         return True
+
+    def stay(self, seconds: float) -> None:
+        """Outlive the run by so many seconds: something is to be looked at."""
+        self.keep = max(seconds, self.keep or 0.0)
+        self.host.stay()
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nowhere, 1)  # whoever reads pytest's output must not wait for us
+        os.dup2(nowhere, 2)
 
     def finish(self, *_: object) -> None:
         """Let the process come to its end; also a signal's handler."""
@@ -215,7 +225,8 @@ class Conversation:
                 slot = self._host.check(message["kind"], message["generation"])
                 return {} if slot is None else {"end": slot.end[0], "log": slot.end[1], **handed_out(slot)}
             case "logs":
-                return {"text": self._host.logs(message["kind"], message["lines"])}
+                since = message.get("since")
+                return {"text": self._host.logs(message["kind"], message["lines"], since and LogMark(*since))}
             case "own":
                 self._host.ledger.own(message["what"], message["name"], self._run)
                 return {}
@@ -233,7 +244,7 @@ class Conversation:
             case "leave":
                 return self._leave()
             case "stay":
-                self._server.keep = max(message["seconds"], self._server.keep or 0.0)
+                self._server.stay(message["seconds"])
                 return {}
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
