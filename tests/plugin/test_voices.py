@@ -69,9 +69,13 @@ def test_the_summary_tells_what_was_used(project: Project) -> None:
     project.write(test_it="def test_it(alpha): pass\ndef test_gamma(gamma): pass")
     result = project.run()
     result.assert_outcomes(passed=1, errors=1)
-    assert len(ours(result)) == 1
+    assert len(ours(result)) == 2
     result.stdout.re_match_lines(
-        [r"testbed: alpha 3\.7 \(fake, pretence\) was ready after \d\.\d\d s, tests waited \d\.\d\d s", "=* short test summary.*"]
+        [
+            r"testbed: alpha 3\.7 \(fake, pretence\) was ready after \d\.\d\d s",
+            r"testbed: tests waited for alpha \d\.\d\d s, gamma \d\.\d\d s",
+            "=* short test summary.*",
+        ]
     )
     assert ours(project.run("-q")) == []
 
@@ -80,8 +84,9 @@ def test_the_summary_of_xdist_s_workers(project: Project) -> None:
     project.kinds(alpha={"says": "3.7", "stop_fault": "it clings"})
     project.write(test_it="def test_it(alpha): pass")
     lines = ours(project.run_apart("-p", "xdist", "-n1"))
-    assert lines[0].startswith("testbed: gw0: alpha 3.7 (fake, pretence) was ready after")
-    assert lines[1] == "testbed: could not clean up: gw0: stopping alpha: it clings"
+    assert lines[0].startswith("testbed: alpha 3.7 (fake, pretence) was ready after")
+    assert lines[1].startswith("testbed: tests waited for alpha")
+    assert lines[2] == "testbed: could not clean up: stopping alpha: it clings"
 
 
 class Reporter:

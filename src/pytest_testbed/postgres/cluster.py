@@ -85,6 +85,7 @@ class Cluster:
 
     def lay_out(self) -> Path:
         """Make the data directory and return it."""
+        remove(self._data)  # a kept host may have given up a server here
         for cached in (self._migrated, self._pristine):
             if cached is not None and cached.exists() and self._unpacked(cached):
                 return self._data

@@ -82,7 +82,7 @@ class LocalPostgres:
         sockets = socket_directory(context.directory, context.run, _LONGEST_SOCKET)
         if sockets.parent != context.directory:
             context.own("directory", str(sockets))
-        sockets.mkdir(mode=0o700)
+        sockets.mkdir(mode=0o700, exist_ok=True)
         hand_over(sockets, self._user)
         return sockets
 
