@@ -132,3 +132,24 @@ def somewhere(servers: Servers) -> Testbed:
 def server(somewhere: Testbed) -> Endpoint:
     """The address of that server."""
     return somewhere.endpoint("postgres")
+
+
+QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio", "-p", "no:postgresql", "-p", "no:cov")
+
+
+def options_for(testbed: Testbed) -> list[str]:
+    """Return the arguments that make pytest use the same kind of server as a testbed."""
+    spec = testbed._specs["postgres"]
+    provider = testbed.endpoint("postgres").provider
+    options = [f"--testbed-provider={provider}"]
+    match provider:
+        case "external":
+            options += ["-o", f"testbed_pg_url={spec.url}"]
+        case "docker":
+            assert spec.container is not None
+            options += ["-o", f"testbed_pg_image={spec.container.image}"]
+        case "local":
+            assert spec.process is not None
+            if spec.process.options["bindir"]:
+                options += ["-o", f"testbed_pg_bindir={spec.process.options['bindir']}"]
+    return options

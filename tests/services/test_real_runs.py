@@ -15,7 +15,7 @@ import pytest
 from pytest_testbed import Testbed
 from pytest_testbed.postgres.service import connection_parameters
 from tests import leftovers
-from tests.conftest import Servers
+from tests.conftest import QUIET, Servers, options_for
 
 TEST = """
 from sqlalchemy import text
@@ -28,26 +28,6 @@ def test_first(pg_session):
 def test_second_sees_nothing_of_the_first(pg_session):
     assert pg_session.scalar(text("SELECT to_regclass('t')")) is None
 """
-
-QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio", "-p", "no:postgresql", "-p", "no:cov")
-
-
-def options_for(testbed: Testbed) -> list[str]:
-    """Return the arguments that make pytest use the same kind of server as a testbed."""
-    spec = testbed._specs["postgres"]
-    provider = testbed.endpoint("postgres").provider
-    options = [f"--testbed-provider={provider}"]
-    match provider:
-        case "external":
-            options += ["-o", f"testbed_pg_url={spec.url}"]
-        case "docker":
-            assert spec.container is not None
-            options += ["-o", f"testbed_pg_image={spec.container.image}"]
-        case "local":
-            assert spec.process is not None
-            if spec.process.options["bindir"]:
-                options += ["-o", f"testbed_pg_bindir={spec.process.options['bindir']}"]
-    return options
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,8 +170,13 @@ class Database:
         if self._templates is None:
             create(self._admin, self._services, self.name)
             return
+        anew = self._admin.lost or not self._templates.is_known
+        with self._templates.turn() if anew else nullcontext():
+            self._clone_template(self._templates)
+
+    def _clone_template(self, templates: Templates) -> None:
         for attempt in range(CLONE_TRIES):
-            template = self._templates.ensure(anew=attempt > 0 or self._admin.lost)
+            template = templates.ensure(anew=attempt > 0 or self._admin.lost)
             try:
                 create(self._admin, self._services, self.name, template)
                 return

@@ -22,6 +22,7 @@ from .service import SPARE, TEMPLATE_PREFIX, spare_of
 __all__ = ["Templates"]
 
 DUPLICATE = "42P04"
+TURN = "the templates of postgres"
 DAY = 86400
 KEPT = 3
 """Templates of a project that stay, however long they have not been used, until `OLD`."""
@@ -64,6 +65,24 @@ class Templates:
         self._key: str | None = None
         self._has_key = False
 
+    @property
+    def is_known(self) -> bool:
+        """Whether this worker has found or made it."""
+        return bool(self._name)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """On a server of ours, keep the other workers from looking, making and copying meanwhile.
+
+        Making a template may end in a snapshot, which ends everybody's connections.
+        """
+        if not self._admin.endpoint.is_ours:
+            yield
+            return
+        self._admin.close()  # whoever waits must not be in the way of a snapshot
+        with self._services.turn(TURN):
+            yield
+
     def ensure(self, *, anew: bool = False) -> str:
         """Return the name of a template with the schema, made now where there is none yet.
 
@@ -81,8 +100,9 @@ class Templates:
         if (found := self._find()) is not None:
             self._services.details.append(f"postgres: template {found} was there")
             return found
-        self._admin.close()  # whoever waits must not be in the way of a snapshot
-        with self._services.turn(f"template {self._prefix()}"), self._alone_on_server():
+        if self._admin.endpoint.is_ours:  # and this is our turn
+            return self._make()
+        with self._services.turn(TURN), self._alone_on_server():
             if (found := self._find()) is not None:
                 return found
             return self._make()
@@ -114,9 +134,6 @@ class Templates:
     @contextmanager
     def _alone_on_server(self) -> Iterator[None]:
         """Keep other runs on a server that is not ours from making the same template meanwhile."""
-        if self._admin.endpoint.is_ours:  # its one host has given us the turn
-            yield
-            return
         lock = f"hashtextextended('{self._prefix()}', 0)"
         self._admin.rows(f"SELECT pg_advisory_lock({lock})")
         try:
