@@ -205,6 +205,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             run_of(config).prepare(session.items)
 
 
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Say what is being started, or was kept."""
+    return config.stash[RUN].prospect() if RUN in config.stash else []
+
+
 @contextmanager
 def collection_errors(config: pytest.Config) -> Iterator[None]:
     """Show a kind that is wrongly described, where that can be done: in xdist's workers each test will."""

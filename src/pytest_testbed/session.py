@@ -50,6 +50,7 @@ class Run:
         self.details: list[str] = []
         self.log_filters: dict[str, Callable[[str], str]] = {}
         """By kind: what takes other workers' lines out of a log."""
+        self._coming: list[str] = []
         self._waits: dict[str, list[float]] = {}
         self._shared: list[Any] | None = getattr(config, "workerinput", {}).get("testbed_party")
 
@@ -102,7 +103,7 @@ class Run:
         wanted = self.wanted(items)
         if not wanted:
             return
-        kinds = sorted(set().union(*wanted.values()))
+        kinds = self._coming = sorted(set().union(*wanted.values()))
         if not self._config.pluginmanager.hasplugin(WATCH):
             from .watch import Watch
 
@@ -142,8 +143,21 @@ class Run:
 
     def _line(self, testbed: Testbed, kind: str, endpoint: Endpoint) -> str:
         age = testbed.age(kind)
-        since = f"was ready after {endpoint.seconds:.2f} s" if age is None else f"has been running for {duration(age)}"
-        return f"{kind} {endpoint.version} ({endpoint.provider}, {endpoint.source}) {since}"
+        where = f"{kind} {endpoint.version} ({endpoint.provider}, {endpoint.source})"
+        if age is not None:
+            return f"{where} was kept from an earlier run, {duration(age)} ago"
+        how = f", {endpoint.how}" if endpoint.how else ""
+        return f"{where} was ready after {endpoint.seconds:.2f} s{how}"
+
+    def prospect(self) -> list[str]:
+        """Return a line on what is about to be used; empty where nobody wants to read that, or nothing is."""
+        loud = self._config.get_verbosity() > 0 or (self._core.reuse and self._config.get_verbosity() == 0)
+        if self._testbed is None or not self._coming or not loud:
+            return []
+        kinds = ", ".join(self._coming)
+        if self._testbed.has_joined:
+            return [f"testbed: {kinds}: the host process of an earlier run is there (pid {self._testbed.client.pid})"]
+        return [f"testbed: starting {kinds}"]
 
     def keep_services(self) -> None:
         """Let the services stay after this run: a failed test's database is to be looked at."""

@@ -228,3 +228,21 @@ def test_an_unknown_key_names_the_nearest(project: Project, monkeypatch: pytest.
         "ERROR: 'testbed_strat' (from tox.ini) is not an option of pytest-testbed; did you mean 'testbed_start'?",
         "'TESTBED_PG_IMGAE' (from the environment) is not an option of pytest-testbed; did you mean 'TESTBED_PG_IMAGE'?",
     ]
+
+
+def test_what_is_being_started_is_told_to_who_wants_to_know(project: Project) -> None:
+    project.kinds(alpha={}, beta={})
+    project.write(test_it="def test_it(alpha): pass\ndef test_beta(beta): pass")
+    assert "testbed: starting alpha, beta" in ours(project.run("-v"))
+    assert "testbed: starting alpha, beta" not in ours(project.run())
+
+
+def test_a_kept_host_is_told_of(project: Project) -> None:
+    project.kinds(alpha={})
+    project.write(test_it="def test_it(alpha): pass")
+    reuse = ("--testbed-reuse", "-o", "testbed_reuse_ttl=5")
+    assert "testbed: starting alpha" in ours(project.run_apart(*reuse))
+    result = project.run_apart(*reuse)
+    result.stdout.fnmatch_lines(["testbed: alpha: the host process of an earlier run is there (pid *)"])
+    result.stdout.fnmatch_lines(["testbed: alpha 1.0 (fake, pretence) was kept from an earlier run, * s ago"])
+    assert project.events.count("start alpha") == 1

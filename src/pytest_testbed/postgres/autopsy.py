@@ -34,14 +34,19 @@ class Autopsy:
         if self._kept >= MOST:
             return f"Not kept: {MOST} databases of failed tests are kept by now."
         self._kept += 1
-        slug = re.sub(r"\W+", "_", test.rpartition("::")[2].lower(), flags=re.ASCII).strip("_")[:LONGEST]
-        name = f"testbed_kept_{slug}_{self._run[:6]}_{self._kept}"
+        name = database_name(test, self._run, self._kept)
         self._database.keep_as(name)
         try:
             isolation.keep()
         except Exception as error:
             return f"Not kept: {error}"
         return report(self._database.endpoint, name)
+
+
+def database_name(test: str, run: str, number: int) -> str:
+    """Return the name of a kept database, which says whose it is."""
+    slug = re.sub(r"\W+", "_", test.rpartition("::")[2].lower(), flags=re.ASCII).strip("_")
+    return f"testbed_kept_{slug[:LONGEST]}_{run[:6]}_{number}"
 
 
 def report(endpoint: Endpoint, name: str) -> str:

@@ -83,9 +83,17 @@ class Cluster:
         """Whether there is a cache and a name for what a project has made of the data."""
         return self._migrated is not None
 
+    @property
+    def origin(self) -> str:
+        """Where the data came from, for the summary."""
+        if self._used is None:
+            return "on data made by initdb"
+        return "on cached data" if self._used == self._pristine else "on cached data with the project's template"
+
     def lay_out(self) -> Path:
         """Make the data directory and return it."""
-        remove(self._data)  # a kept host may have given up a server here
+        if self._data.exists():  # a kept host has given up a server here
+            remove(self._data)
         for cached in (self._migrated, self._pristine):
             if cached is not None and cached.exists() and self._unpacked(cached):
                 return self._data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -34,6 +35,8 @@ def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> Given
     if not general.startswith(("postgresql://", "postgres://", "postgresql+", "postgres+")):
         return GivenUrl()
     general = folded(general, environ)
+    if re.search(r"/testbed_[0-9a-f]{12}_\w+(\?|$)", general):
+        return GivenUrl(passed_over="DATABASE_URL names a database of another run of pytest-testbed, and is passed over")
     try:
         far = [host for host in hosts_of(general) if not is_near(host)]
     except ValueError as error:

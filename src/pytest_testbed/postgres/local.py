@@ -73,7 +73,8 @@ class LocalPostgres:
         cluster = Cluster(binaries, self._user, self._initdb_args, context, self._project)
         data = cluster.lay_out()
         sockets = self._sockets(context)
-        launch = self._launch(binaries, data, sockets, free_port(), context).with_(finish=cluster.finish)
+        launch = self._launch(binaries, data, sockets, free_port(), context)
+        launch = launch.with_(finish=cluster.finish, endpoint=launch.endpoint.with_(how=cluster.origin))
         if cluster.can_be_kept:
             launch = launch.with_(keeping=Keeping(prepare=prepare_to_keep, signal=signal.SIGINT, keep=cluster.keep))
         return launch.with_(broken=Mender(launch, cluster).mend)

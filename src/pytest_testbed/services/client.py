@@ -99,6 +99,11 @@ class HostClient:
         self._unanswered = False
         self.notes: list[str] = []
 
+    @property
+    def is_starter(self) -> bool:
+        """Whether the host is a child of this process."""
+        return self._process is not None
+
     @classmethod
     def start(
         cls, boot: Boot, run: str, owner: int, *, name: str = "", place: Place | None = None, door: Door | None = None
@@ -526,6 +531,11 @@ class Testbed:
         All connections to it end.
         """
         return bool(self.client.ask({"do": "snapshot", "kind": kind})["taken"])
+
+    @property
+    def has_joined(self) -> bool:
+        """Whether this process uses a host that somebody else has started."""
+        return self._client is not None and not self._client.is_starter
 
     @property
     def outlives(self) -> bool:

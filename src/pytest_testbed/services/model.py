@@ -142,6 +142,7 @@ class Endpoint:
     `socket` is a directory with a private Unix socket, where the service has one; `host` and `port`
     are always TCP, but for a server that somebody named by its socket alone. `query` has what else
     such a URL said, in its encoding. `source` says which binaries, image or setting it came from.
+    `how` says in a few words what its start could make use of ("on cached data").
     `log` is the path of the server's log where this machine has it as a file.
     """
 
@@ -158,6 +159,7 @@ class Endpoint:
     source: str = ""
     seconds: float = 0.0
     query: str = ""
+    how: str = ""
     log: str = ""
 
     _hidden = ("password", "query")
