@@ -1,0 +1,55 @@
+"""What a run pays that finds its services kept by an earlier one, with the schema unchanged."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from measuring import OURS, TOLD, Table, engines, pytest_run, pytest_told, temporary, tidy
+from projects import METADATA, MIGRATIONS, NO_QUERY, QUERY, modelled
+
+SCHEMAS = {"20 tables by metadata": METADATA, "20 tables by 50 migrations": MIGRATIONS}
+BARE = "bare pytest, the same imports"
+
+
+def reuse(rounds: int) -> None:
+    """Measure whole runs of one test with one query on kept services, local and docker.
+
+    The baseline is bare pytest with a test file that imports what the other does: SQLAlchemy and the models.
+    """
+    for provider in engines():
+        kept(provider, rounds)
+
+
+def kept(provider: str, rounds: int) -> None:
+    """Measure one provider; its kept hosts are ended, and nobody else's: the ledger is the benchmark's own."""
+    bare = modelled(NO_QUERY)
+    shared = {"XDG_STATE_HOME": str(temporary()), "TESTBED_CACHE_DIR": str(temporary()), "TESTBED_PROVIDER": provider}
+    if image := os.environ.get("TESTBED_PG_IMAGE"):
+        shared["TESTBED_PG_IMAGE"] = image
+    projects = {name: modelled(QUERY) for name in SCHEMAS}
+    table = Table(f"reuse: one test with one query on kept services, whole process, {provider}")
+
+    def run(name: str) -> float:
+        return told(name, "")[0]
+
+    def told(name: str, *more: str) -> tuple[float, str]:
+        variables = {**shared, "TESTBED_PG_SCHEMA": SCHEMAS[name], "BENCH_OUT": str(projects[name] / "out")}
+        return pytest_told(projects[name], "--testbed-reuse", *filter(None, more), plugin=OURS, **variables)
+
+    try:
+        for name in SCHEMAS:
+            run(name)
+            found = told(name, TOLD)[1]
+            if "has been running for" not in found or " was there" not in found:
+                sys.exit(f"the second run did not find what the first one kept:\n{found}")
+        for turn in range(rounds * 4 + 1):
+            samples = {BARE: pytest_run(bare, BENCH_OUT=str(bare / "out")), **{name: run(name) for name in SCHEMAS}}
+            for name, took in samples.items():
+                if turn:
+                    table.add(name, took)
+    finally:
+        tidy(shared)
+    table.show()
+    for name in SCHEMAS:
+        print(f"  → {name}: {table.over(name, BARE):+.0f} ms over bare pytest   (target: at most 100)")
