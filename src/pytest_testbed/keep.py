@@ -37,5 +37,5 @@ class KeepFailed:
         if self._autopsy is None:
             self._autopsy = Autopsy(database, run.testbed.run)
         text = self._autopsy.keep(item.stash[ISOLATION], item.nodeid)
-        run.keep_services()
+        run.keep_services(database.endpoint)
         return text

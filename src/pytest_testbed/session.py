@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .services.client import Party, Testbed
     from .services.model import Endpoint, ServiceSpec
     from .settings import Settings
+    from .watch import Watch
 
 __all__ = ["Run"]
 
@@ -51,6 +52,7 @@ class Run:
         self.log_filters: dict[str, Callable[[str], str]] = {}
         """By kind: what takes other workers' lines out of a log."""
         self._coming: list[str] = []
+        self.watch: Watch | None = None
         self._waits: dict[str, list[float]] = {}
         self._shared: list[Any] | None = getattr(config, "workerinput", {}).get("testbed_party")
 
@@ -107,7 +109,8 @@ class Run:
         if not self._config.pluginmanager.hasplugin(WATCH):
             from .watch import Watch
 
-            self._config.pluginmanager.register(Watch(self, wanted), WATCH)
+            self.watch = Watch(self, wanted)
+            self._config.pluginmanager.register(self.watch, WATCH)
         with suppress(HostError):  # the fixtures will meet it, and tell it of each test
             if self._core.start == "lazy" or not kinds:
                 self.testbed.connect()
@@ -159,8 +162,11 @@ class Run:
             return [f"testbed: {kinds}: the host process of an earlier run is there (pid {self._testbed.client.pid})"]
         return [f"testbed: starting {kinds}"]
 
-    def keep_services(self) -> None:
-        """Let the services stay after this run: a failed test's database is to be looked at."""
+    def keep_services(self, endpoint: Endpoint) -> None:
+        """Let the services stay after this run: a failed test's database on this server is to be looked at."""
+        if not endpoint.is_ours:
+            self.tell("databases of failed tests are kept until somebody drops them: the server is not ours")
+            return
         self.testbed.keep(self._core.reuse_ttl)
         self.tell(
             f"databases of failed tests are kept, and their servers for {duration(self._core.reuse_ttl)}; "

@@ -52,9 +52,14 @@ class Watch:
             for kind in kinds:
                 with suppress(TestbedError):  # its fixture will meet it again
                     testbed.acquire(kind)
+        self.mark()
+        return (yield)
+
+    def mark(self) -> None:
+        """Let what services have written so far be nobody's."""
+        testbed = self._run.testbed
         self._began = time.time()
         self._marks = {kind: testbed.mark(kind) for kind in testbed.started}
-        return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:

@@ -47,7 +47,7 @@ def test_one_file_without_conftest_and_ini(pytester: pytest.Pytester, everywhere
     pytester.makepyfile(test_it=TEST)
     result = pytester.runpytest_subprocess(*QUIET, *options_for(everywhere), "-o", f"testbed_pg_driver={driver}")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["testbed: postgres * was ready after * s, tests waited * s"])
+    result.stdout.fnmatch_lines(["testbed: postgres * was ready after *", "testbed: tests waited for postgres * s"])
 
 
 def test_xdist(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
@@ -128,6 +128,31 @@ def test_server_killed_between_two_tests(pytester: pytest.Pytester, run: Callabl
             "*ready to accept connections*",
         ]
     )
+
+
+def test_server_that_dies_before_the_first_test_with_a_database(
+    pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]
+) -> None:
+    pytester.makepyfile(
+        test_it="""
+        import os, signal
+        from pathlib import Path
+        import psycopg2, pytest
+
+        def test_kills(pg_service):
+            pid_file = Path(pg_service.socket).parent / "data" / "postmaster.pid"
+            pid = int(pid_file.read_text().split()[0])
+            os.kill(pid, signal.SIGKILL)
+            while os.path.exists(f"/proc/{pid}/fd/0"):
+                pass
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_after(pg_session, n): pass
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=5)
+    result.stdout.fnmatch_lines(["testbed: postgres ended during this run (killed by signal 9); it has been started again*"])
 
 
 def test_what_a_test_leaves_behind(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:

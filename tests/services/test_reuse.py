@@ -205,6 +205,23 @@ def host_name(testbed: Testbed) -> str:
     raise LookupError(testbed.client.pid)
 
 
+def test_time_to_wait_is_what_the_last_run_said(make: Make, local: ServiceSpec) -> None:
+    first = make(local, reuse=60.0)
+    first.endpoint("postgres")
+    pid = first.client.pid
+    first.close()
+    make(local, reuse=0.2).close()
+    assert gone_within(pid, 10)
+
+
+def test_host_of_one_run_that_is_told_to_stay_ends_after_that_time(local: ServiceSpec) -> None:
+    with Testbed([local]) as testbed:
+        testbed.endpoint("postgres")
+        pid = testbed.client.pid
+        testbed.keep(0.3)
+    assert gone_within(pid, 10)
+
+
 def test_host_in_use_does_not_end(make: Make, local: ServiceSpec) -> None:
     first = make(local, reuse=0.1)
     host = first.client.pid

@@ -461,3 +461,16 @@ def test_size(number: int | None, text: str) -> None:
 def test_home_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert [shown.home_short(path) for path in ("/home/me", "/home/me/a", "/home/meg/a")] == ["~", "~/a", "/home/meg/a"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "pytest_testbed", "ps"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(30) == 0

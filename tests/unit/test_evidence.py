@@ -687,3 +687,25 @@ def test_an_exception_passes_and_ends_the_recording(project: Project) -> None:
         raise ZeroDivisionError
     path.read_text()
     assert read.files() == {}
+
+
+def test_an_installed_package_counts_by_its_version_and_not_by_when_it_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_testbed.postgres.sources import import_closure
+
+    site = tmp_path / "site-packages"
+    package = site / "package_of_this_test"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    version = site / "Package_of_this_test-1.0.dist-info"
+    version.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    seeds = tmp_path / "seeds.py"
+    seeds.write_text("import package_of_this_test\n")
+
+    before = import_closure([str(seeds)], tmp_path)
+    os.utime(package / "__init__.py", (1, 1))
+    assert import_closure([str(seeds)], tmp_path) == before
+    version.rename(site / "Package_of_this_test-1.1.dist-info")
+    assert import_closure([str(seeds)], tmp_path) != before

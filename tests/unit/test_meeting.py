@@ -111,6 +111,14 @@ def test_host_that_closes_the_connection_is_told(place: Place) -> None:
     listener.close()
 
 
+def test_kept_host_without_a_service_is_not_worth_to_stay(place: Place) -> None:
+    boot = Boot(settings={}, providers={}, keep=60.0)
+    client = HostClient.meet(place, boot, "a" * 12, os.getpid())
+    assert client.leave() == []
+    assert gone_within(client.pid, 5)
+    assert not place.path.exists()
+
+
 def test_lock_ends_with_its_process(place: Place) -> None:
     code = f"""
 import os

@@ -22,6 +22,7 @@ class Services(Protocol):
     """What is used of `Testbed`."""
 
     run: str
+    notes: list[str]
     details: list[str]
 
     @property
@@ -64,15 +65,24 @@ class Admin:
 
     def execute(self, sql: str, parameters: tuple[object, ...] | None = None) -> None:
         """Send a statement, in no transaction."""
-        with self.reach(self._connect).cursor() as cursor:
-            cursor.execute(sql, parameters)
+        self._send(sql, parameters, lambda cursor: None)
 
     def rows(self, sql: str, parameters: tuple[object, ...] | None = None) -> list[tuple[Any, ...]]:
         """Return what a query gives."""
-        with self.reach(self._connect).cursor() as cursor:
-            cursor.execute(sql, parameters)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
+        rows: list[tuple[Any, ...]] = self._send(sql, parameters, lambda cursor: cursor.fetchall())
+        return rows
+
+    def _send(self, sql: str, parameters: tuple[object, ...] | None, fetch: Callable[[Any], Any]) -> Any:
+        connection = self.reach(self._connect)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return fetch(cursor)
+        except Exception as error:
+            if connection.closed:
+                self.close()
+                self._after_end(error)
+            raise
 
     def close(self) -> None:
         """Close the connection; the next statement opens one again."""
@@ -109,10 +119,19 @@ class Admin:
                     self._after_failure(error)
 
     def _after_failure(self, error: Exception) -> None:
-        end, log = self._services.check("postgres")
-        if not end:
+        if not self._after_end(error):
             where = f"{self.endpoint.host}:{self.endpoint.port} ({self.endpoint.provider}, {self.endpoint.source})"
             raise ServiceUnavailable(f"postgres at {where} cannot be reached: {error}") from error
+
+    def _after_end(self, error: Exception) -> bool:
+        """Tell of the server's end, if it has ended; return False where it runs.
+
+        Raises:
+            ServiceDied: it ended; by now it has been started again.
+        """
+        end, log = self._services.check("postgres")
+        if not end:
+            return False
         self.lost = True
         self.endpoint = self._services.endpoint("postgres")
         self.close()

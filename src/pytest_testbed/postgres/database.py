@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import ConfigurationError, SchemaError, ServiceUnavailable
+from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavailable
 from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
@@ -67,7 +67,12 @@ def worker_database(
         services, worker=worker, schema=schema, root=root, driver=options.driver, lock_timeout=options.lock_timeout
     )
     try:
-        database.ensure()
+        try:
+            database.ensure()
+        except ServiceDied as error:
+            # that of another test; an error here would be that of all tests which follow
+            services.notes.append(str(error).partition("\n")[0])
+            database.ensure()
         yield database
     finally:
         database.close()

@@ -163,9 +163,15 @@ class _Scan:
         return own + [os.path.dirname(place) for place in places if os.path.basename(place) != "__init__.py"]
 
     def _stamp(self, file: str, name: str = "") -> None:
-        with suppress(OSError):
-            status = os.stat(file)
-            self.found[f"installed {name or os.path.basename(file)}"] = f"{status.st_size} {status.st_mtime_ns}".encode()
+        """Note an installed package by its version, which is the same on all machines; by its size where it has none."""
+        folder = os.path.dirname(file)
+        if os.path.basename(file) == "__init__.py":
+            folder = os.path.dirname(folder)
+        versions = [entry for entry in self._names(folder) if name and entry.lower().startswith(f"{name.lower()}-")]
+        if not versions:
+            with suppress(OSError):
+                versions = [str(os.stat(file).st_size)]
+        self.found[f"installed {name or os.path.basename(file)}"] = " ".join(sorted(versions)).encode()
 
     def _names(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:

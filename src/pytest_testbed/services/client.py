@@ -161,7 +161,7 @@ class HostClient:
         return client
 
     @classmethod
-    def join(cls, door: Door, run: str, owner: int) -> Self | None:
+    def join(cls, door: Door, run: str, owner: int, keep: float | None = None) -> Self | None:
         """Join the host of a place; None where none is there.
 
         Raises:
@@ -171,7 +171,7 @@ class HostClient:
             return None
         client = cls(connection, 0)
         try:
-            client._wire.send({"key": door.key, "run": run, "owner": owner})
+            client._wire.send({"key": door.key, "run": run, "owner": owner, "keep": keep})
         except HostError:
             client._wire.close()
             raise
@@ -211,7 +211,7 @@ class HostClient:
             OSError: the place cannot be used.
         """
         with place.locked() as door:
-            client = cls.join(door, run, owner)
+            client = cls.join(door, run, owner, boot.keep)
             if client is None:
                 name = run if boot.keep is None else os.urandom(6).hex()
                 return cls.start(boot, run, owner, name=name, place=place, door=door)

@@ -177,8 +177,10 @@ class Host:
         """Start a server again in its place, or end it where that cannot be done; tell which."""
         try:
             if running.exited() is not None or sickness(running) is not None:
+                began = time.monotonic()
                 running.restart()
-                slot.endpoint = await_ready(slot.spec, running)
+                slot.endpoint = await_ready(slot.spec, running).with_(seconds=round(time.monotonic() - began, 3))
+                slot.since = time.time()
                 return True
         except Exception as error:
             slot.note(f"{slot.spec.kind} could not be started again in its place: {error}")

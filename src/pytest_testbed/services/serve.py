@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+END, LOOK = b"x", b"?"
+"""What wakes the main thread: for the end, or to look at the time anew."""
 HELLO_TIMEOUT = 5
 """Seconds in which a client that connects must have said who it is."""
 
@@ -57,6 +59,7 @@ class Server:
         self._mark = mark_of(self._place.path) if self._place is not None else None
         self._wake, self._waker = os.pipe()
         self._closed = threading.Event()
+        self._beaten = time.monotonic()
 
     def run(self, first: Wire, boot: dict[str, Any]) -> None:
         """Serve until nobody is left, or a signal comes; then end everything."""
@@ -69,16 +72,22 @@ class Server:
             self.host.ledger.write()  # so that it can be found, though it owns nothing yet
             start(self._listen, self._listener)
         while not self._is_over():
-            self.host.ledger.beat()
-            if self._place is not None:
-                self._place.touch()
+            self._beat()
         if not self._closed.is_set():
             self.close()
 
+    def _beat(self) -> None:
+        """Show now and then that this host lives."""
+        if time.monotonic() - self._beaten >= BEAT:
+            self._beaten = time.monotonic()
+            self.host.ledger.beat()
+            if self._place is not None:
+                self._place.touch()
+
     def _is_over(self) -> bool:
-        """Wait for a while; tell whether the end has come."""
+        """Wait until there may be something to do; tell whether the end has come."""
         wait = BEAT if self.keep is None else max(0.0, min(BEAT, self.keep - self.host.idle()))
-        if select.select([self._wake], [], [], wait)[0]:
+        if select.select([self._wake], [], [], wait)[0] and END in os.read(self._wake, 64):
             return True
         return self.keep is not None and self.host.idle() >= self.keep and self._leave_place()
 
@@ -97,13 +106,14 @@ class Server:
         """Outlive the run by so many seconds: something is to be looked at."""
         self.keep = max(seconds, self.keep or 0.0)
         self.host.stay()
+        os.write(self._waker, LOOK)
         nowhere = os.open(os.devnull, os.O_RDWR)
         os.dup2(nowhere, 1)  # whoever reads pytest's output must not wait for us
         os.dup2(nowhere, 2)
 
     def finish(self, *_: object) -> None:
         """Let the process come to its end; also a signal's handler."""
-        os.write(self._waker, b"x")
+        os.write(self._waker, END)
 
     def close(self) -> list[str]:
         """End everything, and return what resisted."""
@@ -162,6 +172,9 @@ class Server:
                 wire.send({"error": "HostError", "text": "the host process was not given the right key."})
                 return
             self.enter(hello["run"], int(hello["owner"]))
+            if self.keep is not None and hello["keep"] is not None:
+                self.keep = float(hello["keep"])  # who comes last knows best
+                os.write(self._waker, LOOK)
             wire.send({"host": self.host.name, "pid": os.getpid()})
             self._talk(wire, hello["run"])
         except (EOFError, TestbedError) as error:
