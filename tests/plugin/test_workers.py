@@ -129,6 +129,14 @@ def test_fault_in_a_kind_is_told_by_each_test_of_a_worker(project: Project) -> N
     result.stdout.fnmatch_lines(["*must return a list of ServiceSpec, not *nonsense*"])
 
 
+def test_state_directory_that_cannot_be_written(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/1/nowhere")
+    project.kinds(SAY_PORT, alpha={})
+    project.write(test_it=TESTS)
+    project.run_apart(*XDIST, "-n2").assert_outcomes(passed=8)
+    assert project.started == ["alpha"]
+
+
 def test_worker_whose_host_cannot_be_met_has_one_of_its_own(project: Project) -> None:
     project.kinds(
         """

@@ -119,6 +119,32 @@ def test_kept_host_without_a_service_is_not_worth_to_stay(place: Place) -> None:
     assert not place.path.exists()
 
 
+def test_who_holds_a_turn_and_never_answers_again_does_not_keep_the_run_from_ending(place: Place) -> None:
+    first = HostClient.meet(place, BOOT, "a" * 12, os.getpid())
+    second = HostClient.meet(place, BOOT, "a" * 12, os.getpid())
+    third = HostClient.meet(place, BOOT, "a" * 12, os.getpid())
+    second.ask({"do": "turn", "name": "it"})
+    third.tell({"do": "turn", "name": "it"})  # waits for good
+    assert first.leave() == []
+    second.hang_up()
+    third.hang_up()
+
+
+def test_turn_passes_on_when_its_holder_hangs_up(place: Place) -> None:
+    first = HostClient.meet(place, BOOT, "a" * 12, os.getpid())
+    second = HostClient.meet(place, BOOT, "a" * 12, os.getpid())
+    second.ask({"do": "turn", "name": "it"})
+    told: list[str] = []
+
+    def hang_up(text: str) -> None:
+        told.append(text)
+        second.hang_up()
+
+    first.ask({"do": "turn", "name": "it"}, hang_up)
+    assert told == ["waiting for another worker: it"]
+    assert first.leave() == []
+
+
 def test_lock_ends_with_its_process(place: Place) -> None:
     code = f"""
 import os

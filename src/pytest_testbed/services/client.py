@@ -519,7 +519,11 @@ class Testbed:
     @contextmanager
     def turn(self, name: str) -> Iterator[None]:
         """Wait until no other process of this host does the thing of that name, and keep it from beginning."""
-        self.client.ask({"do": "turn", "name": name}, self._progress)
+        try:
+            self.client.ask({"do": "turn", "name": name}, self._progress)
+        finally:
+            if self._progress is not None:
+                self._progress("")
         try:
             yield
         finally:

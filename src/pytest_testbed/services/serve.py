@@ -247,8 +247,7 @@ class Conversation:
                 self._host.ledger.disown(message["what"], message["name"])
                 return {}
             case "turn":
-                self._server.turns.take(message["name"], self._wire, self._wire.waiting)
-                return {}
+                return self._turn(message["name"], message.get("number"))
             case "turn over":
                 self._server.turns.give_back(self._wire, message["name"])
                 return {}
@@ -261,6 +260,19 @@ class Conversation:
                 return {}
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
+
+    def _turn(self, name: str, number: int | None) -> dict[str, Any]:
+        told = False
+
+        def gave_up() -> bool:
+            nonlocal told
+            if not told and not self._wire.waiting():
+                told = True
+                self._wire.send({"progress": f"waiting for another worker: {name}", "number": number})
+            return self._wire.waiting()
+
+        self._server.turns.take(name, self._wire, gave_up)
+        return {}
 
     def _acquire(self, spec: ServiceSpec, number: int | None) -> dict[str, Any]:
         slot = self._host.start(spec, self._run)
