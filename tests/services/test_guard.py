@@ -45,6 +45,7 @@ from pytest_testbed.errors import IsolationError, TestbedWarning
 from pytest_testbed.postgres.connect import connect
 from pytest_testbed.postgres.database import Database
 from pytest_testbed.postgres.guard import Guard, may_write
+from pytest_testbed.postgres.service import spare_of
 
 SCHEMA = """
 CREATE TABLE audit (note text);
@@ -100,13 +101,12 @@ class World:
         for database in (self.guarded, self.plain):
             database.renew()
             database.close()
-        with self.guarded._reach(self.guarded._admin_connection).cursor() as cursor:
-            for database in (self.guarded, self.plain):
-                cursor.execute(f'DROP DATABASE "{database.name}"')
-                cursor.execute(f'ALTER DATABASE "{database.template}" ALLOW_CONNECTIONS true')
-                cursor.execute(f'DROP DATABASE "{database.template}"')
-            cursor.execute("DROP ROLE guard_nobody")
-        self.guarded.close()
+        admin = self.guarded._admin
+        for name in (self.guarded.name, self.plain.name, self.guarded.template):  # one template serves both
+            admin.execute(f'DROP DATABASE "{name}"')
+        admin.execute(f'DROP DATABASE IF EXISTS "{spare_of(self.guarded.template)}"')
+        admin.execute("DROP ROLE guard_nobody")
+        admin.close()
 
     def same(self, scenario: Callable[[Engine], Any]) -> Any:
         """Play a scenario on the guarded and on a plain engine; what it returns must be the same."""

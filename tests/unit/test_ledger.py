@@ -298,13 +298,22 @@ def test_a_record_is_no_younger_for_what_was_removed_of_it(tmp_path: Path) -> No
 # --- beside the records
 
 
-def test_socket_goes_with_its_record(tmp_path: Path, dead: Lease) -> None:
+def test_socket_and_lock_go_with_their_record(tmp_path: Path, dead: Lease) -> None:
     Ledger(tmp_path, "dead", dead, None).write()
     Ledger(tmp_path, "alive", ALIVE, None).write()
     for run in ("dead", "alive"):
         socket_of(tmp_path, run).write_text("")
+        tmp_path.joinpath(f"{run}.lock").write_text("")
     assert sweep(tmp_path, {}) == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive.json", "alive.sock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alive.json", "alive.lock", "alive.sock"]
+
+
+def test_lock_that_somebody_holds_stays(tmp_path: Path, dead: Lease) -> None:
+    Ledger(tmp_path, "dead", dead, None).write()
+    with open(tmp_path / "dead.lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert sweep(tmp_path, {}) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["dead.lock"]
 
 
 def test_socket_stays_while_something_is_on_record(tmp_path: Path, dead: Lease) -> None:

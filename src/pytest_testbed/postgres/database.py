@@ -110,6 +110,11 @@ class Database:
         return self._admin.endpoint
 
     @property
+    def template(self) -> str:
+        """The database that it is a clone of; "" where the schema is empty, or before `ensure`."""
+        return self._templates.name if self._templates is not None else ""
+
+    @property
     def url(self) -> Any:
         """The database's `sqlalchemy.URL`, over TCP."""
         return engine_url(self.endpoint, self.name, self._driver)
@@ -175,7 +180,7 @@ class Database:
         if self._templates is None:
             create(self._admin, self._services, self.name)
             return
-        anew = self._admin.lost or not self._templates.is_known
+        anew = self._admin.lost or not self._templates.name
         with self._templates.turn() if anew else nullcontext():
             self._clone_template(self._templates)
 

@@ -61,14 +61,10 @@ class Templates:
         self._root = root
         self._driver = driver
         self._half_made = f"testbed_{services.run}_{worker}_template"
-        self._name = ""
+        self.name = ""
+        """The template, once this worker has found or made it."""
         self._key: str | None = None
         self._has_key = False
-
-    @property
-    def is_known(self) -> bool:
-        """Whether this worker has found or made it."""
-        return bool(self._name)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -92,9 +88,9 @@ class Templates:
         Raises:
             SchemaError: the schema cannot be applied.
         """
-        if anew or not self._name:
-            self._name = self._ensure()
-        return self._name
+        if anew or not self.name:
+            self.name = self._ensure()
+        return self.name
 
     def _ensure(self) -> str:
         if (found := self._find()) is not None:

@@ -289,7 +289,7 @@ def remove_stray(path: Path) -> bool:
 
 
 def clear(path: Path, facts: Mapping[str, Any], removers: Mapping[str, Callable[[str, str], object]]) -> list[str]:
-    """Remove what a dead run left, and then its record and socket; see `sweep`."""
+    """Remove what a dead run left, and then its record, socket and lock; see `sweep`."""
     faults: list[str] = []
     left = []
     for thing in facts["things"]:
@@ -308,6 +308,7 @@ def clear(path: Path, facts: Mapping[str, Any], removers: Mapping[str, Callable[
         if not left:
             socket_of(path.parent, path.stem).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
+            remove_stray(path.with_suffix(".lock"))
         elif left != facts["things"]:
             _write_record(path, {**facts, "things": left}, path.stat().st_mtime)  # it is no younger for that
     except OSError as error:
@@ -358,14 +359,18 @@ def _processes_of(directory: Path, run: str) -> Iterator[int]:
 
 
 def end_processes_of(directory: Path, run: str) -> None:
-    """Kill what a dead run started in `directory`, then remove the directory.
+    """Kill what a dead run started in `directory`, then remove the directory and the servers' shared memory.
 
     The mark and the directory's name hold the run's random identity, so no stranger is meant.
     """
     if directory.name != f"{PREFIX}{run}":
         raise ValueError(f"{directory} is not the directory of run {run}; it is left alone.")
+    from . import segments
+
+    left = segments.noted_in(directory)
     for pid in _processes_of(directory, run):
         if pid != os.getpid():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     remove_tree(directory)
+    segments.remove(left)
