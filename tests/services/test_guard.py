@@ -86,6 +86,7 @@ class World:
     def __init__(self, testbed: Testbed, driver: str, root: Path) -> None:
         (root / "more.sql").write_text(SCHEMA)
         self.driver = driver
+        self.root = root
         self.guarded, self.plain = (
             Database(testbed, worker=f"{name}_{driver}", schema=[Base, "more.sql"], root=root, driver=driver, lock_timeout=0.5)
             for name in ("guarded", "plain")
@@ -141,10 +142,9 @@ class World:
 def world(request: pytest.FixtureRequest, somewhere: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     pytest.importorskip(request.param)
     created = World(somewhere, request.param, tmp_path_factory.mktemp("guard"))
-    with created.guarded._reach(created.guarded._admin_connection).cursor() as cursor:
-        cursor.execute("DROP ROLE IF EXISTS guard_nobody")
+    created.guarded._admin.execute("DROP ROLE IF EXISTS guard_nobody")
     # the role belongs to the server: the second database finds it there
-    (created.guarded._root / "more.sql").write_text(
+    (created.root / "more.sql").write_text(
         SCHEMA.replace(
             "CREATE ROLE guard_nobody;",
             "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'guard_nobody') "
