@@ -41,7 +41,7 @@ def kept(provider: str, rounds: int) -> None:
         for name in SCHEMAS:
             run(name)
             found = told(name, TOLD)[1]
-            if "has been running for" not in found or " was there" not in found:
+            if "was kept from an earlier run" not in found or " was there" not in found:
                 sys.exit(f"the second run did not find what the first one kept:\n{found}")
         for turn in range(rounds * 4 + 1):
             samples = {BARE: pytest_run(bare, BENCH_OUT=str(bare / "out")), **{name: run(name) for name in SCHEMAS}}

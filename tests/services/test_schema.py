@@ -698,3 +698,49 @@ class TestFence:
         with guarded_process(make_url(scratch_url)):
             pass
         assert before == (psycopg2._connect, psycopg.Connection._connect_gen.__func__)  # type: ignore[attr-defined]  # both private
+
+
+LATE = """
+import sys
+from sqlalchemy import make_url
+from pytest_testbed.errors import SchemaError
+from pytest_testbed.postgres.fence import guarded_process
+
+url = make_url(sys.argv[1])
+elsewhere = {"host": "127.0.0.1", "port": 1, "user": "me", "password": "x"}
+
+def refused(connect):
+    try:
+        connect()
+    except SchemaError:
+        return
+    raise AssertionError("it was let through")
+
+def with_asyncpg():
+    import asyncio, asyncpg
+    asyncio.run(asyncpg.connect(**elsewhere, database="there"))
+
+def with_psycopg():
+    import psycopg
+    psycopg.connect(**elsewhere, dbname="there")
+
+with guarded_process(url):
+    assert "psycopg" not in sys.modules and "asyncpg" not in sys.modules
+    refused(with_psycopg)
+    refused(with_asyncpg)
+    refused(with_psycopg)
+import psycopg
+try:
+    psycopg.connect(**elsewhere, dbname="there")
+except psycopg.OperationalError:
+    print("the fence is gone")
+assert not any(type(finder).__name__ == "_WhenImported" for finder in sys.meta_path)
+"""
+
+
+def test_drivers_that_are_imported_inside_the_fence_are_fenced_too(scratch_url: str) -> None:
+    pytest.importorskip("psycopg")
+    pytest.importorskip("asyncpg")
+    url = make_url(scratch_url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
+    done = subprocess.run([sys.executable, "-c", LATE, url], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == "the fence is gone\n", done.stderr

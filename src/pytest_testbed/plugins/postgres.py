@@ -141,6 +141,8 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
         project=str(config.rootpath),
         environ={},  # looked at when pytest started
     )
+    if mine.schema:
+        spec = spec.with_(imports=(*spec.imports, "pytest_testbed.postgres.schema", "pytest_testbed.postgres.evidence"))
     if given.passed_over:
         spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
     return [spec]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
 import traceback
@@ -16,10 +15,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from ..errors import SchemaError
-from . import sqlfile
 from .fence import guarded_process
 from .imports import import_object
-from .migrations import upgrade
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 _ARGUMENTS = ("engine", "connection", "session")
@@ -108,6 +105,8 @@ def _text(entry: object) -> str:
 def _problem(error: BaseException) -> str:
     if getattr(error, "orig", None) is None and getattr(error, "diag", None) is None:
         return f"{type(error).__name__}: {error}"
+    from . import sqlfile
+
     statement = str(getattr(error, "statement", None) or "").strip()
     excerpt = "\n".join(f"  | {line}" for line in statement.split("\n")[:3] if line)
     return "\n".join(filter(None, (sqlfile.database_error(error), excerpt)))
@@ -161,8 +160,12 @@ def _apply_file(path: Path, engine: Engine) -> None:
     if not path.is_file():
         raise SchemaError(f"There is no file {path}.")
     if is_alembic:
+        from .migrations import upgrade
+
         upgrade(path, engine)
         return
+    from . import sqlfile
+
     connection = engine.raw_connection()
     try:
         driver: Any = connection.driver_connection
@@ -196,6 +199,8 @@ def _call(function: Callable[..., Any], engine: Engine) -> None:
                 f"A coroutine function with arguments ({', '.join(wanted)}) is not supported: make it a plain function, "
                 "or one without arguments."
             )
+        import asyncio
+
         asyncio.run(function())
         return
     with engine.connect() as connection, Session(bind=connection) as session:
