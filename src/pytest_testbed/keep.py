@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .errors import TestbedError
 from .plugin import run_of
 from .plugins.postgres import DATABASE, ISOLATION
 
@@ -27,7 +28,11 @@ class KeepFailed:
         """Keep what a test has in its database as soon as it has failed: its fixtures would clear it away."""
         report = yield
         if report.failed and report.when != "teardown" and ISOLATION in item.stash:
-            report.sections.append(("Kept postgres database", self._keep(item)))
+            try:
+                text = self._keep(item)
+            except TestbedError as error:  # the host is gone, for one
+                text = f"Not kept: {error}"
+            report.sections.append(("Kept postgres database", text))
         return report
 
     def _keep(self, item: pytest.Item) -> str:
@@ -36,6 +41,7 @@ class KeepFailed:
         run, database = run_of(item.config), item.config.stash[DATABASE]
         if self._autopsy is None:
             self._autopsy = Autopsy(database, run.testbed.run)
-        text = self._autopsy.keep(item.stash[ISOLATION], item.nodeid)
-        run.keep_services(database.endpoint)
+        kept, text = self._autopsy.keep(item.stash[ISOLATION], item.nodeid)
+        if kept:
+            run.keep_services(database.endpoint)
         return text

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+WORTH_TELLING = 0.005
+"""Seconds of waiting below which nobody needs to know."""
 WATCH = "pytest_testbed.watch"
 """The name of the plugin that looks after tests with services."""
 
@@ -155,7 +157,7 @@ class Run:
     def prospect(self) -> list[str]:
         """Return a line on what is about to be used; empty where nobody wants to read that, or nothing is."""
         loud = self._config.get_verbosity() > 0 or (self._core.reuse and self._config.get_verbosity() == 0)
-        if self._testbed is None or not self._coming or not loud:
+        if self._testbed is None or not self._coming or not loud or not self.starts_ahead:
             return []
         kinds = ", ".join(self._coming)
         if self._testbed.has_joined:
@@ -191,6 +193,7 @@ class Run:
             run = os.urandom(6).hex()
             try:
                 place = place_named(f"kept-{self.testbed.fingerprint()}" if self._core.reuse else run)
+                self._testbed = None  # the one that ends the run has a part in it
             except ConfigurationError:
                 return None  # each test will tell it
             self._shared = [run, os.getpid(), str(place.path) if place is not None else ""]
@@ -215,6 +218,7 @@ class Run:
         parts = [
             f"{kind} {sum(seconds):.2f} s" + (f" ({len(seconds)} workers, {max(seconds):.2f} s at most)" if seconds[1:] else "")
             for kind, seconds in self._waits.items()
+            if sum(seconds) >= WORTH_TELLING
         ]
         return [f"tests waited for {', '.join(parts)}"] if parts else []
 

@@ -105,6 +105,27 @@ def test_replacement_of_a_crashed_worker_goes_on_with_the_same_servers(project: 
     assert project.events[-1] == "stop alpha"
 
 
+def test_a_run_with_workers_leaves_a_kept_host(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    import json
+    import subprocess
+    import sys
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(project.path / "state"))
+    project.kinds(alpha={})
+    project.write(test_it="def test_it(alpha): pass")
+    code = (
+        "import pytest, subprocess, sys\n"
+        "options = ['-p', 'xdist', '-n2', '--testbed-reuse', '-o', 'testbed_reuse_ttl=5']\n"
+        "assert pytest.main(options) == pytest.main(options) == 0\n"
+        "done = subprocess.run([sys.executable, '-m', 'pytest_testbed', 'ps', '--json'], capture_output=True, check=True)\n"
+        "print(); print('PS', done.stdout.decode().replace('\\n', ' '))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=project.path)
+    (told,) = (json.loads(line.removeprefix("PS ")) for line in done.stdout.splitlines() if line.startswith("PS "))
+    assert [run["owner"] for run in told["runs"]] == ["kept, idle"], "neither run is there any more"
+    assert project.started == ["alpha"]
+
+
 def test_nothing_is_started_where_no_test_wants_it(project: Project) -> None:
     project.kinds(alpha={})
     project.write(test_it="def test_it(): pass")

@@ -224,6 +224,24 @@ def test_on_a_named_server_the_database_stays_and_its_password_is_not_shown(
     connection.close()
 
 
+def test_a_dead_host_is_told_and_the_session_goes_on(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(
+        test_it=HEAD
+        + """
+import os, signal
+
+def test_fails(pg_session, testbed):
+    os.kill(testbed.client.pid, signal.SIGKILL)
+    assert 0
+
+def test_without(): pass
+"""
+    )
+    result = run()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["Not kept: the host process of the services is gone*"])
+
+
 def test_long_and_strange_names(tmp_path: Path) -> None:
     from pytest_testbed.postgres.autopsy import database_name
 

@@ -105,7 +105,7 @@ def test_a_data_file_that_a_seed_reads_is_part_of_it(database: Callable[..., Tem
         "import json\nfrom pathlib import Path\nfrom sqlalchemy import text\n"
         "def fill(connection):\n"
         "    connection.execute(text('CREATE TABLE users (name text)'))\n"
-        "    for name in json.loads(Path(__file__).with_name('users.json').read_text()):\n"
+        "    for name in json.loads(Path(__file__).with_name('users' + '.json').read_text()):\n"
         "        connection.execute(text('INSERT INTO users VALUES (:name)'), {'name': name})\n"
     )
     sys.path.insert(0, str(tmp_path))
@@ -125,6 +125,27 @@ def test_one_that_cannot_be_recognised_is_this_runs_own(database: Callable[..., 
     namespace: dict[str, Any] = {}
     exec("def make(connection): pass", namespace)  # no source that could be looked at
     assert database(namespace["make"]).ensure() == f"testbed_{somewhere.run}_shared"
+
+
+def test_arguments_of_the_server_are_part_of_it(somewhere: Testbed, database: Callable[..., Templates], tmp_path: Path) -> None:
+    (tmp_path / "a.sql").write_text("CREATE TABLE a AS SELECT current_setting('TimeZone')")
+    admin = Admin(somewhere)
+    names = [
+        Templates(admin, somewhere, ["a.sql"], tmp_path, "psycopg2", "main", server).ensure()
+        for server in ((), ("-c", "TimeZone=Asia/Tokyo"), ())
+    ]
+    admin.close()
+    assert names[0] == names[2] != names[1]
+    database("a.sql")
+
+
+def test_second_try_of_a_faulty_schema_tells_the_same_fault(
+    database: Callable[..., Templates], tmp_path: Path, somewhere: Testbed
+) -> None:
+    (tmp_path / "a.sql").write_text("CREATE TABLE broken (id nonsense)")
+    for _ in range(2):
+        with pytest.raises(SchemaError, match="nonsense"):
+            database("a.sql").ensure()
 
 
 def test_nobody_can_connect_to_it(database: Callable[..., Templates], tmp_path: Path, somewhere: Testbed) -> None:

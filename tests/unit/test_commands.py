@@ -401,13 +401,18 @@ def test_in_a_directory_of_the_users_choice_only_what_is_ours_is_seen(
 ) -> None:
     chosen = home.path / "chosen"
     chosen.mkdir(mode=0o700)
-    for name in ("pgdata-18-abc.pack", "pg-versions.json", "thesis.tex"):
+    for name in ("pgdata-18-0123456789abcdef.pack", "pg-versions.json", "thesis.tex", "pgdata-18-old.pack"):
         (chosen / name).write_text("")
+    (chosen / "pgdata-17-0123456789abcdef.pack").mkdir()
     monkeypatch.setenv("TESTBED_CACHE_DIR", str(chosen))
     assert main(["ps"]) == 0
     assert lines(capsys)[-1] == f"cache: 2 entries, 0 B, in {chosen}"
     assert main(["prune", "--cache"]) == 0
-    assert [path.name for path in chosen.iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in chosen.iterdir()) == [
+        "pgdata-17-0123456789abcdef.pack",
+        "pgdata-18-old.pack",
+        "thesis.tex",
+    ]
 
 
 # --- the line itself

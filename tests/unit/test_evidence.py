@@ -698,8 +698,9 @@ def test_an_installed_package_counts_by_its_version_and_not_by_when_it_was_insta
     package = site / "package_of_this_test"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    version = site / "Package_of_this_test-1.0.dist-info"
-    version.mkdir()
+    record = site / "Package_of_this_test-1.0.dist-info" / "RECORD"
+    record.parent.mkdir()
+    record.write_text("package_of_this_test/__init__.py,sha256=a,0\n")
     monkeypatch.syspath_prepend(str(site))
     seeds = tmp_path / "seeds.py"
     seeds.write_text("import package_of_this_test\n")
@@ -707,5 +708,22 @@ def test_an_installed_package_counts_by_its_version_and_not_by_when_it_was_insta
     before = import_closure([str(seeds)], tmp_path)
     os.utime(package / "__init__.py", (1, 1))
     assert import_closure([str(seeds)], tmp_path) == before
-    version.rename(site / "Package_of_this_test-1.1.dist-info")
+    record.write_text("package_of_this_test/__init__.py,sha256=b,0\n")
     assert import_closure([str(seeds)], tmp_path) != before
+
+
+@pytest.mark.parametrize("place", ["", "data", "root"])
+def test_a_data_file_that_a_module_names_counts_though_it_was_read_before(tmp_path: Path, place: str) -> None:
+    from pytest_testbed.postgres.sources import import_closure
+
+    package = tmp_path / "app"
+    package.mkdir()
+    module = package / "seeds.py"
+    module.write_text('from pathlib import Path\nSQL = (Path(__file__).parent / "schema_of_it.sql").read_text()\n')
+    file = (tmp_path if place == "root" else package / place) / "schema_of_it.sql"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("CREATE TABLE a (x int)")
+    before = import_closure([str(module)], tmp_path)
+    assert import_closure([str(module)], tmp_path) == before
+    file.write_text("CREATE TABLE a (x int, y int)")
+    assert import_closure([str(module)], tmp_path) != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from pytest_testbed import Testbed
 from pytest_testbed.errors import HostError
 from pytest_testbed.services import client as client_module
 from pytest_testbed.services import meeting
-from pytest_testbed.services.client import Boot, HostClient
+from pytest_testbed.services.client import Boot, HostClient, Party
 from pytest_testbed.services.death import gone_within
 from pytest_testbed.services.meeting import Place, place_named
 from pytest_testbed.services.turns import Turns
@@ -205,3 +207,64 @@ def test_turns_come_one_after_another_and_end_with_their_client() -> None:
     turns.give_back("first")
     assert came.wait(5)
     assert turns.take("b", "third", lambda: False)
+
+
+def test_who_asks_again_after_an_interruption_has_the_turn() -> None:
+    turns = Turns()
+    assert turns.take("a", "one", lambda: False)
+    assert turns.take("a", "one", lambda: True), "it was granted to somebody who did not wait any more"
+    assert not turns.take("a", "two", lambda: True)
+
+
+def test_interrupted_wait_for_a_turn_is_in_nobodys_way(place: Place) -> None:
+    first = HostClient.meet(place, BOOT, "a" * 12, os.getpid())
+    testbed = Testbed(party=Party(run="a" * 12, owner=os.getpid(), place=str(place.path)), progress=interrupt)
+    first.ask({"do": "turn", "name": "it"})
+    with pytest.raises(KeyboardInterrupt), testbed.turn("it"):
+        pass
+    first.ask({"do": "turn over", "name": "it"})  # the other one gets it now, and has given it back by then
+    first.ask({"do": "turn", "name": "it"})
+    testbed.hang_up()
+    assert first.leave() == []
+
+
+def interrupt(text: str) -> None:
+    if text:
+        raise KeyboardInterrupt
+
+
+def test_interrupted_starter_of_a_kept_host_does_not_end_it_for_others(place: Place) -> None:
+    boot = Boot(settings={}, providers={}, keep=60.0)
+    first = HostClient.meet(place, boot, "a" * 12, os.getpid())
+    second = HostClient.meet(place, boot, "b" * 12, os.getpid())
+    second.ask({"do": "turn", "name": "it"})
+    with pytest.raises(KeyboardInterrupt):
+        first.ask({"do": "turn", "name": "it"}, interrupt)
+    assert first.leave() == []
+    assert second.ask({"do": "turn over", "name": "it"})["number"]
+    assert second.leave() == []
+    os.kill(second.pid, signal.SIGTERM)
+    assert gone_within(second.pid, 10)
+
+
+def test_host_that_is_about_to_end_is_not_joined_but_followed(place: Place) -> None:
+    """Many runs, one after another, each while the last one's host may be ending."""
+    boot = Boot(settings={}, providers={}, keep=0.001)
+    for number in range(20):
+        client = HostClient.meet(place, boot, f"{number:012}", os.getpid())
+        client.ask({"do": "turn", "name": "it"})
+        assert client.leave() == []
+    assert gone_within(client.pid, 10)
+
+
+def test_old_host_does_not_clear_the_place_of_a_new_one(place: Place) -> None:
+    boot = Boot(settings={}, providers={}, keep=60.0)
+    old = HostClient.meet(place, boot, "a" * 12, os.getpid())
+    place.path.unlink()
+    new = HostClient.meet(place, boot, "b" * 12, os.getpid())
+    assert new.pid != old.pid
+    assert old.leave() == []
+    assert gone_within(old.pid, 10)
+    assert place.path.exists()
+    assert new.leave() == []
+    assert gone_within(new.pid, 10)

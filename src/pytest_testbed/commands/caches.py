@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from .shown import bytes_of
 
 __all__ = ["OURS", "Cache"]
 
-OURS = ("pgdata-*", "pg-versions.*", "testbed-*")
-"""Names of entries. A directory that the user chose may hold other things, which we did not make."""
+OURS = re.compile(r"pgdata-\d+-[0-9a-f]{16}\.pack(\.[0-9a-f]{8})?|pg-versions\..*")
+"""Names of entries, which are files. A directory that the user chose may hold other things, which we did not make."""
 
 
 class Cache:
@@ -23,14 +24,19 @@ class Cache:
 
     def __init__(self, chosen: str) -> None:
         self.directory = cache_directory(chosen)
-        self._patterns = OURS if chosen else ("*",)
+        self._is_chosen = bool(chosen)
 
     def entries(self, unused_for: float = 0.0) -> list[tuple[Path, int]]:
         """Return the entries, with their bytes, that nobody has written to for so many seconds."""
         if self.directory is None:
             return []
-        found = {path for pattern in self._patterns for path in self.directory.glob(pattern)}
+        found = [path for path in self.directory.iterdir() if not self._is_chosen or is_ours(path)]
         return [(path, bytes_of(path)) for path in sorted(found) if not unused_for or _age(path) > unused_for]
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether an entry of a directory that the user chose was made by us."""
+    return OURS.fullmatch(path.name) is not None and path.is_file()
 
 
 def _age(path: Path) -> float:

@@ -14,6 +14,7 @@ __all__ = ["Admin", "Services", "sqlstate"]
 
 STARTING = "57P03"  # cannot_connect_now: recovering after a crash of a backend
 STARTING_TIMEOUT = 10.0
+TRIES = 2
 CONNECT_TIMEOUT = "10"
 """Seconds: a paused container takes connections and says nothing."""
 
@@ -107,6 +108,7 @@ class Admin:
             ServiceUnavailable: it runs and cannot be reached.
         """
         deadline = time.monotonic() + STARTING_TIMEOUT
+        tries = TRIES
         while True:
             try:
                 return attempt()
@@ -115,13 +117,12 @@ class Admin:
                     raise
                 if _is_starting(error) and time.monotonic() < deadline:
                     time.sleep(0.01)
-                else:
-                    self._after_failure(error)
-
-    def _after_failure(self, error: Exception) -> None:
-        if not self._after_end(error):
-            where = f"{self.endpoint.host}:{self.endpoint.port} ({self.endpoint.provider}, {self.endpoint.source})"
-            raise ServiceUnavailable(f"postgres at {where} cannot be reached: {error}") from error
+                    continue
+                tries -= 1
+                # the host looks after it once it is done with a snapshot, which was in our way then
+                if not self._after_end(error) and not tries:
+                    where = f"{self.endpoint.host}:{self.endpoint.port} ({self.endpoint.provider}, {self.endpoint.source})"
+                    raise ServiceUnavailable(f"postgres at {where} cannot be reached: {error}") from error
 
     def _after_end(self, error: Exception) -> bool:
         """Tell of the server's end, if it has ended; return False where it runs.

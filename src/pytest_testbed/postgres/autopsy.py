@@ -29,18 +29,18 @@ class Autopsy:
         self._run = run
         self._kept = 0
 
-    def keep(self, isolation: Guard | Database, test: str) -> str:
-        """Keep what the running test has in its database, and return what its report says of it."""
+    def keep(self, isolation: Guard | Database, test: str) -> tuple[bool, str]:
+        """Keep what the running test has in its database; tell whether that was done, and what its report says of it."""
         if self._kept >= MOST:
-            return f"Not kept: {MOST} databases of failed tests are kept by now."
+            return False, f"Not kept: {MOST} databases of failed tests are kept by now."
         self._kept += 1
         name = database_name(test, self._run, self._kept)
         self._database.keep_as(name)
         try:
             isolation.keep()
         except Exception as error:
-            return f"Not kept: {error}"
-        return report(self._database.endpoint, name)
+            return False, f"Not kept: {error}"
+        return True, report(self._database.endpoint, name)
 
 
 def database_name(test: str, run: str, number: int) -> str:

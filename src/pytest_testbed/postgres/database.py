@@ -43,6 +43,18 @@ class Options(Protocol):
     def lock_timeout(self) -> float:
         """Seconds that a statement waits for a lock."""
 
+    @property
+    def args(self) -> Sequence[str]:
+        """More arguments for the server."""
+
+    @property
+    def initdb_args(self) -> Sequence[str]:
+        """More arguments for initdb."""
+
+    @property
+    def environment(self) -> Sequence[str]:
+        """More variables of the container."""
+
 
 @contextmanager
 def worker_database(
@@ -64,7 +76,13 @@ def worker_database(
             f"testbed_pg_driver = {options.driver!r}, which is not installed: pip install 'pytest-testbed[{options.driver}]'."
         )
     database = Database(
-        services, worker=worker, schema=schema, root=root, driver=options.driver, lock_timeout=options.lock_timeout
+        services,
+        worker=worker,
+        schema=schema,
+        root=root,
+        driver=options.driver,
+        lock_timeout=options.lock_timeout,
+        server=(*options.args, "", *options.initdb_args, "", *options.environment),
     )
     try:
         try:
@@ -88,17 +106,26 @@ class Database:
         root: where relative paths of the schema begin.
         driver: "psycopg2" or "psycopg".
         lock_timeout: seconds after which a statement of the kept connection gives up a lock.
+        server: what the user said of the server, on which its databases may depend.
     """
 
     def __init__(
-        self, services: Services, *, worker: str, schema: Sequence[object], root: Path, driver: str, lock_timeout: float
+        self,
+        services: Services,
+        *,
+        worker: str,
+        schema: Sequence[object],
+        root: Path,
+        driver: str,
+        lock_timeout: float,
+        server: Sequence[str] = (),
     ) -> None:
         self._services = services
         self._schema = schema
         self._driver = driver
         self._lock_timeout = lock_timeout
         self._admin = Admin(services)
-        self._templates = Templates(self._admin, services, schema, root, driver, worker) if schema else None
+        self._templates = Templates(self._admin, services, schema, root, driver, worker, server) if schema else None
         self.name = f"testbed_{services.run}_{worker}"
         self._keeps = False
         self._keep_as = ""

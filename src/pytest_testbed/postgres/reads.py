@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
+import pkgutil
 import stat
 import sys
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ _FOREIGN = frozenset(
     | {".pytest_cache", ".mypy_cache", ".ruff_cache"}
 )
 _LISTS = ("os.listdir", "os.scandir")
-_IMPORTS = "<frozen importlib"
+_IMPORTS = ("<frozen importlib", os.path.dirname(importlib.__file__) + os.sep, pkgutil.__file__)
 
 _recording: list[FilesRead] = []
 _installed: list[bool] = []

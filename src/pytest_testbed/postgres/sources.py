@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -20,14 +21,17 @@ _AFTER = re.compile(r"[ \t]*+(\((?:[^)#]++|#[^\n]*+)*+\)|[^\n;#]*+)")
 _NAME = re.compile(r"#[^\n]*|([\w.]+)(?:\s+as\s+\w+)?")
 _CALLED = re.compile(r"""(?:import_module|__import__)\(\s*["']([\w.]+)["']""")
 _DYNAMIC = ("import_module", "__import__", "pkgutil", "exec_module")
+_DATA_FILE = re.compile(rb"""["']([\w/ -][\w./ -]*\.[A-Za-z]\w{1,7})["']""")
+LARGEST = 20 * 1024 * 1024
+"""Bytes of a data file that are looked at."""
 _NO_SOURCES = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
 
 def import_closure(files: Iterable[str], root: Path, paths: Iterable[str] = ()) -> dict[str, bytes]:
     """Read the files, and all modules of the project that they reach by import statements.
 
-    A package that is installed is not read: size and time of its first file stand for it, which
-    every installation of another version changes.
+    So are data files that they name ("schema.sql"). A package that is installed is not read: the list of
+    its files' hashes stands for it, or size and time of its first file where there is none.
 
     Args:
         files: Python files with absolute paths.
@@ -98,7 +102,27 @@ class _Scan:
             except OSError:
                 content = b"missing"
             self.found[os.path.relpath(file, self._root)] = content
+            self._add_named(os.path.dirname(file), content)
             self._read(os.path.dirname(file), content.decode("utf-8", "replace").replace("\\\n", " "))
+
+    def _add_named(self, folder: str, content: bytes) -> None:
+        """Add the data files that a module names, in its folder, in one below that, or in the root.
+
+        A module that was imported before anybody could look may have read them by then.
+        """
+        for text in set(_DATA_FILE.findall(content)):
+            name = os.fsdecode(text)
+            if name.endswith((".py", ".pyc", ".log")):
+                continue
+            for place in (folder, *self._folders_in(folder), os.fspath(self._root)):
+                file = os.path.join(place, name)
+                if os.path.basename(name) in self._names(os.path.dirname(file)) and os.path.isfile(file):
+                    with suppress(OSError), open(file, "rb") as stream:
+                        self.found[os.path.relpath(file, self._root)] = stream.read(LARGEST)
+
+    def _folders_in(self, folder: str) -> list[str]:
+        names = sorted(name for name in self._names(folder) if "." not in name and name not in _NO_SOURCES)
+        return [os.path.join(folder, name) for name in names]
 
     def _read(self, folder: str, text: str) -> None:
         for dots, module, names in _imports(text):
@@ -163,15 +187,20 @@ class _Scan:
         return own + [os.path.dirname(place) for place in places if os.path.basename(place) != "__init__.py"]
 
     def _stamp(self, file: str, name: str = "") -> None:
-        """Note an installed package by its version, which is the same on all machines; by its size where it has none."""
+        """Note an installed package by the list of its files' hashes, the same on all machines; or by size and time."""
         folder = os.path.dirname(file)
         if os.path.basename(file) == "__init__.py":
             folder = os.path.dirname(folder)
-        versions = [entry for entry in self._names(folder) if name and entry.lower().startswith(f"{name.lower()}-")]
-        if not versions:
+        found = b""
+        for entry in sorted(self._names(folder)):
+            if name and entry.endswith(".dist-info") and entry.lower().startswith(f"{name.lower()}-"):
+                with suppress(OSError):
+                    found += Path(folder, entry, "RECORD").read_bytes()
+        if not found:
             with suppress(OSError):
-                versions = [str(os.stat(file).st_size)]
-        self.found[f"installed {name or os.path.basename(file)}"] = " ".join(sorted(versions)).encode()
+                status = os.stat(file)
+                found = f"{status.st_size} {status.st_mtime_ns}".encode()
+        self.found[f"installed {name or file}"] = hashlib.sha256(found).hexdigest().encode()
 
     def _names(self, folder: str) -> frozenset[str]:
         if folder not in self._listed:

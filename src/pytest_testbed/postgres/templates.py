@@ -52,14 +52,25 @@ class Templates:
         root: where relative paths of the schema begin.
         driver: "psycopg2" or "psycopg".
         worker: this worker's name, for a template that is being made.
+        server: what else decides how the server would make it: its arguments.
     """
 
-    def __init__(self, admin: Admin, services: Services, schema: Sequence[object], root: Path, driver: str, worker: str) -> None:
+    def __init__(
+        self,
+        admin: Admin,
+        services: Services,
+        schema: Sequence[object],
+        root: Path,
+        driver: str,
+        worker: str,
+        server: Sequence[str] = (),
+    ) -> None:
         self._admin = admin
         self._services = services
         self._schema = schema
         self._root = root
         self._driver = driver
+        self._server = tuple(server)
         self._half_made = f"testbed_{services.run}_{worker}_template"
         self.name = ""
         """The template, once this worker has found or made it."""
@@ -110,7 +121,7 @@ class Templates:
 
         if not self._has_key:
             endpoint = self._admin.endpoint
-            facts = (endpoint.version, endpoint.user, self._driver)
+            facts = (endpoint.version, endpoint.user, self._driver, *self._server)
             with loaded(self._schema, engine_url(endpoint, self._half_made, self._driver), self._root):
                 self._key = schema_key(self._schema, self._root, *facts)
             self._has_key = True
@@ -142,6 +153,7 @@ class Templates:
         from .schema import apply_schema
 
         began = time.perf_counter()
+        self._admin.execute(f'DROP DATABASE IF EXISTS "{self._half_made}" WITH (FORCE)')  # of a try that failed
         create(self._admin, self._services, self._half_made)
         with FilesRead(self._root) as read:
             apply_schema(self._schema, engine_url(self._admin.endpoint, self._half_made, self._driver), self._root)

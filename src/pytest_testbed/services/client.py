@@ -31,9 +31,8 @@ from .wire import SteadyWire
 
 __all__ = ["Boot", "HostClient", "Party", "Testbed"]
 
-VERSION = 1
-"""Raised when a host that an older version has started will not do any more."""
 WELCOME_TIMEOUT = 10
+MEETINGS = 3
 WHERE_ENGINES_ARE = ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "XDG_RUNTIME_DIR", "PATH", "TMPDIR")
 """Variables that decide which services a host finds."""
 
@@ -85,12 +84,16 @@ class HostClient:
     Args:
         connection: the connected socket.
         process: the host, where this process has started it.
+        alone: whether it is there for this process alone.
         pid: the host's process id.
     """
 
-    def __init__(self, connection: _socket.socket, pid: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(
+        self, connection: _socket.socket, pid: int, process: subprocess.Popen[bytes] | None = None, *, alone: bool = False
+    ) -> None:
         self._pid = os.getpid()
         self._process = process
+        self._alone = alone
         self.pid = pid
         """The host's process id."""
         self._wire = SteadyWire(connection)
@@ -143,7 +146,7 @@ class HostClient:
             theirs.close()
             if listener is not None:
                 listener.close()
-        client = cls(ours, process.pid, process)
+        client = cls(ours, process.pid, process, alone=place is None and boot.keep is None)
         client._wire.send(
             {
                 "host": name or run,
@@ -210,12 +213,17 @@ class HostClient:
             HostError: the host that is there does not let us in, or none could be started.
             OSError: the place cannot be used.
         """
-        with place.locked() as door:
-            client = cls.join(door, run, owner, boot.keep)
-            if client is None:
-                name = run if boot.keep is None else os.urandom(6).hex()
-                return cls.start(boot, run, owner, name=name, place=place, door=door)
-        return client.welcomed()
+        for _ in range(MEETINGS):
+            with place.locked() as door:
+                client = cls.join(door, run, owner, boot.keep)
+                if client is None:
+                    name = run if boot.keep is None else os.urandom(6).hex()
+                    return cls.start(boot, run, owner, name=name, place=place, door=door)
+            try:
+                return client.welcomed()
+            except HostError as error:  # it may have been about to end: then there is none the next time
+                last = error
+        raise last
 
     @classmethod
     def find(cls, place: Place, run: str, owner: int) -> Self | None:
@@ -296,8 +304,11 @@ class HostClient:
         try:
             if self._process is not None and (code := self._process.poll()) is not None:
                 faults.append(f"the host process ended too early (exit code {code}); the next run removes what it left")
-            elif self._unanswered and self._process is not None:
+            elif self._unanswered and self._process is not None and self._alone:
                 self._process.terminate()  # it is busy with what nobody waits for any more
+            elif self._unanswered:
+                self.hang_up()  # it sees for itself that this run is over
+                return faults
             else:
                 answer = self.ask({"do": "leave"})
                 faults += answer["faults"]
@@ -318,6 +329,13 @@ class HostClient:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return self._process.returncode is not None
+
+
+def age_of_code() -> str:
+    """Return a mark of our own files, which another version changes: a host that it has started will not do."""
+    here = os.path.join(HOME, "pytest_testbed")
+    folders = (os.path.join(here, "services"), os.path.join(here, "services", "providers"), os.path.join(here, "postgres"))
+    return str(max(entry.stat().st_mtime_ns for folder in folders for entry in os.scandir(folder)))
 
 
 def host_path(directory: str) -> list[str]:
@@ -417,7 +435,8 @@ class Testbed:
     def _meet(self) -> HostClient:
         place = self.place()
         if place is None:
-            if self._party is not None:
+            if self._party is not None or self._boot.keep is not None:
+                self.notes.append("no private directory can be had for the host's socket; this process has a host of its own")
                 self._alone()
             return HostClient.start(self._boot, self.run, self._pid)
         owner = self._pid if self._party is None else self._party.owner
@@ -447,7 +466,7 @@ class Testbed:
 
         environ = os.environ if self._boot.environ is None else self._boot.environ
         facts = [
-            *(str(VERSION), sys.executable, dict(self._boot.settings), dict(self._boot.providers)),
+            *(age_of_code(), sys.executable, dict(self._boot.settings), dict(self._boot.providers)),
             {name: environ.get(name, "") for name in WHERE_ENGINES_ARE},
             [spec.to_json() for _, spec in sorted(self._specs.items())],
         ]
@@ -521,6 +540,10 @@ class Testbed:
         """Wait until no other process of this host does the thing of that name, and keep it from beginning."""
         try:
             self.client.ask({"do": "turn", "name": name}, self._progress)
+        except BaseException:
+            with suppress(HostError):  # it may come yet, to somebody who does not wait any more
+                self.client.tell({"do": "turn over", "name": name})
+            raise
         finally:
             if self._progress is not None:
                 self._progress("")

@@ -99,6 +99,12 @@ class Host:
                 except Exception as error:
                     self._late.append(f"dropping {address}: {error}")
 
+    def begin_to_close(self) -> bool:
+        """Let nobody in any more, where nobody is in; tell whether that is so."""
+        with self._lock:
+            self._closing = self._closing or not self._tenants
+            return self._closing
+
     def is_closing(self) -> bool:
         """Tell whether everything is ended, or about to be."""
         return self._closing
@@ -119,7 +125,7 @@ class Host:
 
     def _tell(self) -> None:
         slots = [slot.facts() for slot in list(self._slots.values()) if slot.endpoint is not None and slot.running is not None]
-        tenants = [{"run": run, "pid": pid} for run, pid in self._tenants.items()]
+        tenants = [{"run": run, "pid": pid} for run, pid in list(self._tenants.items())]
         self.ledger.tells(services=slots, tenants=tenants)
 
     # --- starting
@@ -155,23 +161,31 @@ class Host:
                 self._sweep_on(slot, slot.endpoint)
             self._tell()
         finally:
+            if self._closing and slot.running is not None:
+                slot.running.stop()  # it came up after the end had looked
             slot.done.set()
 
     def _look_after(self, slot: Slot, run: str) -> None:
         """Start a service anew that failed for an earlier run, or that does not answer any more."""
         with slot.lock:
-            why = "" if slot.running is None else reason_against(slot)
-            if slot.running is not None and not why:
+            try:
+                why = "" if slot.running is None else reason_against(slot)
+                if slot.running is None or why:
+                    self._replace(slot, run, why)
+                slot.error = None if slot.running is not None else slot.error
+            except Exception as error:  # a provider's own fault: show it, never hang the run
+                slot.error = ServiceDied(f"{slot.spec.kind}, kept from an earlier run, could not be looked after: {error!r}")
+            finally:
                 slot.done.set()
-                return
-            if slot.running is not None:
-                slot.note(f"{slot.spec.kind}, kept from an earlier run, {why}: it was started anew")
-                slot.end = (why, slot.running.logs(50))
-            slot.generation += 1
-            slot.starter = run
-            if slot.running is None or not self._start_again(slot, slot.running):
-                self._fill(slot)
-            slot.done.set()
+
+    def _replace(self, slot: Slot, run: str, why: str) -> None:
+        if slot.running is not None:
+            slot.note(f"{slot.spec.kind}, kept from an earlier run, {why}: it was started anew")
+            slot.end = (why, slot.running.logs(50))
+        slot.generation += 1
+        slot.starter = run
+        if slot.running is None or not self._start_again(slot, slot.running):
+            self._fill(slot)
 
     def _start_again(self, slot: Slot, running: Running) -> bool:
         """Start a server again in its place, or end it where that cannot be done; tell which."""
@@ -225,6 +239,7 @@ class Host:
                 slot.running.restart()
                 endpoint = await_ready(slot.spec, slot.running)
                 slot.endpoint = endpoint.with_(seconds=slot.endpoint.seconds if slot.endpoint else 0.0)
+                slot.error = None
             except Exception as error:
                 slot.error = ServiceDied(f"{kind} ended during this run ({end}) and could not be started again: {error}")
             return slot

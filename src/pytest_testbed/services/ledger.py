@@ -264,7 +264,7 @@ def strays(directory: Path, max_age: float) -> list[Path]:
     old = []
     for path in lone if now is not None else ():
         with suppress(OSError):
-            if now is not None and now - path.lstat().st_mtime > max_age:
+            if now is not None and now - path.lstat().st_mtime > max(max_age, 3 * BEAT):
                 old.append(path)
     return old
 

@@ -133,7 +133,8 @@ def somebody_waits(listener: _socket.socket) -> bool:
 def place_named(name: str) -> Place | None:
     """Return the place of that name; None where no private directory with a short enough path can be had."""
     state = state_directory()
-    for directory in (state and state / "runs", shared_temporary() / "runs"):
+    for parent in (state, shared_temporary()):
+        directory = parent and parent / "runs"
         if directory is not None and len(os.fsencode(directory / f"{name}.sock")) <= SOCKET_PATH_LIMIT and private(directory):
             return Place(directory / f"{name}.sock")
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 __all__ = [
@@ -48,17 +48,15 @@ def private(path: Path) -> Path | None:
     return path
 
 
-def _first(candidates: Iterable[Path | None]) -> Path | None:
-    for candidate in candidates:
-        if candidate is not None and (found := private(candidate)) is not None:
-            return found
-    return None
+def _in_shared(name: str) -> Path | None:
+    shared = shared_temporary()
+    return private(shared / name) if shared is not None else None
 
 
-def shared_temporary() -> Path:
-    """Return where this user's files lie that have no better place."""
+def shared_temporary() -> Path | None:
+    """Return the directory for this user's files that have no better place; None where it is not this user's alone."""
     user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
-    return _temporary() / f"pytest-testbed-{user}"
+    return private(_temporary() / f"pytest-testbed-{user}")
 
 
 def _temporary() -> Path:
@@ -81,13 +79,13 @@ def cache_directory(chosen: str = "", environ: Mapping[str, str] = os.environ) -
         usual = home / "Library" / "Caches"
     else:
         usual = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return _first([usual / "pytest-testbed", shared_temporary() / "cache"])
+    return private(usual / "pytest-testbed") or _in_shared("cache")
 
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the directory of the ledger; None where none can be written."""
     usual = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return _first([usual / "pytest-testbed", shared_temporary() / "state"])
+    return private(usual / "pytest-testbed") or _in_shared("state")
 
 
 def _has_room(path: Path) -> bool:

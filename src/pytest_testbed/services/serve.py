@@ -22,7 +22,7 @@ from ..errors import HostError, TestbedError
 from .death import wait_for_end
 from .host import Host, load_typing
 from .ledger import BEAT
-from .meeting import Place, accept, somebody_waits
+from .meeting import Door, Place, accept, somebody_waits
 from .model import LogMark, ServiceSpec
 from .starting import PROVIDERS, Slot
 from .turns import Turns
@@ -56,7 +56,6 @@ class Server:
         self._key: str = boot["key"]
         self._place = Place(Path(boot["place"])) if boot["place"] else None
         self._listener = _socket.socket(fileno=boot["listener"]) if boot["listener"] is not None else None
-        self._mark = mark_of(self._place.path) if self._place is not None else None
         self._wake, self._waker = os.pipe()
         self._closed = threading.Event()
         self._beaten = time.monotonic()
@@ -92,15 +91,22 @@ class Server:
         return self.keep is not None and self.host.idle() >= self.keep and self._leave_place()
 
     def _leave_place(self) -> bool:
-        """Give the place up where nobody has just come."""
+        """Give the place up where nobody is here, or has just come; tell whether nobody can come any more."""
         if self._place is None or self._listener is None:
-            return True
+            return self.host.begin_to_close()
         with suppress(OSError), self._place.locked() as door:
-            if somebody_waits(self._listener) or self.host.idle() == 0.0:
+            if self._listener.fileno() < 0:
+                return True
+            if somebody_waits(self._listener) or not self.host.begin_to_close():
                 return False
-            door.clear()
+            self._clear(door)
             self._listener.close()
         return True
+
+    def _clear(self, door: Door) -> None:
+        """Remove our socket, and not that of a host which came to this place after ours had been removed."""
+        if door.key == self._key:
+            door.clear()
 
     def stay(self, seconds: float) -> None:
         """Outlive the run by so many seconds: something is to be looked at."""
@@ -119,8 +125,8 @@ class Server:
         """End everything, and return what resisted."""
         if self._place is not None and self._listener is not None:
             with suppress(OSError), self._place.locked() as door:
-                if self._listener.fileno() >= 0 and mark_of(self._place.path) == self._mark:
-                    door.clear()
+                if self._listener.fileno() >= 0:
+                    self._clear(door)
         return self.host.close()
 
     def closed(self) -> None:
@@ -158,9 +164,13 @@ class Server:
             self.finish()
 
     def _listen(self, listener: _socket.socket) -> None:
-        with suppress(OSError):  # closed: the host ends
-            while True:
+        while True:
+            try:
                 start(self._welcome, Wire(accept(listener)))
+            except OSError:
+                if listener.fileno() < 0:
+                    return  # the host ends
+                time.sleep(0.1)  # too many open files, for one: that may pass
 
     def _welcome(self, wire: Wire) -> None:
         """Let a client in that has the key."""
@@ -236,6 +246,8 @@ class Conversation:
                 return self._acquire(ServiceSpec.from_json(message["spec"]), message.get("number"))
             case "check":
                 slot = self._host.check(message["kind"], message["generation"])
+                if slot is not None and slot.error is not None:
+                    raise slot.error
                 return {} if slot is None else {"end": slot.end[0], "log": slot.end[1], **handed_out(slot)}
             case "logs":
                 since = message.get("since")
@@ -315,14 +327,6 @@ def handed_out(slot: Slot) -> dict[str, Any]:
         "age": time.time() - slot.since,
         "starter": slot.starter,
     }
-
-
-def mark_of(path: Path) -> tuple[int, int]:
-    """Return what tells a file from another one that came to its path later."""
-    with suppress(OSError):
-        facts = os.stat(path)
-        return facts.st_dev, facts.st_ino
-    return 0, 0
 
 
 def start(action: Any, *arguments: object) -> None:

@@ -21,7 +21,7 @@ class Turns:
     def take(self, name: str, who: object, gave_up: Callable[[], bool]) -> bool:
         """Wait for a turn and tell whether it came; False where `gave_up` says that nobody waits any more."""
         with self._changed:
-            while name in self._holders:
+            while self._holders.get(name, who) is not who:  # who asks again had been interrupted
                 self._changed.wait(LOOK)
                 if gave_up():
                     return False

@@ -1,0 +1,102 @@
+"""What a kept host does with services that failed, recovered, or cannot be looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_testbed.services.host import Host
+from pytest_testbed.services.model import Endpoint
+from pytest_testbed.services.starting import Slot
+from pytest_testbed.testing import FakeProvider, FakeServer, fake_spec
+
+HERE = __name__
+
+
+class Moody(FakeServer):
+    """A fake server that can be told to misbehave."""
+
+    fault_of_restart: Exception | None = None
+    fault_of_look: Exception | None = None
+    ended: str | None = None
+
+    def restart(self) -> bool:
+        if Moody.fault_of_restart is not None:
+            raise Moody.fault_of_restart
+        Moody.ended = None
+        return super().restart()
+
+    def exited(self) -> str | None:
+        if Moody.fault_of_look is not None:
+            raise Moody.fault_of_look
+        return Moody.ended or super().exited()
+
+
+class MoodyProvider(FakeProvider):
+    def start(self, spec, context):  # type: ignore[no-untyped-def]
+        return Moody(spec.kind, self.options(spec))
+
+    def options(self, spec):  # type: ignore[no-untyped-def]
+        from pytest_testbed.testing import FakeOptions
+
+        return FakeOptions(**spec.options)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    Moody.fault_of_restart = Moody.fault_of_look = Moody.ended = None
+    host = Host("0123456789ab", None, {}, {"fake": f"{HERE}:MoodyProvider"})
+    yield host
+    Moody.fault_of_restart = Moody.fault_of_look = Moody.ended = None
+    host.close()
+
+
+def started(host: Host, run: str) -> Slot:
+    host.join(run, os.getpid())
+    slot = host.start(fake_spec("alpha"), run)
+    assert slot.done.wait(10)
+    return slot
+
+
+def endpoint(slot: Slot) -> Endpoint:
+    assert slot.endpoint is not None
+    return slot.endpoint
+
+
+def test_service_that_came_back_is_no_failed_one(host: Host) -> None:
+    slot = started(host, "one")
+    Moody.ended, Moody.fault_of_restart = "exit code 1", OSError("no room")
+    assert host.check("alpha", slot.generation) is slot
+    assert slot.error is not None
+    Moody.fault_of_restart = None
+    assert host.check("alpha", slot.generation) is slot
+    assert slot.error is None
+    host.leave("one")
+    assert started(host, "two").error is None
+
+
+def test_service_that_cannot_be_looked_at_holds_nobody_up(host: Host) -> None:
+    slot = started(host, "one")
+    host.leave("one")
+    Moody.fault_of_look = RuntimeError("a fault of the provider")
+    assert started(host, "two") is slot
+    assert slot.error is not None
+    assert "a fault of the provider" in str(slot.error)
+    Moody.fault_of_look = None
+    host.leave("two")
+    assert started(host, "three").error is None
+
+
+def test_nobody_gets_into_a_host_that_is_about_to_end(host: Host) -> None:
+    from pytest_testbed.errors import HostError
+
+    host.join("one", os.getpid())
+    assert not host.begin_to_close()
+    host.leave("one")
+    assert host.begin_to_close()
+    with pytest.raises(HostError, match="is ending"):
+        host.join("two", os.getpid())
