@@ -1,12 +1,12 @@
 """The figures that the project promises, measured in pairs in one run; medians and ratios, no verdict.
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
-    python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers, kill
+    python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers
     python benchmarks/run.py --rounds 5
-    python benchmarks/run.py kill --rounds 5 --seed 7     20 kills for each provider
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
-comparison take turns, so that a machine that slows down slows them all.
+comparison take turns, so that a machine that slows down slows them all. What is left by runs that are
+killed is shown by scripts/deaths.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 
 from firstquery import docker, local
-from kills import kill
 from migrated import migrated
 from onetest import pertest, unused
 from reuse import reuse
@@ -32,7 +30,6 @@ PARTS: dict[str, Callable[[int], None]] = {
     "reuse": reuse,
     "migrated": migrated,
     "workers": workers,
-    "kill": kill,
 }
 
 
@@ -41,12 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure; default: everything")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seed", type=int, help="of `kill`'s moments; it is printed, so that they can be had again")
     arguments = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     for name in arguments.parts or PARTS:
-        part = partial(kill, seed=arguments.seed) if name == "kill" else PARTS[name]
-        part(arguments.rounds)
+        PARTS[name](arguments.rounds)
 
 
 if __name__ == "__main__":

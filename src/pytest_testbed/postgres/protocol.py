@@ -31,6 +31,7 @@ class Trusted:
 
     def __init__(self, path: str, user: str, database: str, timeout: float) -> None:
         self.parameters: dict[str, str] = {}
+        self.path, self.user = path, user
         self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             self._socket.settimeout(timeout)

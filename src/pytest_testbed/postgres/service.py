@@ -226,11 +226,26 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
             if endpoint.provider == "external":
                 _check_rights(cursor, endpoint)
             elif endpoint.provider == "docker" and connection.info.server_version >= 15_00_00:
-                with suppress(psycopg2.Error):  # it was made before, or is not to be had
-                    cursor.execute(CREATE_SPARE)
+                with suppress(psycopg2.Error):  # somebody else is making it, or it is not to be had
+                    _make_spare(cursor)
         return _version(connection.info.server_version)
     finally:
         connection.close()
+
+
+def _make_spare(cursor: Any) -> None:
+    """Make a clone of the newest template, or an empty database where there is none, for the first who needs one."""
+    cursor.execute(
+        "SELECT datname FROM pg_database WHERE datname = %s OR starts_with(datname::text, %s) OR starts_with(datname::text, %s) "
+        "ORDER BY oid DESC",
+        (SPARE, TEMPLATE_PREFIX, SPARE_PREFIX),
+    )
+    names = [row[0] for row in cursor.fetchall()]
+    newest = next((name for name in names if name.startswith(TEMPLATE_PREFIX)), "")
+    if not newest and SPARE not in names:
+        cursor.execute(CREATE_SPARE)
+    elif newest and spare_of(newest) not in names:
+        cursor.execute(f'CREATE DATABASE "{spare_of(newest)}" TEMPLATE "{newest}" STRATEGY FILE_COPY')
 
 
 def _remedy(endpoint: Endpoint, text: str) -> str:

@@ -6,6 +6,7 @@ For the host process: over the private socket, with the few messages of `protoco
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -16,6 +17,8 @@ from .service import CREATE_SPARE, SPARE, SPARE_PREFIX, TEMPLATE_PREFIX, spare_o
 __all__ = ["enter", "make_spare", "prepare_to_keep"]
 
 TIMEOUT = 10.0
+UNWANTED_AFTER = 0.3
+"""Seconds after which a spare is not for a run that is under way, which would have to wait for another connection to end."""
 _FAULTS = (ServerError, OSError)
 _OURS = f"SELECT datname FROM pg_database WHERE datname ~ '^({TEMPLATE_PREFIX}|{SPARE_PREFIX})\\w+$' ORDER BY oid DESC"
 
@@ -47,8 +50,16 @@ def _clone(session: Trusted, template: str) -> None:
     with suppress(*_FAULTS):  # the template may be gone, and the server may end
         session.patience(TIMEOUT)
         session.execute(f'CREATE DATABASE "{spare_of(template)}" TEMPLATE "{template}" STRATEGY FILE_COPY')
+        _warm(session, spare_of(template))
     with suppress(OSError):
         session.close()
+
+
+def _warm(session: Trusted, spare: str) -> None:
+    """Connect once to a spare that nobody has taken yet: the first connection to a database builds its caches."""
+    time.sleep(UNWANTED_AFTER)
+    if spare in session.column(_OURS):
+        Trusted(session.path, session.user, spare, TIMEOUT).close()
 
 
 def prepare_to_keep(endpoint: Endpoint) -> bool:

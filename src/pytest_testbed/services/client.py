@@ -335,7 +335,8 @@ def age_of_code() -> str:
     """Return a mark of our own files, which another version changes: a host that it has started will not do."""
     here = os.path.join(HOME, "pytest_testbed")
     folders = (os.path.join(here, "services"), os.path.join(here, "services", "providers"), os.path.join(here, "postgres"))
-    return str(max(entry.stat().st_mtime_ns for folder in folders for entry in os.scandir(folder)))
+    files = (entry for folder in folders for entry in os.scandir(folder) if entry.name.endswith(".py"))
+    return str(max(entry.stat().st_mtime_ns for entry in files))
 
 
 def host_path(directory: str) -> list[str]:

@@ -313,6 +313,7 @@ class Conversation:
         if self._server.keep is not None:
             self._host.clear_after(self._run)
             self._server.finish_where_nothing_is_kept()
+            self._host.look_ahead()
         elif self._host.is_closing():
             self._server.closed()
 
