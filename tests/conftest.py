@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,6 +15,10 @@ from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
 
 pytest_plugins = ["pytester"]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # whoever starts us in the background of a shell has Ctrl-C ignored, by all that we start as well
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # pytester forgets what an inner run imports, and a compiled module that is imported twice may crash
 # the process: so they are here before any inner run

@@ -47,7 +47,7 @@ def test_one_file_without_conftest_and_ini(pytester: pytest.Pytester, everywhere
     pytester.makepyfile(test_it=TEST)
     result = pytester.runpytest_subprocess(*QUIET, *options_for(everywhere), "-o", f"testbed_pg_driver={driver}")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["testbed: postgres * was ready after *", "testbed: tests waited for postgres * s"])
+    result.stdout.fnmatch_lines(["testbed: postgres * was ready after *"])
 
 
 def test_xdist(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
