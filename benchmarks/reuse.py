@@ -47,7 +47,7 @@ def kept(provider: str, rounds: int) -> None:
         for name in SCHEMAS:
             run(name)
             found = told(name, TOLD)[1]
-            if "was kept from an earlier run" not in found or " was there" not in found:
+            if "started by another run" not in found or " was there" not in found:
                 sys.exit(f"the second run did not find what the first one kept:\n{found}")
         for turn in range(rounds * 4 + 1):
             samples = {BARE: until_query(bare), LOADED: until_query(loaded), **{name: run(name) for name in SCHEMAS}}

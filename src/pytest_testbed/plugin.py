@@ -273,6 +273,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         details = run.details if config.get_verbosity() > 0 else []
         for line in (*run.lines, *details, *run.waits()):
             terminalreporter.write_line(f"testbed: {line}")
+    for line in run.notices:
+        terminalreporter.write_line(f"testbed: {line}")
     for fault in run.faults:
         terminalreporter.write_line(f"testbed: could not clean up: {fault}", red=True)
 

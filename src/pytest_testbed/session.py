@@ -51,6 +51,8 @@ class Run:
         self.faults: list[str] = []
         self.lines: list[str] = []
         self.details: list[str] = []
+        self.notices: list[str] = []
+        """What is told also to who wants it quiet: something is left behind."""
         self.log_filters: dict[str, Callable[[str], str]] = {}
         """By kind: what takes other workers' lines out of a log."""
         self._coming: list[str] = []
@@ -148,11 +150,17 @@ class Run:
 
     def _line(self, testbed: Testbed, kind: str, endpoint: Endpoint) -> str:
         age = testbed.age(kind)
-        where = f"{kind} {endpoint.version} ({endpoint.provider}, {endpoint.source})"
+        # a directory is for those who want to know more
+        source = endpoint.source if self._config.get_verbosity() > 0 else endpoint.source.partition(f", {os.sep}")[0]
+        where = f"{kind} {endpoint.version} ({endpoint.provider}, {source})"
         if age is not None:
-            return f"{where} was kept from an earlier run, {duration(age)} ago"
+            return f"{where} was there, started by another run {duration(age)} ago"
         how = f", {endpoint.how}" if endpoint.how else ""
         return f"{where} was ready after {endpoint.seconds:.2f} s{how}"
+
+    def _notice(self, text: str) -> None:
+        if text not in self.notices:
+            self.notices.append(text)
 
     def prospect(self) -> list[str]:
         """Return a line on what is about to be used; empty where nobody wants to read that, or nothing is."""
@@ -161,16 +169,16 @@ class Run:
             return []
         kinds = ", ".join(self._coming)
         if self._testbed.has_joined:
-            return [f"testbed: {kinds}: the host process of an earlier run is there (pid {self._testbed.client.pid})"]
+            return [f"testbed: {kinds}: the host process of another run is there (pid {self._testbed.client.pid})"]
         return [f"testbed: starting {kinds}"]
 
     def keep_services(self, endpoint: Endpoint) -> None:
         """Let the services stay after this run: a failed test's database on this server is to be looked at."""
         if not endpoint.is_ours:
-            self.tell("databases of failed tests are kept until somebody drops them: the server is not ours")
+            self._notice("databases of failed tests are kept until somebody drops them: the server is not ours")
             return
         self.testbed.keep(self._core.reuse_ttl)
-        self.tell(
+        self._notice(
             f"databases of failed tests are kept, and their servers for {duration(self._core.reuse_ttl)}; "
             "`python -m pytest_testbed stop` ends them"
         )
@@ -201,11 +209,13 @@ class Run:
 
     def report(self) -> list[object]:
         """Return what a worker has to tell its controller."""
-        return [self.lines, self.faults, self.details, self._waits]
+        return [self.lines, self.faults, self.details, self.notices, self._waits]
 
     def take_over(self, worker: str, report: Sequence[Any]) -> None:
         """Add what a worker has to tell, once where all say the same."""
-        lines, faults, details, waits = report
+        lines, faults, details, notices, waits = report
+        for notice in notices:
+            self._notice(notice)
         for line in lines:
             self.tell(line)
         self.faults += [f"{worker}: {fault}" for fault in faults]

@@ -243,6 +243,6 @@ def test_a_kept_host_is_told_of(project: Project) -> None:
     reuse = ("--testbed-reuse", "-o", "testbed_reuse_ttl=5")
     assert "testbed: starting alpha" in ours(project.run_apart(*reuse))
     result = project.run_apart(*reuse)
-    result.stdout.fnmatch_lines(["testbed: alpha: the host process of an earlier run is there (pid *)"])
-    result.stdout.fnmatch_lines(["testbed: alpha 1.0 (fake, pretence) was kept from an earlier run, * s ago"])
+    result.stdout.fnmatch_lines(["testbed: alpha: the host process of another run is there (pid *)"])
+    result.stdout.fnmatch_lines(["testbed: alpha 1.0 (fake, pretence) was there, started by another run * s ago"])
     assert project.events.count("start alpha") == 1

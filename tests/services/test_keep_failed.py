@@ -192,6 +192,11 @@ def hosts() -> list[str]:
     return re.findall(r'"run": "(\w+)"', done.stdout)
 
 
+def test_what_is_left_behind_is_told_also_to_who_wants_it_quiet(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(test_it=HEAD + "def test_fails(pg_session): assert 0\n")
+    run("-q", "--tb=no").stdout.fnmatch_lines(["testbed: databases of failed tests are kept*"])
+
+
 def test_the_server_stays_until_it_is_told_to_end(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(test_it=HEAD + "def test_fails(pg_session): assert 0\n")
     (url,) = kept(run()).values()

@@ -184,7 +184,8 @@ def plain_errors(config: pytest.Config) -> Iterator[None]:
     except plain_classes() as error:
         if config.getoption("fulltrace", False):
             raise
-        pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+        # not `pytest.fail`: what led to the error is in its text, and would be shown once more
+        raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
 
 
 def plain_classes() -> tuple[type[Exception], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from shlex import quote
 
-from ..services.model import Endpoint, masked
+from ..services.model import Endpoint
 from .database import Database
 from .guard import Guard
 
@@ -51,7 +51,6 @@ def database_name(test: str, run: str, number: int) -> str:
 
 def report(endpoint: Endpoint, name: str) -> str:
     """Return where a kept database is, with a line for a shell."""
-    url = endpoint.url(name)
-    if not endpoint.is_ours:
-        url = masked(url)
+    # somebody else's password is not for reports: psql asks for it, or has it from PGPASSWORD
+    url = endpoint.url(name) if endpoint.is_ours else endpoint.with_(password="").url(name)
     return f"{url}\npsql {quote(url)}"

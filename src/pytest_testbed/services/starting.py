@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -150,6 +151,8 @@ class Starter:
             if refusal is None:
                 return provider
             refusals.append((name, refusal))
+            if spec.provider == "auto" and name == "docker" and os.environ.get("DOCKER_HOST"):
+                slot.note(f"docker was passed over, though DOCKER_HOST is set: {refusal.reason}")
         raise ServiceUnavailable(refusal_text(spec.kind, refusals))
 
     def _bring_up(self, slot: Slot, provider: Provider) -> Endpoint:
