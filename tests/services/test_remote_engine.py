@@ -118,3 +118,10 @@ def test_engine_that_is_gone_is_named_with_its_source() -> None:
             with pytest.raises(ServiceUnavailable) as caught:
                 testbed.endpoint("postgres")
     assert f"no engine answers at {url} (DOCKER_HOST)" in str(caught.value)
+
+
+def test_engine_that_was_named_and_passed_over_is_told_of(servers: Servers) -> None:
+    bindir = servers.any_local()._specs["postgres"].process.options["bindir"]  # type: ignore[union-attr]
+    with Testbed([postgres_spec(bindir=bindir)], environ=environ_with("tcp://127.0.0.1:1")) as testbed:
+        assert testbed.endpoint("postgres").provider == "local"
+        assert any(note.startswith("docker was passed over, though DOCKER_HOST is set: no engine") for note in testbed.notes)
