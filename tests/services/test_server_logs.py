@@ -59,7 +59,6 @@ def test_a_servers_log_is_told_apart_by_database(ours: Testbed) -> None:
         assert "of-two" not in found
         assert TWO not in found
         assert "of-nobodys-test" in found
-        assert "database system is ready" in found
         theirs = of_database(log, TWO)
         assert "of-one" not in theirs
         assert "-- of-two\n\t\n\t  AS one\n" in theirs

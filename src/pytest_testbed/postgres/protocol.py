@@ -12,6 +12,8 @@ import struct
 __all__ = ["ServerError", "Trusted"]
 
 _VERSION = 3 << 16
+HOST = "pytest-testbed (the host)"
+"""The application name of these sessions, which end with a snapshot as everybody's do."""
 _HEAD = struct.Struct("!cI")
 
 
@@ -37,7 +39,7 @@ class Trusted:
             self._socket.settimeout(timeout)
             self._socket.connect(path)
             body = struct.pack("!I", _VERSION)
-            for word in ("user", user, "database", database, ""):
+            for word in ("user", user, "database", database, "application_name", HOST, ""):
                 body += word.encode() + b"\0"
             self._socket.sendall(struct.pack("!I", len(body) + 4) + body)
             self._until_ready()

@@ -30,6 +30,7 @@ TUNING: Mapping[str, str] = {
     "jit": "off",
     # said of each database that is made, in the midst of what tests made the server say
     "log_checkpoints": "off",
+    "checkpoint_warning": "0",
     # with the database, as a server may be shared by several workers (see services.logs.of_database)
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }

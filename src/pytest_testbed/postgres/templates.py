@@ -17,6 +17,7 @@ from typing import Any
 from ..services.model import Endpoint
 from .admin import Admin, Services, sqlstate
 from .connect import engine_url
+from .protocol import HOST
 from .service import SPARE, TEMPLATE_PREFIX, spare_of
 
 __all__ = ["Templates"]
@@ -36,7 +37,8 @@ WHERE datname LIKE %s AND NOT datallowconn AND pg_has_role(datdba, 'member')"""
 PRISTINE = """SELECT
 (SELECT count(*) FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user)
 + (SELECT count(*) FROM pg_tablespace WHERE spcname !~ '^pg_') + (SELECT count(*) FROM pg_db_role_setting)
-+ (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid())
++ (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
+   AND pid <> pg_backend_pid() AND application_name <> %s)
 + (SELECT count(*) FROM pg_database WHERE datname NOT IN ('template0', 'template1', 'postgres', %s)
    AND datname !~ '^testbed_[ts]_')"""
 """Counts what a snapshot must not hold: it would be there at the next start, where nobody expects it."""
@@ -209,7 +211,7 @@ class Templates:
 
     def _take_snapshot(self) -> None:
         """Let the next start of a local server begin with this template, where nothing else is on the server."""
-        if self._admin.endpoint.provider != "local" or self._admin.rows(PRISTINE, (SPARE,)) != [(0,)]:
+        if self._admin.endpoint.provider != "local" or self._admin.rows(PRISTINE, (HOST, SPARE)) != [(0,)]:
             return
         began = time.perf_counter()
         self._admin.close()

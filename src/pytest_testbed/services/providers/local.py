@@ -28,7 +28,7 @@ else:
 
 __all__ = ["Keeping", "Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
 
-STOP_TIMEOUT = 5.0
+STOP_TIMEOUT = 3.0
 ORDERLY_TIMEOUT = 10.0
 """Seconds that a server may take to end in order, so that its data can be kept."""
 CHILDREN_TIMEOUT = 5.0
