@@ -82,3 +82,12 @@ def test_it_is_looked_at_once_when_pytest_starts(project: Project, monkeypatch: 
     result = project.run("-o", "testbed_pg_timeout=0.05")
     result.assert_outcomes(failed=1)
     assert "postgresql://me@localhost:1/shop from environment DATABASE_URL" in result.stdout.str()
+
+
+def test_database_of_an_outer_run_is_nobodys_server() -> None:
+    from pytest_testbed.postgres.given import given_url
+
+    given = given_url(None, "", {"DATABASE_URL": "postgresql://me@127.0.0.1:1/testbed_0123456789ab_gw0?sslmode=disable"})
+    assert given.url is None
+    assert "another run of pytest-testbed" in given.passed_over
+    assert given_url(None, "", {"DATABASE_URL": "postgresql://me@127.0.0.1:1/testbed_of_mine"}).url is not None

@@ -72,7 +72,7 @@ def test_the_summary_tells_what_was_used(project: Project) -> None:
     assert len(ours(result)) == 2
     result.stdout.re_match_lines(
         [
-            r"testbed: alpha 3\.7 \(fake, pretence\) was ready after \d\.\d\d s",
+            r"testbed: alpha 3\.7 \(fake, pretence\) was ready after \d\.[1-9]\d s",
             r"testbed: tests waited for alpha \d\.\d\d s",
             "=* short test summary.*",
         ]

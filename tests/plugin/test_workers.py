@@ -135,6 +135,32 @@ def test_nothing_is_started_where_no_test_wants_it(project: Project) -> None:
     assert "testbed" not in result.stdout.str().replace("testbed-", "").replace("pytest_testbed", "")
 
 
+def test_worker_that_is_done_leaves_the_services_to_the_others(project: Project) -> None:
+    project.kinds(
+        """
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    if getattr(config, "workerinput", {}).get("workerid") and not hasattr(pytest, "waiting"):
+        Journal().write("a worker is over")
+""",
+        alpha={},
+        beta={},
+    )
+    project.write(
+        test_quick="def test_quick(alpha): pass",
+        test_long="""
+        import pytest
+
+        def test_long(alpha, testbed, journal):
+            pytest.waiting = True
+            journal.wait_for("a worker is over")
+            assert testbed.endpoint("beta").kind == "beta"
+        """,
+    )
+    project.run_apart(*XDIST, "-n2", "--dist=loadfile").assert_outcomes(passed=2)
+    assert project.events.count("start alpha") == 1
+
+
 def test_waits_of_workers_are_one_line(project: Project) -> None:
     project.kinds(SAY_PORT, alpha={"seconds": 0.3})
     project.write(test_it=TESTS)
