@@ -95,12 +95,12 @@ def test_a_worker_sees_its_own_lines_and_those_of_nobody() -> None:
 
     log = "\n".join(
         [
-            "2026-11-23 02:40:18.269 UTC [1] postgres@testbed_aaaaaaaaaaaa_g0 WARNING:  there is already a transaction in progress",
-            "2026-11-23 02:40:18.280 UTC [1] postgres@testbed_aaaaaaaaaaaa_g0 ERROR:  mine",
-            "2026-11-23 02:40:18.280 UTC [2] postgres@testbed_aaaaaaaaaaaa_g1 ERROR:  another's",
+            "2026-11-23 02:40:18.269 UTC [1] postgres@testbed_a_0 WARNING:  there is already a transaction in progress",
+            "2026-11-23 02:40:18.280 UTC [1] postgres@testbed_a_0 ERROR:  mine",
+            "2026-11-23 02:40:18.280 UTC [2] postgres@testbed_a_1 ERROR:  another's",
             "2026-11-23 02:40:18.281 UTC [3] LOG:  the server's",
         ]
     )
-    worker: Any = SimpleNamespace(name="testbed_aaaaaaaaaaaa_g0")
+    worker: Any = SimpleNamespace(name="testbed_a_0")
     found = Database.own_lines(worker, log)
     assert [line.rpartition("  ")[2] for line in found.splitlines()] == ["mine", "the server's"]
