@@ -52,7 +52,7 @@ def test_a_host_that_cannot_be_started_is_told_by_the_tests_that_need_it(project
 
 
 def test_folders_of_the_project_do_not_shadow_what_the_host_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pytest_testbed.services.client import host_path
+    from pytest_testbed.services.connection import host_path
 
     before = host_path("")
     monkeypatch.syspath_prepend(tmp_path)  # as pytest does it for a folder of tests, with its `docker` and its `http`

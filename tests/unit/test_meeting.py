@@ -13,9 +13,9 @@ import pytest
 
 from pytest_testbed import Testbed
 from pytest_testbed.errors import HostError
-from pytest_testbed.services import client as client_module
-from pytest_testbed.services import meeting
-from pytest_testbed.services.client import Boot, HostClient, Party
+from pytest_testbed.services import connection, meeting
+from pytest_testbed.services.client import Party
+from pytest_testbed.services.connection import Boot, HostClient
 from pytest_testbed.services.death import gone_within
 from pytest_testbed.services.meeting import Place, place_named
 from pytest_testbed.services.turns import Turns
@@ -92,7 +92,7 @@ def test_who_connects_and_says_nothing_or_nonsense_is_in_nobodys_way(place: Plac
 def test_host_that_does_not_answer_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     with place.locked() as door:
         listener = door.listen("key")
-    monkeypatch.setattr(client_module, "WELCOME_TIMEOUT", 0.05)
+    monkeypatch.setattr(connection, "WELCOME_TIMEOUT", 0.05)
     with pytest.raises(HostError, match=r"has not answered for 0\.05 s"):
         HostClient.meet(place, BOOT, "f" * 12, os.getpid())
     listener.close()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..services.client import STANDARD
+from ..services.connection import STANDARD
 
 # The word is searched for first, which is quick, and then what stands round it. A line inside a
 # string that looks like an import costs a look at a folder, no more.
