@@ -158,6 +158,12 @@ class Run:
         how = f", {endpoint.how}" if endpoint.how else ""
         return f"{where} was ready after {endpoint.seconds:.2f} s{how}"
 
+    def begin_log(self, kind: str, own_lines: Callable[[str], str]) -> None:
+        """Let what a service has written so far be of no test, and of what follows only this worker's own lines."""
+        self.log_filters[kind] = own_lines
+        if self.watch is not None:
+            self.watch.mark()
+
     def _notice(self, text: str) -> None:
         if text not in self.notices:
             self.notices.append(text)

@@ -292,7 +292,9 @@ def test_a_cold_second_run_starts_migrated(pytester: pytest.Pytester, run: Run) 
     assert not is_made(run("-p", "xdist", "-n2"))
 
 
-@pytest.mark.parametrize("more", ["CREATE ROLE left_over", "ALTER ROLE postgres SET work_mem = '9MB'"])
+@pytest.mark.parametrize(
+    "more", ["CREATE ROLE left_over", "ALTER ROLE postgres SET work_mem = '9MB'", "ALTER SYSTEM SET work_mem = '9MB'"]
+)
 def test_what_belongs_to_no_database_keeps_the_next_start_as_it_was(pytester: pytest.Pytester, run: Run, more: str) -> None:
     pytester.makepyfile(test_it=USES_TABLE)
     (pytester.path / "a.sql").write_text(f"CREATE TABLE a (id int);\n{more};\n")

@@ -222,10 +222,7 @@ def _pg_database(
     worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
     with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker) as database:
         pytestconfig.stash[DATABASE] = database
-        run = run_of(pytestconfig)
-        run.log_filters["postgres"] = database.own_lines
-        if run.watch is not None:
-            run.watch.mark()  # what the making of the database made the server say is of no test
+        run_of(pytestconfig).begin_log("postgres", database.own_lines)
         yield database
 
 

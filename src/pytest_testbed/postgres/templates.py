@@ -37,6 +37,7 @@ WHERE datname LIKE %s AND NOT datallowconn AND pg_has_role(datdba, 'member')"""
 PRISTINE = """SELECT
 (SELECT count(*) FROM pg_roles WHERE rolname !~ '^pg_' AND rolname <> current_user)
 + (SELECT count(*) FROM pg_tablespace WHERE spcname !~ '^pg_') + (SELECT count(*) FROM pg_db_role_setting)
++ (SELECT count(*) FROM pg_file_settings WHERE sourcefile LIKE '%%/postgresql.auto.conf')
 + (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
    AND pid <> pg_backend_pid() AND application_name <> %s)
 + (SELECT count(*) FROM pg_database WHERE datname NOT IN ('template0', 'template1', 'postgres', %s)

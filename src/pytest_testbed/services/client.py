@@ -1,7 +1,7 @@
 """`Testbed`, the face of the engine that users see.
 
-    with Testbed([spec]) as testbed:            # a script; pytest's fixture `testbed` is the same class
-        print(testbed.endpoint("postgres").url())
+with Testbed([spec]) as testbed:            # a script; pytest's fixture `testbed` is the same class
+    print(testbed.endpoint("postgres").url())
 """
 
 from __future__ import annotations
