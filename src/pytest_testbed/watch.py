@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -40,6 +40,7 @@ class Watch:
         self._wanted = wanted
         self._began = 0.0
         self._marks: dict[str, LogMark | None] = {}
+        self._told: dict[tuple[type[BaseException], str], str] = {}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -62,14 +63,33 @@ class Watch:
         self._marks = {kind: testbed.mark(kind) for kind in testbed.started}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Show with a failure what the services wrote since the test began, or since it failed before."""
         report = yield
         if report.failed and item in self._wanted:
+            if call.excinfo is not None and call.when == "setup" and self._was_told(item, call.excinfo.value):
+                report.longrepr = self._in_short(item, call.excinfo.value)
+                return report
             for kind in self._run.testbed.started:
                 if text := self._written(kind):
                     report.sections.append((f"Captured {kind} log", text))
         return report
+
+    def _was_told(self, item: pytest.Item, error: BaseException) -> bool:
+        """Tell whether another test met this error of a service or its schema: all that need it will."""
+        if item.config.getoption("fulltrace", False) or not isinstance(own_error(error), TestbedError):
+            return False
+        return self._told.setdefault((type(error), str(error)), item.nodeid) != item.nodeid
+
+    def _in_short(self, item: pytest.Item, error: BaseException) -> Any:
+        whole = self._told[type(error), str(error)]
+        name = "" if isinstance(error, pytest.fail.Exception) else f"{type(error).__name__}: "
+        text = f"{name}{str(error).partition(chr(10))[0]}\n(told in full by {whole})"
+        with pytest.raises(pytest.fail.Exception) as failed:
+            pytest.fail(text, pytrace=False)
+        return item.repr_failure(failed)
 
     def _written(self, kind: str) -> str:
         testbed = self._run.testbed
@@ -84,3 +104,8 @@ class Watch:
         self._marks[kind] = testbed.mark(kind)
         text = self._run.log_filters.get(kind, str)(text).strip("\n")
         return cut(text, SHOWN) if text else ""
+
+
+def own_error(error: BaseException) -> BaseException | None:
+    """Return the error that pytest is shown without its traceback, or the error itself."""
+    return error.__context__ if isinstance(error, pytest.fail.Exception) else error

@@ -33,7 +33,11 @@ def test_it_fails_with_reason_and_remedy(project: Project) -> None:
     result = project.run("-rfE")
     result.assert_outcomes(errors=2, failed=1)
     assert "\nE       ".join(["E       pytest_testbed.errors.ServiceUnavailable: " + TEXT[0], *TEXT[1:]]) in lines(result)
-    assert lines(result).count("ServiceUnavailable: no provider can give alpha here:") == 3
+    told = [line for line in result.outlines if line.endswith("ServiceUnavailable: no provider can give alpha here:")]
+    assert len(told) == 3
+    assert result.outlines.count("(told in full by test_it.py::test_a)") == 1, "the fixture's two tests"
+    assert len([line for line in result.outlines if "the stars stand wrong" in line]) == 2
+    assert lines(project.run("--full-trace")).count("the stars stand wrong") >= 3
     assert "client.py" not in lines(result)
     assert "session.py" not in lines(result)
 

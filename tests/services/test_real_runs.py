@@ -90,8 +90,12 @@ def test_failing_schema_names_the_entry_and_the_line(pytester: pytest.Pytester, 
     result.stdout.fnmatch_lines(["*bad.sql:3*", '*type "nonsense" does not exist*'])
     assert "another exception occurred" not in result.stdout.str()
     # The short summary repeats a message, cut to the terminal's width unless CI is set: only whole lines count.
-    told = [line for line in result.outlines if line == "SchemaError: Entry 1 of the schema (bad.sql) could not be applied."]
-    assert len(told) == 2, "once for each test"
+    error = "SchemaError: Entry 1 of the schema (bad.sql) could not be applied."
+    assert result.outlines.count(error) == 2, "each test names it"
+    assert result.outlines[result.outlines.index("(told in full by test_it.py::test_first)") - 1] == error
+    assert len([line for line in result.outlines if "bad.sql:3: " in line]) == 1, "one tells it whole"
+    assert "Captured postgres log" not in result.stdout.str().partition("told in full by")[2]
+    assert "told in full by" not in run("--full-trace").stdout.str()
 
 
 def test_server_killed_between_two_tests(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
