@@ -89,7 +89,6 @@ def test_failing_schema_names_the_entry_and_the_line(pytester: pytest.Pytester, 
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*bad.sql:3*", '*type "nonsense" does not exist*'])
     assert "another exception occurred" not in result.stdout.str()
-    # The short summary repeats a message, cut to the terminal's width unless CI is set: only whole lines count.
     error = "SchemaError: Entry 1 of the schema (bad.sql) could not be applied."
     assert result.outlines.count(error) == 2, "each test names it"
     assert result.outlines[result.outlines.index("(told in full by test_it.py::test_first)") - 1] == error
