@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,14 +12,11 @@ import pytest
 
 from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
+from tests.signals import heed_signals
 
 pytest_plugins = ["pytester"]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # whoever starts us in the background of a shell has Ctrl-C ignored, by all that we start as well
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, lambda *_: None)  # `nohup`: not for us, but what we start must see its terminal close
+heed_signals()
 
 # pytester forgets what an inner run imports, and a compiled module that is imported twice may crash
 # the process: so they are here before any inner run

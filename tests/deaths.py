@@ -77,10 +77,9 @@ def quick(n, session): pass
 def patient(n, session): wait("go")
 
 def works(n, session):
-    for number in range(10):
+    for number in range(300):
         session.execute(text("INSERT INTO t VALUES (:n)"), {"n": number})
         session.commit()
-        time.sleep(0.01)
 
 def exits(n, session):
     if n == 0:
@@ -329,9 +328,11 @@ class Run:
 
     # --- its end
 
-    def ended(self) -> bool:
-        """Tell whether pytest has ended."""
-        return self.process.poll() is not None
+    def ended(self, within: float = 0.0) -> bool:
+        """Wait at most so many seconds for the end of pytest, and tell whether it has come."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(within)
+        return self.process.returncode is not None
 
     def wait(self) -> int:
         """Wait for the end of pytest and return its exit code."""
@@ -791,9 +792,7 @@ def die_at(world: World, moment: float, workers: int = 0, *, made: bool = False)
     run = world.run("works", workers=workers, tests=6)
     if made:
         run.until_something_is_made()
-    deadline = time.monotonic() + moment
-    while time.monotonic() < deadline and not run.ended():
-        time.sleep(0.001)
+    run.ended(within=moment)
     run.known()
     outcome.before = run.traces()
     midway = any(outcome.before.values()) and not run.ended()

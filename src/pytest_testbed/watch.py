@@ -69,27 +69,20 @@ class Watch:
         """Show with a failure what the services wrote since the test began, or since it failed before."""
         report = yield
         if report.failed and item in self._wanted:
-            if call.excinfo is not None and call.when == "setup" and self._was_told(item, call.excinfo.value):
-                report.longrepr = self._in_short(item, call.excinfo.value)
+            error = call.excinfo.value if call.excinfo is not None and call.when == "setup" else None
+            if (first := self._first_to_meet(error, item)) != item.nodeid:
+                report.longrepr = in_short(item, error, first)
                 return report
             for kind in self._run.testbed.started:
                 if text := self._written(kind):
                     report.sections.append((f"Captured {kind} log", text))
         return report
 
-    def _was_told(self, item: pytest.Item, error: BaseException) -> bool:
-        """Tell whether another test met this error of a service or its schema: all that need it will."""
-        if item.config.getoption("fulltrace", False) or not isinstance(own_error(error), TestbedError):
-            return False
-        return self._told.setdefault((type(error), str(error)), item.nodeid) != item.nodeid
-
-    def _in_short(self, item: pytest.Item, error: BaseException) -> Any:
-        whole = self._told[type(error), str(error)]
-        name = "" if isinstance(error, pytest.fail.Exception) else f"{type(error).__name__}: "
-        text = f"{name}{str(error).partition(chr(10))[0]}\n(told in full by {whole})"
-        with pytest.raises(pytest.fail.Exception) as failed:
-            pytest.fail(text, pytrace=False)
-        return item.repr_failure(failed)
+    def _first_to_meet(self, error: BaseException | None, item: pytest.Item) -> str:
+        """Return which test met an error of a service or its schema first: all that need it will meet it."""
+        if error is None or not isinstance(own_error(error), TestbedError) or item.config.getoption("fulltrace", False):
+            return item.nodeid
+        return self._told.setdefault((type(error), str(error)), item.nodeid)
 
     def _written(self, kind: str) -> str:
         testbed = self._run.testbed
@@ -107,5 +100,13 @@ class Watch:
 
 
 def own_error(error: BaseException) -> BaseException | None:
-    """Return the error that pytest is shown without its traceback, or the error itself."""
+    """Return the error that a fixture has shown to pytest without its traceback, or the error itself."""
     return error.__context__ if isinstance(error, pytest.fail.Exception) else error
+
+
+def in_short(item: pytest.Item, error: BaseException | None, first: str) -> Any:
+    """Return for a report the first line of an error, and the test whose report has all of it."""
+    name = "" if isinstance(error, pytest.fail.Exception) else f"{type(error).__name__}: "
+    with pytest.raises(pytest.fail.Exception) as failed:  # pytest shows no error that was not raised
+        pytest.fail(f"{name}{str(error).partition(chr(10))[0]}\n(told in full by {first})", pytrace=False)
+    return item.repr_failure(failed)

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from .lease import Lease, start_time
@@ -59,12 +60,12 @@ def _wait_by_kqueue(pid: int, wake: int) -> None:  # pragma: no cover - macOS an
 
 def gone_within(pid: int, seconds: float) -> bool:
     """Wait until a process has ended, at most so many seconds; tell whether it has."""
-    deadline = time.monotonic() + seconds
-    while start_time(pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+    handle = _handle_of(pid)
+    try:
+        return _ended(handle, lambda: not start_time(pid), seconds)
+    finally:
+        if handle >= 0:
+            os.close(handle)
 
 
 def end(lease: Lease, seconds: float) -> bool:
@@ -81,13 +82,20 @@ def end(lease: Lease, seconds: float) -> bool:
         with suppress(ProcessLookupError):
             if handle >= 0:
                 signal.pidfd_send_signal(handle, signal.SIGTERM)
-                return bool(select.select([handle], [], [], seconds)[0])
-            os.kill(lease.pid, signal.SIGTERM)
+            else:
+                os.kill(lease.pid, signal.SIGTERM)
+        return _ended(handle, lambda: start_time(lease.pid) != lease.start, seconds)
     finally:
         if handle >= 0:
             os.close(handle)
+
+
+def _ended(handle: int, is_gone: Callable[[], bool], seconds: float) -> bool:
+    """Wait until a process has ended: its pidfd tells, or where there is none we have to look."""
+    if handle >= 0:
+        return bool(select.select([handle], [], [], seconds)[0])
     deadline = time.monotonic() + seconds
-    while start_time(lease.pid) == lease.start:
+    while not is_gone():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
