@@ -197,6 +197,20 @@ def test_what_is_left_behind_is_told_also_to_who_wants_it_quiet(pytester: pytest
     run("-q", "--tb=no").stdout.fnmatch_lines(["testbed: databases of failed tests are kept*"])
 
 
+def test_workers_tell_what_is_left_behind(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makepyfile(test_it=HEAD + "def test_fails(pg_session): assert 0\n")
+    run("-p", "xdist", "-n1").stdout.fnmatch_lines(["testbed: databases of failed tests are kept, and their servers for *"])
+
+
+def test_nothing_stays_where_nothing_could_be_kept(pytester: pytest.Pytester, run: Run) -> None:
+    pytester.makeconftest("import pytest_testbed.postgres.autopsy as autopsy\nautopsy.MOST = 0")
+    pytester.makepyfile(test_it=HEAD + "def test_fails(pg_session): assert 0\n")
+    result = run()
+    result.stdout.fnmatch_lines(["Not kept: 0 databases of failed tests are kept by now."])
+    result.stdout.no_fnmatch_line("testbed: databases of failed tests are kept*")
+    assert hosts() == []
+
+
 def test_the_server_stays_until_it_is_told_to_end(pytester: pytest.Pytester, run: Run) -> None:
     pytester.makepyfile(test_it=HEAD + "def test_fails(pg_session): assert 0\n")
     (url,) = kept(run()).values()
@@ -217,6 +231,7 @@ def test_on_a_named_server_the_database_stays_and_its_password_is_not_shown(
     result.assert_outcomes(failed=1)
     endpoint = external.endpoint("postgres")
     assert endpoint.password not in result.stdout.str()
+    result.stdout.fnmatch_lines(["testbed: databases of failed tests are kept until somebody drops them: the server is not ours"])
     match = re.search(r"/(testbed_kept_test_fails_\w+)$", result.stdout.str(), re.MULTILINE)
     assert match is not None
     assert rows(endpoint.url(match[1])) == ["a"]

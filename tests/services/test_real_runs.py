@@ -97,6 +97,27 @@ def test_failing_schema_names_the_entry_and_the_line(pytester: pytest.Pytester, 
     assert "told in full by" not in run("--full-trace").stdout.str()
 
 
+def test_a_failed_test_shows_what_its_own_statements_made_the_server_say(
+    pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]
+) -> None:
+    """Neither the server's start nor the making of the template is the first test's."""
+    pytester.makepyfile(
+        test_it="""
+        from sqlalchemy import text
+        def test_fails(pg_session):
+            pg_session.execute(text("DO $$ BEGIN RAISE WARNING 'in the test'; END $$"))
+            assert 0
+        """
+    )
+    pytester.path.joinpath("a.sql").write_text("DO $$ BEGIN RAISE WARNING 'in the template'; END $$;\n")
+    pytester.makeini("[pytest]\ntestbed_pg_schema = a.sql\ntestbed_start = lazy\n")
+    result = run("-o", f"testbed_cache_dir={pytester.path / 'cache'}")
+    section = result.stdout.str().partition("Captured postgres log")[2]
+    assert "in the test" in section
+    assert "in the template" not in section
+    assert "database system is ready" not in section
+
+
 def test_server_killed_between_two_tests(pytester: pytest.Pytester, run: Callable[..., pytest.RunResult]) -> None:
     pytester.makepyfile(
         test_it="""

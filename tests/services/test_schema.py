@@ -743,4 +743,4 @@ def test_drivers_that_are_imported_inside_the_fence_are_fenced_too(scratch_url: 
     pytest.importorskip("asyncpg")
     url = make_url(scratch_url).set(drivername="postgresql+psycopg2").render_as_string(hide_password=False)
     done = subprocess.run([sys.executable, "-c", LATE, url], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout == "the fence is gone\n", done.stderr
+    assert (done.returncode, done.stdout) == (0, "the fence is gone\n"), done.stderr

@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
 import pytest
 
 from pytest_testbed import Testbed
-from pytest_testbed.errors import SchemaError
+from pytest_testbed.errors import SchemaError, ServiceDied
 from pytest_testbed.postgres.admin import Admin
-from pytest_testbed.postgres.service import connection_parameters, spare_of
+from pytest_testbed.postgres.database import worker_database
+from pytest_testbed.postgres.service import connection_parameters, postgres_spec, probe, spare_of
 from pytest_testbed.postgres.templates import KEPT, MOST, OLD, Templates, create, superfluous
+from pytest_testbed.services.death import gone_within
 from tests.conftest import QUIET, Servers, options_for
 
 Run = Callable[..., pytest.RunResult]
@@ -137,6 +141,51 @@ def test_arguments_of_the_server_are_part_of_it(somewhere: Testbed, database: Ca
     admin.close()
     assert names[0] == names[2] != names[1]
     database("a.sql")
+
+
+@pytest.mark.parametrize("option", ["args", "initdb_args", "environment"])
+def test_what_a_user_says_of_the_server_is_part_of_a_workers_template(
+    option: str, somewhere: Testbed, database: Callable[..., Templates], tmp_path: Path
+) -> None:
+    (tmp_path / "a.sql").write_text("CREATE TABLE said (id int)")
+    database("a.sql")  # clears the templates away
+    found = []
+    for words in ((), ("a", "word")):
+        options: Any = SimpleNamespace(driver="psycopg2", lock_timeout=1.0, args=(), initdb_args=(), environment=())
+        setattr(options, option, words)
+        with worker_database(somewhere, ["a.sql"], tmp_path, options, "said") as made:
+            found.append(made.template)
+            execute(somewhere, f'DROP DATABASE "{made.name}" WITH (FORCE)')
+    assert found[0] != found[1]
+
+
+def test_container_that_is_looked_after_has_a_clone_of_the_newest_template_ready(servers: Servers, tmp_path: Path) -> None:
+    docker = servers.get("docker")
+    (tmp_path / "a.sql").write_text("CREATE TABLE ready (id int)")
+    admin = Admin(docker)
+    name = Templates(admin, docker, ["a.sql"], tmp_path, "psycopg2", "main").ensure()
+    try:
+        probe(docker.endpoint("postgres"), 5.0)
+        assert spare_of(name) in names(docker)
+    finally:
+        for each in (spare_of(name), name):
+            admin.execute(f'DROP DATABASE IF EXISTS "{each}"')
+        admin.close()
+
+
+def test_statement_on_a_server_that_has_ended_says_so_and_the_next_one_works(servers: Servers) -> None:
+    bindir = servers.any_local()._specs["postgres"].process.options["bindir"]  # type: ignore[union-attr]
+    with Testbed([postgres_spec(provider="local", bindir=bindir)]) as testbed:
+        admin = Admin(testbed)
+        assert admin.rows("SELECT 1") == [(1,)]
+        (data,) = (Path(row[0]) for row in admin.rows("SHOW data_directory"))
+        server = int((data / "postmaster.pid").read_text().split()[0])
+        os.kill(server, signal.SIGKILL)
+        assert gone_within(server, 10)
+        with pytest.raises(ServiceDied, match="killed by signal 9"):
+            admin.rows("SELECT 1")
+        assert admin.rows("SELECT 2") == [(2,)]
+        admin.close()
 
 
 def test_second_try_of_a_faulty_schema_tells_the_same_fault(

@@ -689,6 +689,20 @@ def test_an_exception_passes_and_ends_the_recording(project: Project) -> None:
     assert read.files() == {}
 
 
+def test_folders_in_which_modules_are_looked_for_are_no_data(project: Project) -> None:
+    import pkgutil
+    from importlib.machinery import PathFinder
+    from importlib.metadata import distributions
+
+    project.put("package/__init__.py", "")
+    folder = str(project.root)
+    with FilesRead(project.root) as read:
+        assert [module.name for module in pkgutil.iter_modules([folder])] == ["package"]
+        assert PathFinder.find_spec("package", [folder]) is not None
+        assert list(distributions(path=[folder])) == []
+    assert read.files() == {}
+
+
 def test_an_installed_package_counts_by_its_version_and_not_by_when_it_was_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
