@@ -246,3 +246,15 @@ def test_a_kept_host_is_told_of(project: Project) -> None:
     result.stdout.fnmatch_lines(["testbed: alpha: the host process of another run is there (pid *)"])
     result.stdout.fnmatch_lines(["testbed: alpha 1.0 (fake, pretence) was there, started by another run * s ago"])
     assert project.events.count("start alpha") == 1
+
+
+def test_waits_that_nobody_felt_are_not_told() -> None:
+    from types import SimpleNamespace
+    from typing import Any
+
+    from pytest_testbed.session import Run
+
+    run: Any = SimpleNamespace(_waits={"alpha": [0.001, 0.002], "beta": [0.3]})
+    assert Run.waits(run) == ["tests waited for beta 0.30 s"]
+    run._waits.pop("beta")
+    assert Run.waits(run) == []

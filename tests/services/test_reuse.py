@@ -15,6 +15,7 @@ import pytest
 
 from pytest_testbed import Endpoint, Testbed
 from pytest_testbed.postgres.service import connection_parameters, postgres_spec
+from pytest_testbed.services import client
 from pytest_testbed.services.death import gone_within
 from pytest_testbed.services.ledger import MARK
 from pytest_testbed.services.model import ServiceSpec
@@ -126,6 +127,18 @@ def test_project_and_engine_are_part_of_the_fingerprint(monkeypatch: pytest.Monk
     assert fingerprint("there") != here
     monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
     assert fingerprint("here") != here
+
+
+def test_another_version_of_our_code_is_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("services/providers", "postgres"):
+        (tmp_path / "pytest_testbed" / folder).mkdir(parents=True)
+        (tmp_path / "pytest_testbed" / folder / "some.py").write_text("")
+    monkeypatch.setattr(client, "HOME", str(tmp_path))
+    found = set()
+    for changed in (1, 2, 2):
+        os.utime(tmp_path / "pytest_testbed" / "postgres" / "some.py", (2e9 + changed, 2e9 + changed))
+        found.add(Testbed([postgres_spec()], reuse=1.0, project="here").fingerprint())
+    assert len(found) == 2
 
 
 def test_two_runs_at_once_share_a_host_and_have_databases_of_their_own(make: Make, local: ServiceSpec) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pytest_testbed.errors import ServiceDied
+from pytest_testbed.services import host as host_module
 from pytest_testbed.services.host import Host
 from pytest_testbed.services.model import Endpoint
+from pytest_testbed.services.serve import Conversation
 from pytest_testbed.services.starting import Slot
 from pytest_testbed.testing import FakeProvider, FakeServer, fake_spec
 
@@ -22,6 +28,8 @@ class Moody(FakeServer):
     fault_of_restart: Exception | None = None
     fault_of_look: Exception | None = None
     ended: str | None = None
+    gate = threading.Event()
+    """Closed, it lets no server come up."""
 
     def restart(self) -> bool:
         if Moody.fault_of_restart is not None:
@@ -37,6 +45,7 @@ class Moody(FakeServer):
 
 class MoodyProvider(FakeProvider):
     def start(self, spec, context):  # type: ignore[no-untyped-def]
+        assert Moody.gate.wait(10)
         return Moody(spec.kind, self.options(spec))
 
     def options(self, spec):  # type: ignore[no-untyped-def]
@@ -49,6 +58,7 @@ class MoodyProvider(FakeProvider):
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     Moody.fault_of_restart = Moody.fault_of_look = Moody.ended = None
+    Moody.gate.set()
     host = Host("0123456789ab", None, {}, {"fake": f"{HERE}:MoodyProvider"})
     yield host
     Moody.fault_of_restart = Moody.fault_of_look = Moody.ended = None
@@ -100,3 +110,24 @@ def test_nobody_gets_into_a_host_that_is_about_to_end(host: Host) -> None:
     assert host.begin_to_close()
     with pytest.raises(HostError, match="is ending"):
         host.join("two", os.getpid())
+
+
+def test_service_that_comes_up_after_the_end_is_ended_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_module, "CLOSE_TIMEOUT", 0.0)
+    Moody.gate.clear()
+    host.join("one", os.getpid())
+    slot = host.start(fake_spec("alpha"), "one")
+    assert host.close() == []
+    assert slot.running is None
+    Moody.gate.set()
+    assert slot.done.wait(10)
+    assert slot.running is not None
+    assert slot.running.exited() == "exit code 0"
+
+
+def test_client_is_told_of_a_service_that_could_not_be_started_again(host: Host) -> None:
+    slot = started(host, "one")
+    Moody.ended, Moody.fault_of_restart = "exit code 1", OSError("no room")
+    server: Any = SimpleNamespace(host=host)
+    with pytest.raises(ServiceDied, match="no room"):
+        Conversation(server, server, "one")._answer({"do": "check", "kind": "alpha", "generation": slot.generation})

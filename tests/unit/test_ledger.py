@@ -340,6 +340,13 @@ def test_old_files_without_a_record_go(tmp_path: Path, monkeypatch: pytest.Monke
     assert left == ["a.txt", "held.lock", "new.lock", "new.part", "new.sock"]
 
 
+def test_files_that_a_host_renews_are_not_old_however_short_the_age(tmp_path: Path) -> None:
+    for name, age in (("beating.lock", 60), ("old.lock", 120)):
+        (tmp_path / name).write_text("")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    assert [path.name for path in strays(tmp_path, 1.0)] == ["old.lock"]
+
+
 # --- directories of all sorts
 
 
