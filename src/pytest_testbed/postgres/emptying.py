@@ -18,6 +18,8 @@ __all__ = ["CatalogChanged", "Emptier"]
 
 SESSION = "SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET lock_timeout TO '5s'; SET client_min_messages TO error"
 """The function's statements are always the same: planning them each time would take as long as the rest."""
+SCOPE = "testbed_variables"
+"""What names of ours stand behind where a column of the user's might be called the same."""
 BASE = "testbed.base"
 """A setting of our connection: the transaction after which a row is not as it was."""
 
@@ -270,6 +272,7 @@ class Emptier:
         return f"""CREATE FUNCTION {layer.function}(testbed_look boolean, testbed_objects bigint) RETURNS text[] LANGUAGE plpgsql
 {role} AS $testbed$
 #variable_conflict use_column
+<<{SCOPE}>>
 DECLARE testbed_dirty text[] := '{{}}'; testbed_base xid := current_setting('{BASE}')::xid;
 testbed_count bigint; testbed_flag boolean;
 BEGIN
@@ -288,7 +291,7 @@ END $testbed$"""
         if copy is not None:
             condition = (
                 f"(SELECT count(*) FROM ONLY {table.name}) <> (SELECT count(*) FROM {copy}) "
-                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < age(testbed_base))"
+                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < age({SCOPE}.testbed_base))"
             )
             fill = f"INSERT INTO {table.name} ({table.columns}) OVERRIDING SYSTEM VALUE SELECT {table.columns} FROM {copy}; "
         if not self._may_replicate:
@@ -312,7 +315,7 @@ def _view(view: View) -> str:
     return (
         f"testbed_flag := NOT {filled}; IF NOT testbed_flag THEN "
         f"testbed_flag := (SELECT count(*) FROM {view.name}) <> {view.rows} "
-        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < age(testbed_base)); END IF; "
+        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < age({SCOPE}.testbed_base)); END IF; "
         f"IF testbed_flag THEN REFRESH MATERIALIZED VIEW {view.name}; {noted(view.name)} END IF;"
     )
 

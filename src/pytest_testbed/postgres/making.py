@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from ..services.frontdoor import FrontDoor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..services.model import Endpoint
 
@@ -27,26 +27,35 @@ def make(door: FrontDoor) -> None:
     host = door.host
     if host.kept or not endpoint.is_ours:
         host.ledger.own(f"on {door.spec.kind}", f"{endpoint.host}:{endpoint.port}/{name}", door.run)
-    execute = _executor(endpoint)
     from .service import SPARE
 
-    if endpoint.is_ours:
-        with suppress(Exception):
-            execute(f'ALTER DATABASE "{SPARE}" RENAME TO "{name}"')
-            return
-    execute(f'CREATE DATABASE "{name}"')
+    with _session(endpoint) as execute:
+        if endpoint.is_ours:
+            with suppress(Exception):
+                execute(f'ALTER DATABASE "{SPARE}" RENAME TO "{name}"')
+                return
+        execute(f'CREATE DATABASE "{name}"')
 
 
-def _executor(endpoint: Endpoint) -> Callable[[str], None]:
-    """Return a function that sends a statement to the server."""
+@contextmanager
+def _session(endpoint: Endpoint) -> Iterator[Callable[[str], None]]:
+    """Give a function that sends a statement to the server."""
     if endpoint.provider == "local":
         from .spares import enter
 
-        return enter(endpoint, TIMEOUT).execute
+        session = enter(endpoint, TIMEOUT)
+        try:
+            yield session.execute
+        finally:
+            session.close()
+        return
     import psycopg2
 
     from .service import connection_parameters
 
     connection = psycopg2.connect(**{**connection_parameters(endpoint), "connect_timeout": int(TIMEOUT)})
-    connection.autocommit = True
-    return lambda sql: connection.cursor().execute(sql)
+    try:
+        connection.autocommit = True
+        yield connection.cursor().execute
+    finally:
+        connection.close()

@@ -58,7 +58,7 @@ class PostgresVisit(Visit):
         super().__init__(door, client)
         self._said: dict[str, str] = {}
         self._last = b""  # the last piece that the server sent, or b"" since the client has sent something
-        self._parked = False
+        self.is_parked = False
         self._in_transaction = False
         self._prepared: dict[bytes, bytes] = {}
         self._settings: list[bytes] = []
@@ -172,7 +172,8 @@ class PostgresVisit(Visit):
 
     def _make_room(self) -> None:
         """Let connections that wait for nothing give up their backends until they need one again."""
-        idle = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
+        others = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
+        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked]
         for visit in idle[: max(1, len(idle) // 2)]:
             visit.park()
 
@@ -202,13 +203,13 @@ class PostgresVisit(Visit):
         if (first == 80 and piece[5:6] != b"\0") or (first == 81 and piece[5:9].lower() == b"set "):
             self._remember(piece)
         self._last = b""
-        if self._parked:
+        if self.is_parked:
             self._return()
         try:
             assert self.upstream is not None
             self.upstream.sendall(piece)
         except OSError:
-            if not self._parked:
+            if not self.is_parked:
                 raise
             self._return()
             assert self.upstream is not None
@@ -252,7 +253,7 @@ class PostgresVisit(Visit):
 
     def ended(self, upstream: _socket.socket) -> None:
         """Hang up too, unless it was we who hung up on this backend."""
-        if upstream is self.upstream and not self._parked:
+        if upstream is self.upstream and not self.is_parked:
             super().ended(upstream)
 
     def _return(self) -> None:
@@ -269,7 +270,7 @@ class PostgresVisit(Visit):
                 _ask(upstream, reader, text)
             if self._in_transaction:
                 _ask(upstream, reader, BEGIN)
-            self.upstream, self._parked = upstream, False
+            self.upstream, self.is_parked = upstream, False
             self.answer_with(upstream)
 
     # --- what can be done to it
@@ -283,10 +284,10 @@ class PostgresVisit(Visit):
         """Give up the backend, where no statement runs; with the next one the client gets another, in a fresh transaction."""
         with self._lock:
             state = self.state()
-            if self.upstream is None or self._parked or not state:
+            if self.upstream is None or self.is_parked or not state:
                 return False
             self._in_transaction = state != IDLE
-            self._parked = True
+            self.is_parked = True
             self.backend = 0
             shut(self.upstream)
             return True
@@ -302,7 +303,7 @@ class PostgresVisit(Visit):
     def _slip_in(self, text: bytes, states: tuple[bytes, ...]) -> bool:
         """Send something that the client knows nothing of; tell whether it could be done."""
         with self._lock:
-            if self.upstream is None or self._parked or self.state() not in states:
+            if self.upstream is None or self.is_parked or self.state() not in states:
                 return False
             done = self._swallowing = threading.Event()
             self.upstream.sendall(text)
