@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .plugins.postgres import is_quiet, real_commits
+from .exports import EXPORTS
+from .plugins.postgres import is_quiet, read_folders, real_commits
 
 if TYPE_CHECKING:
     from .postgres.real import RealCommits
@@ -43,6 +44,13 @@ class Everywhere:
 
     def __init__(self) -> None:
         self._is_ready = False
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        """Say what follows from an exported address."""
+        names = [name for name, text in config.stash[EXPORTS].templates if "{pg." in text]
+        mode = read_folders(config)[0]
+        what = "commit for real" if mode == "database" else "commit nothing"
+        return [f"testbed: {', '.join(names)} from PostgreSQL; tests {what} (isolation: {mode})"]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:

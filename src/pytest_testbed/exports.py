@@ -38,9 +38,9 @@ class Address(Protocol):
 
 
 class Exports(NamedTuple):
-    """What a run exports: the lines, the addresses by their prefix, and the variables with their values before."""
+    """What a run exports: the templates, the addresses by their prefix, and the variables with their values before."""
 
-    variables: Mapping[str, str]
+    templates: Sequence[tuple[str, str]]
     addresses: Mapping[str, Any]
     before: Mapping[str, str | None]
 
@@ -74,6 +74,7 @@ def export(config: pytest.Config) -> None:
     if early.getoption("help") or early.getoption("version") or EXPORTS in config.stash:
         return
     handed_on = _take_over()
+    hands_on = handed_on is None and early.runs_workers
     with usage_errors():
         config.stash[SETTINGS] = settings = Settings.from_config(early, sections())  # type: ignore[arg-type]
         core = settings[CoreSettings]
@@ -83,16 +84,16 @@ def export(config: pytest.Config) -> None:
         run = run_of(config)
         if handed_on is not None:
             run.take_part(handed_on)
-        elif early.runs_workers:
+        elif hands_on:
             run.share()
         addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
     variables = {name: "".join(_filled(text, addresses)) for name, text in lines}
     before = {name: os.environ.get(name) for name in variables}
-    config.stash[EXPORTS] = Exports(variables, addresses, before)
+    config.stash[EXPORTS] = Exports(lines, addresses, before)
     config.add_cleanup(lambda: _end(config))
     run.exported = exported_kinds(config)
     os.environ.update(variables)
-    if early.runs_workers:
+    if hands_on:
         os.environ[HANDED_ON] = json.dumps({"party": run.share(), "before": before})
 
 

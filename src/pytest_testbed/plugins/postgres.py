@@ -127,6 +127,8 @@ ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 """On the configuration: this process's database, while there is one."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
+FOUND = pytest.StashKey[bool]()
+"""Whether it was looked for already: our own export must not be taken for a server."""
 ADDRESS: pytest.StashKey[DatabaseAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's database, once that has been given away."""
 FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
@@ -145,6 +147,8 @@ def pytest_configure(config: pytest.Config) -> None:
     settings = config.stash.get(SETTINGS, None)
     if settings is not None:
         find_given(config)
+        if settings[PostgresSettings].isolation:
+            check_folders(config)
     if settings is not None and settings[CoreSettings].keep_failed:
         from ..keep import KeepFailed
 
@@ -154,7 +158,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def find_given(config: pytest.Config) -> None:
     """Find out, once, which server is given."""
     settings = config.stash[SETTINGS]
-    if GIVEN not in config.stash and ((url := settings[PostgresSettings].url) or os.environ.get("DATABASE_URL")):
+    if FOUND in config.stash:
+        return
+    config.stash[FOUND] = True
+    if (url := settings[PostgresSettings].url) or os.environ.get("DATABASE_URL"):
         from ..postgres.given import given_url
 
         config.stash[GIVEN] = given_url(url, settings.source(PostgresSettings, "url"), os.environ)
@@ -354,6 +361,25 @@ def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
             default = mode.strip()
         folders += [(mode.strip(), config.rootpath / path) for path in paths.split()]
     return default, sorted(folders, key=lambda pair: -len(pair[1].parts))
+
+
+def check_folders(config: pytest.Config) -> None:
+    """Refuse a folder of `testbed_pg_isolation` that is not there: its tests would be kept apart in another way than meant.
+
+    Raises:
+        pytest.UsageError: names it, and the nearest that is there.
+    """
+    for _, folder in read_folders(config)[1]:
+        if not folder.exists():
+            from ..reading import suggestion
+
+            settings = config.stash[SETTINGS]
+            shown = folder.relative_to(config.rootpath)
+            near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            raise pytest.UsageError(
+                f"testbed_pg_isolation (from {settings.source(PostgresSettings, 'isolation')}) names the folder {str(shown)!r}, "
+                f"which is not there: {folder}{suggestion(folder.name, near) or '.'}"
+            )
 
 
 def is_quiet(item: pytest.Item) -> bool:

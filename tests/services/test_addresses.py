@@ -1,0 +1,332 @@
+"""`testbed_env` and database isolation in runs of pytest, on real servers: applications as they are."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from pytest_testbed import Testbed
+from tests.conftest import QUIET, Servers, options_for
+
+SCHEMA = """
+CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL);
+CREATE TABLE orders (id serial PRIMARY KEY, user_id int REFERENCES users);
+"""
+APP = """
+import os
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import sessionmaker
+
+engine = create_engine(os.environ["DATABASE_URL"])
+Session = sessionmaker(engine)
+
+
+def add(name):
+    with Session.begin() as session:
+        return session.scalar(text("INSERT INTO users (name) VALUES (:name) RETURNING id"), {"name": name})
+
+
+def names():
+    with Session() as session:
+        return list(session.scalars(text("SELECT name FROM users ORDER BY id")))
+
+
+def do(sql):
+    with engine.begin() as connection:
+        connection.execute(text(sql))
+"""
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """An application that takes its database's address from the environment when it is imported."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    pytester.makepyfile(app=APP)
+    pytester.path.joinpath("schema.sql").write_text(SCHEMA)
+    write_ini(pytester)
+    return pytester
+
+
+def write_ini(pytester: pytest.Pytester, *more: str, env: str = "DATABASE_URL={pg.url+psycopg2}") -> None:
+    lines = ["[pytest]", "pythonpath = .", "testbed_pg_schema = schema.sql", "testbed_env =", f"    {env}", *more]
+    pytester.path.joinpath("pytest.ini").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def run(project: pytest.Pytester, servers: Servers) -> Run:
+    options = options_for(servers.any_local())
+
+    def run(*arguments: str, **files: str) -> pytest.RunResult:
+        if files:
+            project.makepyfile(**files)
+        return project.runpytest_inprocess(*QUIET, *options, *arguments)
+
+    return run
+
+
+# --- addresses
+
+
+def test_an_application_with_its_own_conftest(project: pytest.Pytester, everywhere: Testbed) -> None:
+    """Its conftest connects when it is imported, keeps a pool, and makes its engine from the environment."""
+    project.makeconftest("from app import names\nassert isinstance(names.__globals__['engine'].url.port, int)")
+    project.makepyfile(
+        test_it="""
+        from app import add, names
+
+        def test_first():
+            assert names() == []
+            assert add("a") == 1
+
+        def test_second():
+            assert names() == []
+            assert add("b") == 1
+        """
+    )
+    result = project.runpytest_inprocess(*QUIET, *options_for(everywhere))
+    result.assert_outcomes(passed=2)
+
+
+def test_every_form_and_driver(project: pytest.Pytester, run: Run) -> None:
+    forms = ["url", "url+asyncpg", "url+psycopg", "dsn", "host", "port", "user", "password", "database"]
+    env = "\n    ".join(f"X_{form.upper().replace('+', '_')}={{pg.{form}}}" for form in forms)
+    write_ini(project, env=env + "\n    BOTH={pg.host}:{pg.port} {{as it is}}")
+    run(
+        test_it="""
+        import asyncio, os, subprocess, sys
+        import asyncpg, psycopg, psycopg2
+        from sqlalchemy import create_engine, make_url, text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        X = {name[2:]: value for name, value in os.environ.items() if name.startswith("X_")}
+        DATABASE = "SELECT current_database()"
+
+        def test_forms():
+            url = make_url(X["URL"])
+            assert (url.drivername, url.host, str(url.port)) == ("postgresql", X["HOST"], X["PORT"])
+            assert (url.username, url.password, url.database) == (X["USER"], X["PASSWORD"], X["DATABASE"])
+            assert make_url(X["URL_ASYNCPG"]).drivername == "postgresql+asyncpg"
+            assert os.environ["BOTH"] == f"{X['HOST']}:{X['PORT']} {{as it is}}"
+
+        def test_drivers():
+            for connect, address in ((psycopg2.connect, X["DSN"]), (psycopg.connect, X["DSN"]), (psycopg.connect, X["URL"])):
+                connection = connect(address)
+                cursor = connection.cursor()
+                cursor.execute(DATABASE)
+                assert cursor.fetchone() == (X["DATABASE"],)
+                connection.close()
+
+        def test_asyncio():
+            async def ask():
+                connection = await asyncpg.connect(X["URL"])
+                engine = create_async_engine(X["URL_ASYNCPG"])
+                async with engine.connect() as other:
+                    found = await connection.fetchval(DATABASE), await other.scalar(text(DATABASE))
+                await engine.dispose()
+                await connection.close()
+                return found
+            assert asyncio.run(ask()) == (X["DATABASE"],) * 2
+
+        def test_parts():
+            connection = psycopg2.connect(
+                host=X["HOST"], port=X["PORT"], user=X["USER"], password=X["PASSWORD"], dbname=X["DATABASE"]
+            )
+            connection.close()
+
+        def test_children():
+            sql = "INSERT INTO users (name) VALUES (1)"
+            code = f"import os, psycopg2; c = psycopg2.connect(os.environ['X_DSN']); c.cursor().execute('{sql}'); c.commit()"
+            subprocess.run([sys.executable, "-c", code], check=True)
+
+        def test_what_a_child_has_written_is_gone():
+            engine = create_engine(X["URL_PSYCOPG"])
+            with engine.connect() as connection:
+                assert connection.scalar(text("SELECT count(*) FROM users")) == 0
+            engine.dispose()
+        """,
+    ).assert_outcomes(passed=6)
+
+
+def test_the_environment_is_as_before(project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAS_THERE", "before")
+    write_ini(project, env="WAS_THERE={pg.url}\n    WAS_NOT={pg.host}")
+    run(test_it="import os\ndef test_it(): assert os.environ['WAS_NOT'] == '127.0.0.1'").assert_outcomes(passed=1)
+    assert os.environ["WAS_THERE"] == "before"
+    assert "WAS_NOT" not in os.environ
+
+
+def test_it_stays_the_same_and_is_known_before_collection(run: Run) -> None:
+    """An application may connect while modules are collected; the same connection goes on in the tests."""
+    run(
+        test_it="""
+        import os
+        from app import do, engine, names
+        AT_IMPORT = os.environ["DATABASE_URL"]
+        with engine.connect():
+            pass
+
+        def test_it():
+            assert os.environ["DATABASE_URL"] == AT_IMPORT
+            assert names() == []
+        """,
+    ).assert_outcomes(passed=1)
+
+
+def test_nothing_is_started_for_unit_tests(run: Run) -> None:
+    result = run(
+        "-v",
+        test_it="""
+        import pytest
+
+        @pytest.mark.unit
+        def test_it(testbed):
+            assert testbed.started == {}
+        """,
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("*was ready after*")
+
+
+@pytest.mark.parametrize("option", ["--collect-only", "--fixtures", "--setup-plan", "--markers", "--help"])
+def test_calls_that_run_no_tests(run: Run, option: str) -> None:
+    result = run(option, test_it="import app\ndef test_it(): pass", conftest="import os\nos.environ.get('DATABASE_URL')")
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*was ready after*")
+
+
+def test_a_conftest_that_cannot_be_imported(run: Run) -> None:
+    result = run(conftest="raise RuntimeError('the user made a mistake')")
+    assert result.ret != 0
+    result.stderr.fnmatch_lines(["*the user made a mistake*"])
+    assert "DATABASE_URL" not in os.environ
+
+
+def test_xdist(project: pytest.Pytester, servers: Servers) -> None:
+    project.makeconftest("import os, app\nURL = os.environ['DATABASE_URL']")
+    names = " or ".join(f"test_{number}" for number in range(8))
+    assert names
+    project.makepyfile(
+        test_it="""
+        import os, pytest
+        from app import add, engine, names
+
+        @pytest.mark.parametrize("number", range(8))
+        def test_it(number, testbed):
+            assert engine.url.database == f"testbed_{testbed.run}_{os.environ['PYTEST_XDIST_WORKER']}"
+            assert names() == []
+            assert add(str(number)) == 1
+            assert not [name for name in os.environ if name.startswith("_PYTEST_TESTBED")]
+        """
+    )
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.any_local()), "-n", "2")
+    result.assert_outcomes(passed=8)
+    result.stdout.fnmatch_lines(["testbed: postgres * was ready after *"])
+
+
+def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester, servers: Servers) -> None:
+    """DATABASE_URL names a server, as in CI, and is replaced by the address of the run's own database on it."""
+    url = servers.any_local().endpoint("postgres").url()
+    project.makepyfile(
+        test_it="""
+        from app import add, engine, names
+        def test_it():
+            assert engine.url.database.startswith("testbed_")
+            add("x")
+        """
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", url)
+        for more in ((), ("-n", "1")):
+            result = project.runpytest_subprocess(*QUIET, *more)
+            result.assert_outcomes(passed=1)
+            result.stdout.fnmatch_lines(["testbed: postgres * (external, *"])
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ("X={pg.urk}", "names {pg.urk}, which there is not; did you mean 'pg.url'?"),
+        ("X={pg.url+}", "names {pg.url+}, which there is not; did you mean 'pg.url'?"),
+        ("X={pg.port+asyncpg}", "names {pg.port+asyncpg}, which there is not*"),
+        ("X={rabbit.url}", "names {rabbit.url}, which there is not*"),
+        ("X={}", "names {}, which there is not; there are: {pg.url}, {pg.dsn}, *"),
+        ("X={pg.url", "has a brace without its counterpart*"),
+        ("just a text", "holds 'just a text', which is not of the form NAME=text*"),
+        ("1X={pg.url}", "holds '1X={pg.url}', which is not of the form NAME=text*"),
+    ],
+)
+def test_a_bad_line(project: pytest.Pytester, run: Run, env: str, words: str) -> None:
+    write_ini(project, env=env)
+    result = run(test_it="def test_it(): pass")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: testbed_env (from pytest.ini)*{words.replace('[', '[[]')}"])
+
+
+def test_it_may_be_said_by_the_environment_and_the_command_line(
+    project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.makeini("[pytest]\npythonpath = .")
+    test = "import os\ndef test_it(): assert os.environ['PLACE'] == '127.0.0.1'"
+    run("-o", "testbed_env=PLACE={pg.host}", test_it=test).assert_outcomes(passed=1)
+    monkeypatch.setenv("TESTBED_ENV", "PLACE={pg.host}")
+    run(test_it=test).assert_outcomes(passed=1)
+
+
+def test_the_header_says_how_tests_are_kept_apart(run: Run) -> None:
+    result = run(test_it="def test_it(): pass")
+    result.stdout.fnmatch_lines(["testbed: DATABASE_URL from PostgreSQL; tests commit for real (isolation: database)"])
+
+
+# --- which way a test is kept apart
+
+
+def test_mark_fixture_folder_and_default(project: pytest.Pytester, run: Run) -> None:
+    write_ini(project, "testbed_pg_isolation =", "    transaction", "    database: tests/api tests/web/real", env="A={pg.host}")
+    for folder in ("tests/api/deep", "tests/api", "tests/web/real", "tests/web"):
+        (project.path / folder).mkdir(parents=True, exist_ok=True)
+        name = folder.replace("/", "_")
+        real = folder != "tests/web"
+        (project.path / folder / f"test_{name}.py").write_text(
+            textwrap.dedent(f"""
+            import pytest
+            from pytest_testbed.plugins.postgres import mode_of
+
+            def test_folder(request):
+                assert mode_of(request.node) == {"database" if real else "transaction"!r}
+
+            @pytest.mark.pg(isolation="transaction")
+            def test_mark(request):
+                assert mode_of(request.node) == "transaction"
+
+            def test_fixture(request, pg_url):
+                assert mode_of(request.node) == "database"
+            """)
+        )
+    run("tests").assert_outcomes(passed=12)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("databse", "holds 'databse', which is not one of transaction, database; did you mean 'database'?"),
+        ("rollback: tests", "holds 'rollback', which is not one of transaction, database."),
+    ],
+)
+def test_a_bad_isolation(project: pytest.Pytester, run: Run, value: str, words: str) -> None:
+    write_ini(project, "testbed_pg_isolation =", f"    {value}")
+    result = run(test_it="def test_it(): pass")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: testbed_pg_isolation = *{words}"])
+
+
+def test_a_folder_that_is_not_there(project: pytest.Pytester, run: Run) -> None:
+    project.mkdir("functional")
+    write_ini(project, "testbed_pg_isolation =", "    database: functionl")
+    result = run(test_it="def test_it(): pass")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testbed_pg_isolation * names the folder 'functionl', which is not there*'functional'?"])
