@@ -370,6 +370,16 @@ class TestBetweenTests:
         go_on()
         assert future.result(DEADLINE) == 7
 
+    def test_who_leaves_need_not_wait(self, door: Door) -> None:
+        connection, watcher = door.connect(), door.direct()
+        pid, late = connection.info.backend_pid, door.way.board.late
+        door.way.board.hush(True)
+        connection.close()
+        while value(watcher, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"):
+            pass
+        assert door.way.board.late == late
+        door.way.board.hush(False)
+
     def test_who_came_with_the_test_is_ended(self, door: Door) -> None:
         since = door.way.board.messages
         connection = door.connect()

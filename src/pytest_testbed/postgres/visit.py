@@ -49,6 +49,7 @@ UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
 UNLOCK = message(b"Q", b"SELECT pg_advisory_unlock_all()\0")
 BEGIN = message(b"Q", b"BEGIN\0")
 SYNC = message(b"S")
+FAREWELL = message(b"X")
 
 
 class PostgresVisit(Visit):
@@ -214,6 +215,10 @@ class PostgresVisit(Visit):
             self._return()
             assert self.upstream is not None
             self.upstream.sendall(piece)
+
+    def is_farewell(self, piece: bytes) -> bool:
+        """Tell whether the client only says that it leaves."""
+        return piece == FAREWELL
 
     def _remember(self, piece: bytes) -> None:
         """Keep what another backend would have to know: named statements, and settings of the session."""
