@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .catalog import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
+from .definitions import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
 
 __all__ = ["CatalogChanged", "Emptier"]
 
