@@ -77,6 +77,9 @@ class PostgresSettings(Section, prefix="pg"):
     schema: tuple[str, ...] = option(
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
+    seed: tuple[str, ...] = option(
+        (), help="Rows that every test finds: table.csv, a folder of CSV files, file.sql, module:callable; after the schema."
+    )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
     environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
@@ -141,7 +144,7 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
         project=str(config.rootpath),
         environ={},  # looked at when pytest started
     )
-    if mine.schema:
+    if mine.schema or mine.seed:
         spec = spec.with_(imports=(*spec.imports, "pytest_testbed.postgres.schema", "pytest_testbed.postgres.evidence"))
     if given.passed_over:
         spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
@@ -212,15 +215,22 @@ def pg_schema(pytestconfig: pytest.Config) -> Sequence[object]:
 
 
 @pytest.fixture(scope="session")
+def pg_seed(pytestconfig: pytest.Config) -> Sequence[object]:
+    """Rows that every test finds: the entries of `testbed_pg_seed`. Override it to give objects."""
+    return pytestconfig.stash[SETTINGS][PostgresSettings].seed
+
+
+@pytest.fixture(scope="session")
 def _pg_database(
-    testbed: Testbed, pg_service: Endpoint, pg_schema: Sequence[object], pytestconfig: pytest.Config
+    testbed: Testbed, pg_service: Endpoint, pg_schema: Sequence[object], pg_seed: Sequence[object], pytestconfig: pytest.Config
 ) -> Iterator[Database]:
     """The database that is this worker's own."""
     from ..postgres.database import worker_database
 
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
     worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
-    with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker) as database:
+    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed)
+    with plain_errors(pytestconfig), made as database:
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)
         yield database
@@ -253,11 +263,15 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
 
 @pytest.fixture
 def pg_engine(
-    request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_guard: Guard
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_guard: Guard,
 ) -> Iterator[Engine]:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
     with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema)
+        _pg_database.check_schema(pg_schema, pg_seed)
         with isolation(request, anew=True).test() as engine:
             yield engine
 

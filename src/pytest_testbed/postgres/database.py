@@ -58,7 +58,7 @@ class Options(Protocol):
 
 @contextmanager
 def worker_database(
-    services: Services, schema: Sequence[object], root: Path, options: Options, worker: str
+    services: Services, schema: Sequence[object], root: Path, options: Options, worker: str, seeds: Sequence[object] = ()
 ) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
@@ -68,9 +68,11 @@ def worker_database(
         root: where relative paths of the schema begin.
         options: driver and lock time-out.
         worker: xdist's name of this worker, or "main".
+        seeds: rows of the schema's tables, for `apply_schema`.
     """
-    if isinstance(schema, str) or not isinstance(schema, Sequence):
-        raise ConfigurationError(f"pg_schema must give a list, not {schema!r}; write [{schema!r}].")
+    for name, given in (("pg_schema", schema), ("pg_seed", seeds)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ConfigurationError(f"{name} must give a list, not {given!r}; write [{given!r}].")
     if find_spec(options.driver) is None:
         raise ConfigurationError(
             f"testbed_pg_driver = {options.driver!r}, which is not installed: pip install 'pytest-testbed[{options.driver}]'."
@@ -83,6 +85,7 @@ def worker_database(
         driver=options.driver,
         lock_timeout=options.lock_timeout,
         server=(*options.args, "", *options.initdb_args, "", *options.environment),
+        seeds=seeds,
     )
     try:
         try:
@@ -107,6 +110,7 @@ class Database:
         driver: "psycopg2" or "psycopg".
         lock_timeout: seconds after which a statement of the kept connection gives up a lock.
         server: what the user said of the server, on which its databases may depend.
+        seeds: rows of the schema's tables, for `apply_schema`.
     """
 
     def __init__(
@@ -119,13 +123,17 @@ class Database:
         driver: str,
         lock_timeout: float,
         server: Sequence[str] = (),
+        seeds: Sequence[object] = (),
     ) -> None:
         self._services = services
         self._schema = schema
+        self._seeds = seeds
         self._driver = driver
         self._lock_timeout = lock_timeout
         self._admin = Admin(services)
-        self._templates = Templates(self._admin, services, schema, root, driver, worker, server) if schema else None
+        self._templates: Templates | None = None
+        if schema or seeds:
+            self._templates = Templates(self._admin, services, schema, root, driver, worker, server, seeds)
         self.name = f"testbed_{services.run}_{worker}"
         self._keeps = False
         self._keep_as = ""
@@ -157,18 +165,19 @@ class Database:
             self._services.details.append(f"postgres: database {self.name} was made in {time.perf_counter() - began:.3f} s")
         self._admin.lost = False
 
-    def check_schema(self, schema: Sequence[object]) -> None:
-        """Refuse a test that wants another schema than this database has.
+    def check_schema(self, schema: Sequence[object], seeds: Sequence[object] = ()) -> None:
+        """Refuse a test that wants another schema, or other seeds, than this database has.
 
         Raises:
-            ConfigurationError: `pg_schema` is overridden in more places than one.
+            ConfigurationError: `pg_schema` or `pg_seed` is overridden in more places than one.
         """
-        if schema is not self._schema and list(schema) != list(self._schema):
-            raise ConfigurationError(
-                f"pg_schema gives this test {list(schema)!r}, and the run's database was made with {list(self._schema)!r}: a run "
-                "has one schema. Override pg_schema in one place, such as the conftest.py of the root directory, or run these "
-                "folders apart."
-            )
+        for name, wanted, made in (("pg_schema", schema, self._schema), ("pg_seed", seeds, self._seeds)):
+            if wanted is not made and list(wanted) != list(made):
+                raise ConfigurationError(
+                    f"{name} gives this test {list(wanted)!r}, and the run's database was made with {list(made)!r}: a run has "
+                    f"one {name.removeprefix('pg_')}. Override {name} in one place, such as the conftest.py of the root "
+                    "directory, or run these folders apart."
+                )
 
     def renew(self) -> None:
         """Throw the worker's database away, with whoever is connected to it, and clone it again."""
