@@ -256,6 +256,8 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
     if anew or ISOLATION not in stash:
         mark = request.node.get_closest_marker("pg")
         real = mark is not None and mark.kwargs.get("isolation") == "database"
+        if real:
+            request.getfixturevalue("_pg_guard").layers.refuse_database()
         stash[ISOLATION] = request.getfixturevalue("_pg_database" if real else "_pg_guard")
     found: Guard | Database = stash[ISOLATION]
     return found
@@ -294,4 +296,36 @@ def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessio
 def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRequest) -> Iterator[Session]:
     """An ORM session whose commits are undone after the test."""
     with isolation(request).closing(pg_sessionmaker()) as session:
+        yield session
+
+
+# --- wider scopes
+
+
+@contextmanager
+def wide_session(request: pytest.FixtureRequest, name: str) -> Iterator[Session]:
+    """Give the session of a module or class; the mark on it says which isolation it is in."""
+    from ..wide import layer_for
+
+    with plain_errors(request.config), layer_for(request, name) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def pg_module_session(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[Session]:
+    """An ORM session for rows that all tests of a module find; each test is rolled back onto them."""
+    _pg_database.check_schema(pg_schema, pg_seed)
+    with wide_session(request, "pg_module_session") as session:
+        yield session
+
+
+@pytest.fixture(scope="class")
+def pg_class_session(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[Session]:
+    """An ORM session for rows that all tests of a class find; each test is rolled back onto them."""
+    _pg_database.check_schema(pg_schema, pg_seed)
+    with wide_session(request, "pg_class_session") as session:
         yield session

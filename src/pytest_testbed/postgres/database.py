@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavailable
+from ..errors import ConfigurationError, IsolationError, SchemaError, ServiceDied, ServiceUnavailable
 from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
@@ -286,6 +286,20 @@ class Database:
                 self.set_aside()
             else:
                 self.renew()
+
+    @contextmanager
+    def layer(self, name: str) -> Iterator[Any]:
+        """Refuse a session for wider scopes: there is none yet.
+
+        Raises:
+            IsolationError: always.
+        """
+        raise IsolationError(
+            f"{name} cannot be had in database isolation. Take the mark pg(isolation='database') off this module or class and "
+            "put it on the tests elsewhere that need it; or give such tests their rows in a fixture of their own, or as a seed "
+            "(testbed_pg_seed)."
+        )
+        yield
 
     @contextmanager
     def closing(self, thing: Any) -> Iterator[Any]:
