@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import IsolationError
-from .plugins.postgres import ISOLATION, plain_errors
+from .plugins.postgres import ISOLATION, argument, plain_errors
 
 if TYPE_CHECKING:
     from .postgres.guard import Guard
@@ -43,13 +43,18 @@ def layer_for(request: pytest.FixtureRequest, name: str) -> AbstractContextManag
     guard: Guard = request.getfixturevalue("_pg_guard")
     if not request.config.pluginmanager.has_plugin(PLUGIN):
         request.config.pluginmanager.register(WideScopes(guard), PLUGIN)
+        guard.layers.follows_sequences = any(map(resets_sequences, request.session.items))
     return guard.layer(name)
 
 
 def is_real(node: pytest.Item | pytest.Collector) -> bool:
     """Tell whether a test, class or module is in database isolation."""
-    mark = node.get_closest_marker("pg")
-    return mark is not None and mark.kwargs.get("isolation") == "database"
+    return argument(node.iter_markers("pg"), "isolation") == "database"
+
+
+def resets_sequences(node: pytest.Item) -> bool:
+    """Tell whether a test wants its sequences set back."""
+    return argument(node.iter_markers("pg"), "reset_sequences") is True
 
 
 class WideScopes:
@@ -100,6 +105,7 @@ class WideScopes:
             return
         with ExitStack() as stack:
             stack.enter_context(plain_errors(item.config))
+            guard.resets_sequences = resets_sequences(item)
             stack.enter_context(guard.test())
             guard.layers.test = item.nodeid
             guard.layers.is_needed_later = lambda: is_needed_later(item, guard.layers.names)

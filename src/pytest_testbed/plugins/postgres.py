@@ -91,10 +91,10 @@ class PostgresSettings(Section, prefix="pg"):
 
 SECTION = PostgresSettings
 MARKS = (
-    "pg(isolation='transaction'): how this test is kept apart from the others on PostgreSQL; with 'database' it "
-    "commits for real, on a database that the next test gets anew",
+    "pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL; "
+    "with 'database' it commits for real, on a database that the next test gets anew; reset_sequences lets ids begin as in a new database",
 )
-ARGUMENTS = {"isolation": ("transaction", "database")}
+ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": ("transaction", "database"), "reset_sequences": bool}
 ISOLATION: pytest.StashKey[Guard | Database] = pytest.StashKey()
 """On a test: what keeps it apart, once that has been found."""
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
@@ -254,13 +254,21 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
     """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
     stash = request.node.stash
     if anew or ISOLATION not in stash:
-        mark = request.node.get_closest_marker("pg")
-        real = mark is not None and mark.kwargs.get("isolation") == "database"
-        if real:
-            request.getfixturevalue("_pg_guard").layers.refuse_database()
-        stash[ISOLATION] = request.getfixturevalue("_pg_database" if real else "_pg_guard")
+        marks = list(request.node.iter_markers("pg"))
+        guard: Guard = request.getfixturevalue("_pg_guard")
+        if argument(marks, "isolation") == "database":
+            guard.layers.refuse_database()
+            stash[ISOLATION] = request.getfixturevalue("_pg_database")
+        else:
+            guard.resets_sequences = argument(marks, "reset_sequences") is True
+            stash[ISOLATION] = guard
     found: Guard | Database = stash[ISOLATION]
     return found
+
+
+def argument(marks: Iterable[pytest.Mark], name: str) -> object:
+    """Return an argument of the closest mark that has it, None where none does."""
+    return next((mark.kwargs[name] for mark in marks if name in mark.kwargs), None)
 
 
 @pytest.fixture

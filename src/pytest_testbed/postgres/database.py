@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .guard import Guard
+from .sequences import read
 from .templates import NO_SUCH_DATABASE, Templates, create, disown
 
 __all__ = ["Database", "Options", "worker_database"]
@@ -138,6 +139,7 @@ class Database:
         self._keeps = False
         self._keep_as = ""
         self._cleaners: list[Callable[[], None]] = []
+        self._sequences: dict[tuple[str, str], int] | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -212,19 +214,33 @@ class Database:
     def _exists(self) -> bool:
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
 
-    def _clone(self) -> None:
+    def sequences(self) -> dict[tuple[str, str], int]:
+        """Return what the sequences of a database just made give next, by schema and name; asked of one that is, once."""
+        if self._sequences is None:
+            name = f"{self.name}_sequences"
+            self._clone(name)
+            try:
+                connection = connect(self.endpoint, name, "psycopg2", connect_timeout=CONNECT_TIMEOUT)
+                with closing(connection), connection.cursor() as cursor:
+                    self._sequences = read(lambda sql: (cursor.execute(sql), cursor.fetchall())[1])
+            finally:
+                self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+                disown(self._services, self.endpoint, name)
+        return self._sequences
+
+    def _clone(self, name: str = "") -> None:
         if self._templates is None:
-            create(self._admin, self._services, self.name)
+            create(self._admin, self._services, name or self.name)
             return
         anew = self._admin.lost or not self._templates.name
         with self._templates.turn() if anew else nullcontext():
-            self._clone_template(self._templates)
+            self._clone_template(self._templates, name or self.name)
 
-    def _clone_template(self, templates: Templates) -> None:
+    def _clone_template(self, templates: Templates, name: str) -> None:
         for attempt in range(CLONE_TRIES):
             template = templates.ensure(anew=attempt > 0 or self._admin.lost)
             try:
-                create(self._admin, self._services, self.name, template)
+                create(self._admin, self._services, name, template)
                 return
             except Exception as error:
                 if sqlstate(error) == IN_USE:
@@ -267,7 +283,14 @@ class Database:
     @contextmanager
     def guard(self) -> Iterator[Guard]:
         """Give the transaction isolation on this database."""
-        guard = Guard(self.connect, self.url, renew=self.renew, set_aside=self.set_aside, bystanders=self.bystanders)
+        guard = Guard(
+            self.connect,
+            self.url,
+            renew=self.renew,
+            set_aside=self.set_aside,
+            bystanders=self.bystanders,
+            sequences=self.sequences,
+        )
         try:
             yield guard
         finally:

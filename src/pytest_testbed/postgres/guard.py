@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
 from ..errors import IsolationError, TestbedWarning
+from . import sequences as sequences_
 from . import traits
 from .factory import SessionFactory
 from .kept import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Kept
@@ -74,6 +75,10 @@ class Guard:
         renew: makes the worker's database anew, after something was really committed in it.
         set_aside: gives it another name and makes it anew, so that a failed test can be looked at.
         bystanders: describes the other connections to this database, for a lock that could not be had.
+        sequences: tells what the sequences of a database just made give next, by schema and name.
+
+    Attributes:
+        resets_sequences: whether the next test finds its sequences as in a database just made.
     """
 
     def __init__(
@@ -84,12 +89,15 @@ class Guard:
         renew: Callable[[], None] = lambda: None,
         set_aside: Callable[[], None] = lambda: None,
         bystanders: Callable[[], str] = lambda: "",
+        sequences: Callable[[], sequences_.Values] = dict,
     ) -> None:
         self._kept = Kept(connect)
         self._renew = renew
         self._set_aside = set_aside
         self._keeps = False
         self._bystanders = bystanders
+        self._sequences = sequences
+        self.resets_sequences = False
         self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
         self._abandoned: list[Owner] = []
@@ -154,6 +162,8 @@ class Guard:
             if not self._running or (self.layers.between and not wide):
                 raise IsolationError("pg_engine was used while no test that asked for it ran (a thread that was left over?).")
             self._settle(None)
+            if wide:
+                self.layers.touch()
 
     def admit(self, fairy: Any) -> None:
         """Take note of somebody new, and of the cursors that he uses past SQLAlchemy."""
@@ -231,9 +241,22 @@ class Guard:
             return
         self.begin_level()
         try:
+            if self.resets_sequences:
+                self._set_sequences_back()
             yield self.engine
         finally:
             self._end()
+
+    def _set_sequences_back(self) -> None:
+        """Let the sequences begin as they were below the test; the end of the test undoes that, too."""
+        wanted = {**self._sequences(), **self.layers.sequences()}
+        with self._lock:
+            # below the savepoint that a rollback in the test goes back to
+            self._send(f"RELEASE SAVEPOINT {BASE};{sequences_.set_back(wanted)};SAVEPOINT {BASE}")
+
+    def read_sequences(self) -> dict[tuple[str, str], int]:
+        """Return what each sequence gives next, by schema and name."""
+        return sequences_.read(self._kept.rows)
 
     @property
     def is_test_running(self) -> bool:

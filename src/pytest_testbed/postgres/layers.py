@@ -38,6 +38,7 @@ class Layer:
         self.name = name
         self.session = Session(engine)
         self._known: list[tuple[Any, tuple[Any, ...]]] = []
+        self.sequences: dict[tuple[str, str], int] = {}
 
     def commit(self) -> None:
         """Commit what the session has open; a failed session has nothing that could be."""
@@ -94,6 +95,7 @@ class Layers:
         between: whether the layers' sessions have the kept connection, as no test runs.
         test: what the running test is called, for errors.
         is_needed_later: tells whether tests follow that lie on the layers.
+        follows_sequences: whether some test of the run wants to have them set back.
 
     Args:
         guard: whose kept connection it is.
@@ -105,6 +107,8 @@ class Layers:
         self._engines: dict[str, tuple[Engine, list[Any]]] = {}
         self._lost = ""
         self._setting_up = ""
+        self._before: dict[tuple[str, str], int] | None = None
+        self.follows_sequences = False
         self.between = False
         self.test = ""
         self.is_needed_later: Callable[[], bool] = lambda: True
@@ -161,6 +165,7 @@ class Layers:
                 self._guard.end_level()
         finally:
             layer.session.close()
+            self._before = None
             if not self._open:
                 self._lost = ""
             self.resume()
@@ -210,6 +215,22 @@ class Layers:
             layer.remember()
         self._guard.check_level()
         self.refuse_lost()
+        self._note_sequences()
+
+    def touch(self) -> None:
+        """Note what the sequences are before something is done to a layer: tests may have used them since it was made."""
+        if self.follows_sequences and self.between and self._before is None:
+            self._before = self._guard.read_sequences()
+
+    def _note_sequences(self) -> None:
+        if self._before is not None:
+            before, self._before = self._before, None
+            now = self._guard.read_sequences()
+            self._open[-1].sequences.update({name: value for name, value in now.items() if before.get(name) != value})
+
+    def sequences(self) -> dict[tuple[str, str], int]:
+        """Return what those sequences that the layers used give next on top of them."""
+        return {name: value for layer in self._open for name, value in layer.sequences.items()}
 
     def refuse_lost(self, cause: Exception | None = None) -> None:
         """Refuse what would lie on layers whose rows are gone.
