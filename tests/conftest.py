@@ -20,7 +20,8 @@ heed_signals()
 
 # pytester forgets what an inner run imports, and a compiled module that is imported twice may crash
 # the process: so they are here before any inner run
-for compiled in ("asyncpg", "greenlet", "psycopg", "psycopg2", "sqlalchemy.orm"):
+DIALECTS = tuple(f"sqlalchemy.dialects.postgresql.{driver}" for driver in ("psycopg2", "psycopg", "asyncpg"))
+for compiled in ("asyncpg", "greenlet", "psycopg", "psycopg2", "sqlalchemy.orm", "sqlalchemy.ext.asyncio", *DIALECTS):
     if find_spec(compiled.partition(".")[0]) is not None:
         import_module(compiled)
 

@@ -23,7 +23,12 @@ WRONG = [
     ),
     (
         "pg('database')",
-        "@pytest.mark.pg('database') on test_it.py::test_it: arguments are given by name; there are: isolation=.",
+        "@pytest.mark.pg('database') on test_it.py::test_it: arguments are given by name; there are: "
+        "isolation=, reset_sequences=.",
+    ),
+    (
+        "pg(reset_sequences='yes')",
+        "@pytest.mark.pg(reset_sequences='yes') on test_it.py::test_it: 'yes' is not of type bool.",
     ),
 ]
 

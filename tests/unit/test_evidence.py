@@ -66,6 +66,43 @@ def shop(**changes: object) -> MetaData:
     return metadata
 
 
+# --- seeds
+
+
+def seed_key(project: Project, *seeds: object) -> str | None:
+    return schema_key([shop()], project.root, seeds=seeds)
+
+
+def test_seeds(project: Project) -> None:
+    project.put("seeds/users.csv", "id\n1\n")
+    project.put("more.sql", "SELECT 1")
+    keys = [seed_key(project, *seeds) for seeds in ((), ("seeds",), ("seeds/users.csv",), ("more.sql",), ("more.sql", "seeds"))]
+    assert None not in keys
+    assert len(set(keys)) == 5
+    assert seed_key(project, Path("seeds")) == seed_key(project, "seeds")
+
+
+@pytest.mark.parametrize("file", ["seeds/users.csv", "seeds/orders.csv", "more.sql"])
+def test_a_changed_seed(project: Project, file: str) -> None:
+    project.put("seeds/users.csv", "id\n1\n")
+    project.put("more.sql", "SELECT 1")
+    before = seed_key(project, "seeds", "more.sql")
+    project.put(file, "id\n2\n")
+    assert seed_key(project, "seeds", "more.sql") not in (None, before)
+
+
+def test_a_seeding_function(project: Project) -> None:
+    project.put("seeding.py", "def fill(connection): pass\n")
+    before = seed_key(project, "seeding:fill")
+    assert before is not None
+    project.put("seeding.py", "def fill(connection): connection.execute('x')\n")
+    assert seed_key(project, "seeding:fill") != before
+
+
+def test_a_seed_that_is_wrong_has_no_key(project: Project) -> None:
+    assert [seed_key(project, seed) for seed in ("missing.csv", "no such thing", 7)] == [None, None, None]
+
+
 # --- metadata
 
 

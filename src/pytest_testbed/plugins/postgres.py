@@ -99,6 +99,9 @@ class PostgresSettings(Section, prefix="pg"):
     schema: tuple[str, ...] = option(
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
+    seed: tuple[str, ...] = option(
+        (), help="Rows that every test finds: table.csv, a folder of CSV files, file.sql, module:callable; after the schema."
+    )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
     environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
@@ -116,10 +119,11 @@ class PostgresSettings(Section, prefix="pg"):
 
 SECTION = PostgresSettings
 MARKS = (
-    "pg(isolation='transaction'): how this test is kept apart from the others on PostgreSQL; with 'database' it "
-    "commits for real, on a database that the next test gets anew",
+    "pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL; "
+    "with 'database' it commits for real, on a database that the next test gets anew; reset_sequences lets ids "
+    "begin as in a new database",
 )
-ARGUMENTS = {"isolation": MODES}
+ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
 EXPORTS = {"pg": ("url", "dsn", "host", "port", "user", "password", "database")}
 """What `testbed_env` can say of a service of this part."""
 ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
@@ -215,7 +219,7 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
         project=str(config.rootpath),
         environ={},  # looked at when pytest started
     )
-    if mine.schema:
+    if mine.schema or mine.seed:
         spec = spec.with_(imports=(*spec.imports, "pytest_testbed.postgres.schema", "pytest_testbed.postgres.evidence"))
     if given.passed_over:
         spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
@@ -286,8 +290,14 @@ def pg_schema(pytestconfig: pytest.Config) -> Sequence[object]:
 
 
 @pytest.fixture(scope="session")
+def pg_seed(pytestconfig: pytest.Config) -> Sequence[object]:
+    """Rows that every test finds: the entries of `testbed_pg_seed`. Override it to give objects."""
+    return pytestconfig.stash[SETTINGS][PostgresSettings].seed
+
+
+@pytest.fixture(scope="session")
 def _pg_database(
-    testbed: Testbed, pg_service: Endpoint, pg_schema: Sequence[object], pytestconfig: pytest.Config
+    testbed: Testbed, pg_service: Endpoint, pg_schema: Sequence[object], pg_seed: Sequence[object], pytestconfig: pytest.Config
 ) -> Iterator[Database]:
     """The database that is this worker's own."""
     from ..postgres.database import worker_database
@@ -296,10 +306,8 @@ def _pg_database(
     worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
     address = pytestconfig.stash.get(ADDRESS, None)
     doorway = address.doorway if address is not None else None
-    with (
-        plain_errors(pytestconfig),
-        worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, doorway) as database,
-    ):
+    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway)
+    with plain_errors(pytestconfig), made as database:
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)
         yield database
@@ -328,6 +336,8 @@ def _pg_real(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[Re
     address = pytestconfig.stash.get(ADDRESS, None)
     real = RealCommits(_pg_database, address.doorway if address is not None else None)
     pytestconfig.pluginmanager.register(Apart(real), "pytest_testbed.apart")
+    with plain_errors(pytestconfig):
+        real.settle()
     yield real
     real.close()
 
@@ -338,11 +348,13 @@ def real_commits(request: pytest.FixtureRequest) -> RealCommits:
     return found
 
 
-def mode_of(item: pytest.Item) -> str:
-    """Return how a test is kept apart: its mark says it, or an address that it asks for, or its folder, or the default."""
-    mark = item.get_closest_marker("pg")
-    if mark is not None and "isolation" in mark.kwargs:
-        return str(mark.kwargs["isolation"])
+def mode_of(item: pytest.Item | pytest.Collector) -> str:
+    """Return how a test, or a module or class, is kept apart.
+
+    Its mark says it, or an address that it asks for, or its folder, or the default.
+    """
+    if (said := argument(item.iter_markers("pg"), "isolation")) is not None:
+        return str(said)
     if any(name in getattr(item, "fixturenames", ()) for name in ("pg_database", "pg_url", "pg_dsn")):
         return "database"
     if FOLDERS not in item.config.stash:
@@ -391,19 +403,31 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
     """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
     stash = request.node.stash
     if anew or ISOLATION not in stash:
-        real = mode_of(request.node) == "database"
-        stash[ISOLATION] = request.getfixturevalue("_pg_real" if real else "_pg_guard")
+        guard: Guard = request.getfixturevalue("_pg_guard")
+        if mode_of(request.node) == "database":
+            guard.layers.refuse_database()
+            stash[ISOLATION] = real_commits(request)
+        else:
+            guard.resets_sequences = argument(request.node.iter_markers("pg"), "reset_sequences") is True
+            stash[ISOLATION] = guard
     found: Guard | RealCommits = stash[ISOLATION]
     return found
 
 
+def argument(marks: Iterable[pytest.Mark], name: str) -> object:
+    """Return an argument of the closest mark that has it, None where none does."""
+    return next((mark.kwargs[name] for mark in marks if name in mark.kwargs), None)
+
+
 @pytest.fixture
-def _pg_apart(request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database) -> Iterator[None]:
+def _pg_apart(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[None]:
     """What puts the database back after a test that may have committed for real."""
     from ..postgres.outcome import watched
 
     with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema)
+        _pg_database.check_schema(pg_schema, pg_seed)
         commits = mode_of(request.node) == "database"
         if commits:
             request.node.stash[ISOLATION] = real_commits(request)
@@ -413,11 +437,15 @@ def _pg_apart(request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_d
 
 @pytest.fixture
 def pg_engine(
-    request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_guard: Guard
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_guard: Guard,
 ) -> Iterator[Engine]:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
     with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema)
+        _pg_database.check_schema(pg_schema, pg_seed)
         found = isolation(request, anew=True)
         if found is not _pg_guard:
             request.getfixturevalue("_pg_apart")
@@ -465,3 +493,35 @@ def pg_url(request: pytest.FixtureRequest, _pg_apart: None) -> str:
 def pg_dsn(request: pytest.FixtureRequest, _pg_apart: None) -> str:
     """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
     return database_address(request.config, run_of(request.config)).form("dsn")
+
+
+# --- wider scopes
+
+
+@contextmanager
+def wide_session(request: pytest.FixtureRequest, name: str) -> Iterator[Session]:
+    """Give the session of a module or class; the mark on it says which isolation it is in."""
+    from ..wide import layer_for
+
+    with plain_errors(request.config), layer_for(request, name) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def pg_module_session(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[Session]:
+    """An ORM session for rows that all tests of a module find; each test is rolled back onto them."""
+    _pg_database.check_schema(pg_schema, pg_seed)
+    with wide_session(request, "pg_module_session") as session:
+        yield session
+
+
+@pytest.fixture(scope="class")
+def pg_class_session(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[Session]:
+    """An ORM session for rows that all tests of a class find; each test is rolled back onto them."""
+    _pg_database.check_schema(pg_schema, pg_seed)
+    with wide_session(request, "pg_class_session") as session:
+        yield session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .guard import Guard
+from .sequences import read
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
 __all__ = ["Database", "Options", "worker_database"]
@@ -59,7 +60,13 @@ class Options(Protocol):
 
 @contextmanager
 def worker_database(
-    services: Services, schema: Sequence[object], root: Path, options: Options, worker: str, doorway: Doorway | None = None
+    services: Services,
+    schema: Sequence[object],
+    root: Path,
+    options: Options,
+    worker: str,
+    seeds: Sequence[object] = (),
+    doorway: Doorway | None = None,
 ) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
@@ -69,10 +76,12 @@ def worker_database(
         root: where relative paths of the schema begin.
         options: driver and lock time-out.
         worker: xdist's name of this worker, or "main".
+        seeds: rows of the schema's tables, for `apply_schema`.
         doorway: where applications wait for it, if they have its address.
     """
-    if isinstance(schema, str) or not isinstance(schema, Sequence):
-        raise ConfigurationError(f"pg_schema must give a list, not {schema!r}; write [{schema!r}].")
+    for name, given in (("pg_schema", schema), ("pg_seed", seeds)):
+        if isinstance(given, str) or not isinstance(given, Sequence):
+            raise ConfigurationError(f"{name} must give a list, not {given!r}; write [{given!r}].")
     if find_spec(options.driver) is None:
         raise ConfigurationError(
             f"testbed_pg_driver = {options.driver!r}, which is not installed: pip install 'pytest-testbed[{options.driver}]'."
@@ -85,6 +94,7 @@ def worker_database(
         driver=options.driver,
         lock_timeout=options.lock_timeout,
         server=(*options.args, "", *options.initdb_args, "", *options.environment),
+        seeds=seeds,
     )
     try:
         with waited_for(doorway) as there:
@@ -130,6 +140,7 @@ class Database:
         driver: "psycopg2" or "psycopg".
         lock_timeout: seconds after which a statement of the kept connection gives up a lock.
         server: what the user said of the server, on which its databases may depend.
+        seeds: rows of the schema's tables, for `apply_schema`.
     """
 
     def __init__(
@@ -142,13 +153,17 @@ class Database:
         driver: str,
         lock_timeout: float,
         server: Sequence[str] = (),
+        seeds: Sequence[object] = (),
     ) -> None:
         self._services = services
         self._schema = schema
+        self._seeds = seeds
         self._driver = driver
         self._lock_timeout = lock_timeout
         self._admin = Admin(services)
-        self._templates = Templates(self._admin, services, schema, root, driver, worker, server) if schema else None
+        self._templates: Templates | None = None
+        if schema or seeds:
+            self._templates = Templates(self._admin, services, schema, root, driver, worker, server, seeds)
         self.name = f"testbed_{services.run}_{worker}"
         self._keep_as = ""
         self._bases = 0
@@ -159,6 +174,7 @@ class Database:
         self.around: Callable[[Callable[[], None]], None] = lambda replace: replace()
         """Called with what replaces the database: it sees to those who are connected, and to what they have put in."""
         self._cleaners: list[Callable[[], None]] = []
+        self._sequences: dict[tuple[str, str], int] | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -194,18 +210,19 @@ class Database:
             self._services.details.append(f"postgres: database {self.name} was made in {time.perf_counter() - began:.3f} s")
         self._admin.lost = False
 
-    def check_schema(self, schema: Sequence[object]) -> None:
-        """Refuse a test that wants another schema than this database has.
+    def check_schema(self, schema: Sequence[object], seeds: Sequence[object] = ()) -> None:
+        """Refuse a test that wants another schema, or other seeds, than this database has.
 
         Raises:
-            ConfigurationError: `pg_schema` is overridden in more places than one.
+            ConfigurationError: `pg_schema` or `pg_seed` is overridden in more places than one.
         """
-        if schema is not self._schema and list(schema) != list(self._schema):
-            raise ConfigurationError(
-                f"pg_schema gives this test {list(schema)!r}, and the run's database was made with {list(self._schema)!r}: a run "
-                "has one schema. Override pg_schema in one place, such as the conftest.py of the root directory, or run these "
-                "folders apart."
-            )
+        for name, wanted, made in (("pg_schema", schema, self._schema), ("pg_seed", seeds, self._seeds)):
+            if wanted is not made and list(wanted) != list(made):
+                raise ConfigurationError(
+                    f"{name} gives this test {list(wanted)!r}, and the run's database was made with {list(made)!r}: a run has "
+                    f"one {name.removeprefix('pg_')}. Override {name} in one place, such as the conftest.py of the root "
+                    "directory, or run these folders apart."
+                )
 
     def renew(self) -> None:
         """Throw the worker's database away, with whoever is connected to it, and clone it again."""
@@ -270,23 +287,37 @@ class Database:
     def _exists(self) -> bool:
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
 
-    def _clone(self) -> None:
+    def sequences(self) -> dict[tuple[str, str], int]:
+        """Return what the sequences of a database just made give next, by schema and name; asked of one that is, once."""
+        if self._sequences is None:
+            name = f"{self.name}_sequences"
+            self._clone(name)
+            try:
+                connection = connect(self.endpoint, name, "psycopg2", connect_timeout=CONNECT_TIMEOUT)
+                with closing(connection), connection.cursor() as cursor:
+                    self._sequences = read(lambda sql: (cursor.execute(sql), cursor.fetchall())[1])
+            finally:
+                self._admin.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+                disown(self._services, self.endpoint, name)
+        return self._sequences
+
+    def _clone(self, name: str = "") -> None:
         if self._base and not self._admin.lost:
-            create(self._admin, self._services, self.name, self._base)
+            create(self._admin, self._services, name or self.name, self._base)
             return
         self._base = ""
         if self._templates is None:
-            create(self._admin, self._services, self.name)
+            create(self._admin, self._services, name or self.name)
             return
         anew = self._admin.lost or not self._templates.name
         with self._templates.turn() if anew else nullcontext():
-            self._clone_template(self._templates)
+            self._clone_template(self._templates, name or self.name)
 
-    def _clone_template(self, templates: Templates) -> None:
+    def _clone_template(self, templates: Templates, name: str) -> None:
         for attempt in range(CLONE_TRIES):
             template = templates.ensure(anew=attempt > 0 or self._admin.lost)
             try:
-                create(self._admin, self._services, self.name, template)
+                create(self._admin, self._services, name, template)
                 return
             except Exception as error:
                 if sqlstate(error) == IN_USE:
@@ -344,7 +375,14 @@ class Database:
     @contextmanager
     def guard(self) -> Iterator[Guard]:
         """Give the transaction isolation on this database."""
-        guard = Guard(self.connect, self.url, renew=self.renew, set_aside=self.set_aside, bystanders=self.bystanders)
+        guard = Guard(
+            self.connect,
+            self.url,
+            renew=self.renew,
+            set_aside=self.set_aside,
+            bystanders=self.bystanders,
+            sequences=self.sequences,
+        )
         try:
             yield guard
         finally:

@@ -29,7 +29,7 @@ _DDL_EVENTS = ("before_create", "after_create")
 _ALEMBIC_PLACES = ("script_location", "version_locations", "prepend_sys_path")
 
 
-def schema_key(entries: Sequence[object], root: Path, *more: str) -> str | None:
+def schema_key(entries: Sequence[object], root: Path, *more: str, seeds: Sequence[object] = ()) -> str | None:
     """Return 16 hex digits that change with whatever the schema is made of; None where that cannot be known.
 
     What import paths name is imported, as `apply_schema` does it: call it inside the fence.
@@ -38,6 +38,7 @@ def schema_key(entries: Sequence[object], root: Path, *more: str) -> str | None:
         entries: As for `apply_schema`.
         root: The folder from which relative file paths count.
         more: What else makes a template another one, such as the server's version.
+        seeds: As for `apply_schema`.
     """
     digest = hashlib.sha256()
     try:
@@ -47,6 +48,10 @@ def schema_key(entries: Sequence[object], root: Path, *more: str) -> str | None:
         for text, entry in found:
             _feed(digest.update, "entry", text.encode("utf-8", "surrogateescape"))
             for name, content in _evidence(entry, text, root):
+                _feed(digest.update, name, content)
+        for seed in seeds:
+            _feed(digest.update, "seed", str(seed if isinstance(seed, str | Path) else "").encode("utf-8", "surrogateescape"))
+            for name, content in _seed(seed, root):
                 _feed(digest.update, name, content)
     except Unknown:
         return None
@@ -91,6 +96,22 @@ def _evidence(entry: object, text: str, root: Path) -> Parts:
         yield from Code(root).of(entry)
     else:
         raise Unknown(text)
+
+
+def _seed(seed: object, root: Path) -> Parts:
+    from .seeds import csv_files, resolve
+
+    try:
+        found = resolve(seed, root)
+        files = [found] if isinstance(found, Path) and found.suffix.lower() == ".sql" else None
+        if files is None and isinstance(found, Path):
+            files = csv_files(found)
+    except (Exception, SystemExit) as error:  # apply_seeds says it better
+        raise Unknown from error
+    if files is None:
+        yield from Code(root).of(found)
+    for file in files or ():
+        yield os.path.relpath(file, root), _bytes(file)
 
 
 # --- metadata

@@ -20,9 +20,11 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session
 
 from ..errors import IsolationError, TestbedWarning
+from . import sequences as sequences_
 from . import traits
 from .factory import SessionFactory
 from .kept import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Kept
+from .layers import ARM_LEVEL, UNDO_LEVEL, Layers
 from .pool import OWNER, GuardedPool, Owner
 from .savepoints import BASE, Stack
 from .statements import (
@@ -73,6 +75,10 @@ class Guard:
         renew: makes the worker's database anew, after something was really committed in it.
         set_aside: gives it another name and makes it anew, so that a failed test can be looked at.
         bystanders: describes the other connections to this database, for a lock that could not be had.
+        sequences: tells what the sequences of a database just made give next, by schema and name.
+
+    Attributes:
+        resets_sequences: whether the next test finds its sequences as in a database just made.
     """
 
     def __init__(
@@ -83,12 +89,15 @@ class Guard:
         renew: Callable[[], None] = lambda: None,
         set_aside: Callable[[], None] = lambda: None,
         bystanders: Callable[[], str] = lambda: "",
+        sequences: Callable[[], sequences_.Values] = dict,
     ) -> None:
         self._kept = Kept(connect)
         self._renew = renew
         self._set_aside = set_aside
         self._keeps = False
         self._bystanders = bystanders
+        self._sequences = sequences
+        self.resets_sequences = False
         self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
         self._abandoned: list[Owner] = []
@@ -102,10 +111,12 @@ class Guard:
         self._nobody = Owner(None)  # SQLAlchemy itself, when it gets to know the server
         self.test_number = 0
         self._url = url
-        self.engine = self._make_engine()
+        self.layers = Layers(self)
+        self.engine = self.make_engine()
 
-    def _make_engine(self) -> Engine:
-        pool = GuardedPool(self)
+    def make_engine(self, *, wide: bool = False) -> Engine:
+        """Make an engine on the kept connection; a `wide` one is for the layers, and can be used between tests too."""
+        pool = GuardedPool(self, wide=wide)
         engine = create_engine(self._url, pool=pool)
         dialect = engine.dialect
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
@@ -129,7 +140,8 @@ class Guard:
         event.listen(engine, "handle_error", self._explain)
         event.listen(engine, "invalidate", self._invalidated)
         pool.own_listeners = len(pool.dispatch.connect)
-        self._as_made = traits.of_engine(engine)
+        if not wide:
+            self._as_made = traits.of_engine(engine)
         return engine
 
     # --- the kept connection
@@ -138,16 +150,20 @@ class Guard:
         """Return the kept connection, for the pool."""
         return self._kept.connection
 
-    def prepare(self) -> None:
+    def prepare(self, *, wide: bool = False) -> None:
         """Make ready for somebody new.
 
         Raises:
             IsolationError: no test runs, or the test's connection is gone.
         """
         with self._lock:
-            if not self._running:
+            if wide:
+                self.layers.check_use()
+            if not self._running or (self.layers.between and not wide):
                 raise IsolationError("pg_engine was used while no test that asked for it ran (a thread that was left over?).")
             self._settle(None)
+            if wide:
+                self.layers.touch()
 
     def admit(self, fairy: Any) -> None:
         """Take note of somebody new, and of the cursors that he uses past SQLAlchemy."""
@@ -195,6 +211,7 @@ class Guard:
         self._kept.open(self.engine.dialect)
 
     def _discard(self) -> None:
+        self.layers.lose("; ".join(dict.fromkeys(self._breaches)) or "the connection that had them was lost")
         self.engine.pool.dispose()
         self._kept.discard()
 
@@ -219,30 +236,128 @@ class Guard:
         Raises:
             IsolationError: at the end, where the test really committed something.
         """
-        self._begin()
+        if self.layers and self.is_test_running:  # there a test begins before its first fixture
+            yield self.engine
+            return
+        self.begin_level()
         try:
+            if self.resets_sequences:
+                self._set_sequences_back()
             yield self.engine
         finally:
             self._end()
 
-    def _begin(self) -> None:
+    def _set_sequences_back(self) -> None:
+        """Let the sequences begin as they were below the test; the end of the test undoes that, too."""
+        wanted = {**self._sequences(), **self.layers.sequences()}
         with self._lock:
+            # below the savepoint that a rollback in the test goes back to
+            self._send(f"RELEASE SAVEPOINT {BASE};{sequences_.set_back(wanted)};SAVEPOINT {BASE}")
+
+    def read_sequences(self) -> dict[tuple[str, str], int]:
+        """Return what each sequence gives next, by schema and name."""
+        return sequences_.read(self._kept.rows)
+
+    @property
+    def is_test_running(self) -> bool:
+        """Whether a test has the kept connection."""
+        return self._running and not self.layers.between
+
+    @contextmanager
+    def layer(self, name: str) -> Iterator[Session]:
+        """Give a session whose rows all tests see until it ends; each test is rolled back onto them.
+
+        Args:
+            name: the fixture, for errors.
+
+        Raises:
+            IsolationError: a test runs; or what lies below was lost.
+        """
+        with self.layers.open(name) as session:
+            yield session
+
+    def begin_level(self) -> None:
+        """Begin what will be undone as a whole: a test, or a layer below tests.
+
+        Raises:
+            IsolationError: it would lie on layers whose rows are gone.
+        """
+        with self._lock:
+            if self.layers:
+                self.layers.settle()
             if self._kept.connection is None or self._kept.connection.closed:
                 self._open()
             if traits.of_engine(self.engine) != self._as_made:
-                self.engine = self._make_engine()  # listeners and options are a test's own, as its rows are
+                self.engine = self.make_engine()  # listeners and options are a test's own, as its rows are
             self._stack.clear()
             self._breaches.clear()
             self._abandoned.clear()
             self._deferring = False
+            self._arm()
+            self.go_on(True)
+            self.layers.between = False
+
+    def _arm(self) -> None:
+        if self.layers:
             try:
-                self._send(ARM)
+                self._send(ARM_LEVEL)
             except Exception:
-                # the server, or this one backend, went away between two tests: once more on a new one
-                self._open()
-                self._send(ARM)
-            self.test_number += 1
-            self._running = True
+                self._discard()
+                self.layers.settle()
+            return
+        try:
+            self._send(ARM)
+        except Exception:
+            # the server, or this one backend, went away between two tests: once more on a new one
+            self._open()
+            self._send(ARM)
+
+    def go_on(self, running: bool) -> None:
+        """Let nobody go on who had the kept connection until now; let others have it where something is `running`."""
+        self.test_number += 1
+        self._stack.clear()
+        self._abandoned.clear()
+        self._running = running
+
+    def end_level(self) -> None:
+        """Undo a layer.
+
+        Raises:
+            IsolationError: something was really committed in it.
+        """
+        with self._lock:
+            self._running = False
+            self._kept.has_deferred = None  # it may have defined something
+            self._undo_test()
+
+    def give_up_level(self, error: Exception) -> None:
+        """Throw away what could not be committed to a layer, and the layers with it.
+
+        Args:
+            error: why not.
+
+        Raises:
+            IsolationError: something was really committed.
+        """
+        with self._lock:
+            if isinstance(error, IsolationError) and is_usable(self._kept):
+                self._breaches.append(f"{RAW} ended the test's transaction")
+                self._recover()
+            self._discard()
+
+    def check_level(self) -> None:
+        """Look whether the transaction of the layers is as it was, before something is put on them.
+
+        Raises:
+            IsolationError: what was done between two tests has ended it.
+        """
+        with self._lock:
+            if not is_usable(self._kept):
+                self._discard()
+                return
+            self._settle(None)
+            if self._breaches:
+                self._recover()
 
     def keep(self) -> None:
         """Commit for real what the running test did so far, and let it do no more; its end sets the database aside.
@@ -251,6 +366,7 @@ class Guard:
             IsolationError: there is nothing that could be committed.
         """
         with self._lock:
+            self.layers.refuse_keeping()
             if self._kept.connection is None or self._kept.connection.closed or self._kept.status() in (ACTIVE, IDLE):
                 raise IsolationError("the test's transaction is gone.")
             if self._kept.status() == IN_ERROR:
@@ -265,14 +381,32 @@ class Guard:
             self._kept.connection.cancel()
             self._lock.acquire()
         try:
-            if self._keeps:
-                self._keeps = False
-                self._discard()
-                self._set_aside()
-            else:
-                self._undo_test()
+            with self._reset_layers():
+                if self._keeps:
+                    self._keeps = False
+                    self._discard()
+                    self._set_aside()
+                else:
+                    self._undo_test()
         finally:
             self._lock.release()
+
+    @contextmanager
+    def _reset_layers(self) -> Iterator[None]:
+        """Let the sessions of the layers end what they do, and be as before the test once that is undone."""
+        if not self.layers:
+            yield
+            return
+        self._running = not self._keeps and is_usable(self._kept)
+        self._closing = True
+        try:
+            self.layers.reset()
+        finally:
+            self._running = self._closing = False
+        try:
+            yield
+        finally:
+            self.layers.restore()
 
     def _undo_test(self) -> None:
         if self._kept.connection.closed:
@@ -287,7 +421,7 @@ class Guard:
             self._discard()
         else:
             try:
-                self._send(UNDO)
+                self._send(UNDO_LEVEL if self.layers else UNDO)
             except Exception as error:
                 if self._kept.connection.closed or sqlstate(error).startswith(("57P", "08")):
                     self._discard()
@@ -303,11 +437,13 @@ class Guard:
         """Give the next test a clean database after a real commit, and fail the one that did it."""
         breaches = "; ".join(dict.fromkeys(self._breaches))
         self._breaches.clear()
+        self.layers.lose(breaches)
         self._discard()
         self._renew()
         raise IsolationError(
             f"{breaches}: what it did was really committed, or lost, and no rollback can undo it. The next test gets a "
-            f"database made anew. Commit and roll back through the session, connection or engine. {REMEDY}"
+            f"database made anew{self.layers.note_of_loss()}. Commit and roll back through the session, connection or engine. "
+            f"{REMEDY}"
         )
 
     @contextmanager
@@ -588,6 +724,11 @@ class Guard:
 def warn(text: str) -> None:
     """Give a warning that pytest shows with the test."""
     warnings.warn(TestbedWarning(text), stacklevel=3)
+
+
+def is_usable(kept: Kept) -> bool:
+    """Tell whether something can be sent in the transaction of the kept connection."""
+    return kept.connection is not None and not kept.connection.closed and kept.status() in (IDLE, IN_TRANSACTION, IN_ERROR)
 
 
 def is_broken(connection: Any) -> bool:

@@ -63,6 +63,12 @@ class Kept:
         self._cursor.execute(sql)
         return self._cursor.fetchone()[0]
 
+    def rows(self, sql: str) -> list[Any]:
+        """Return what a query gives."""
+        self._cursor.execute(sql)
+        found: list[Any] = self._cursor.fetchall()
+        return found
+
     def has_deferred_constraints(self) -> bool:
         """Tell whether the database has constraints that are deferred at first; asks it where that is not known."""
         if self.has_deferred is None:

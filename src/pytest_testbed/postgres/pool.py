@@ -30,17 +30,18 @@ class Owner:
 class GuardedPool(Pool):
     """Hands the one kept connection to as many as ask, each with a record of its own."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, *, wide: bool = False) -> None:
         # no reset on return: a session or connection that is closed rolls back by itself
         super().__init__(guard.kept_connection, reset_on_return=None)
         self._guard = guard
+        self._wide = wide
         self._free: list[Any] = []
         self._out = 0
         self.own_listeners = 0
 
     def connect(self) -> Any:
         """Hand out the connection."""
-        self._guard.prepare()
+        self._guard.prepare(wide=self._wide)
         fairy = super().connect()
         self._guard.admit(fairy)
         return fairy

@@ -11,6 +11,7 @@ from ..services.doorway import Doorway
 from . import traits
 from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
+from .layers import Layer
 from .strays import CLEANER, Stray, end_prepared, find
 
 __all__ = ["Aftermath", "RealCommits"]
@@ -48,6 +49,7 @@ class RealCommits:
         self._factory: Any = None
         self._is_used = False
         self._keeps = False
+        self._wide: list[Layer] = []
         self._seen = 0
         self._ahead = 0.0
         self._began = 0.0
@@ -70,6 +72,8 @@ class RealCommits:
         """Take note that a test begins."""
         if self.was_used or not self._emptier.is_ready:
             self.settle()
+        for layer in self._wide:
+            layer.remember()
         self._began = time.time() + self._ahead
         self._came = self._seen
 
@@ -79,6 +83,8 @@ class RealCommits:
         Args:
             layer: who has done it, where that will end (`leave`).
         """
+        for wide in self._wide:
+            wide.commit()
         is_added = self.was_used
         if layer is not None and self._emptier.is_ready:
             self._emptier.push(is_added=is_added)
@@ -130,6 +136,8 @@ class RealCommits:
         if not self.was_used:
             return NOTHING
         late = self.doorway.board.late if self.doorway is not None else 0
+        for layer in self._wide:
+            layer.reset()
         with self._hushed():
             left = self._end_strays()
             renewed = False
@@ -145,6 +153,9 @@ class RealCommits:
                     "of its connections were ended"
                 )
             self._note_seen()
+        for layer in self._wide:
+            layer.restore()
+        self._is_used = False  # what the sessions of wider scopes have just read
         return Aftermath(self._emptier.tables_among(written), left, renewed)
 
     @contextmanager
@@ -217,9 +228,8 @@ class RealCommits:
         """Give one test a plain engine on the worker's database."""
         if self._engine is None or traits.of_engine(self._engine) != self._as_made:
             self._dispose()
-            self._engine = self._database.plain_engine()
+            self._engine = self._noticed_engine()
             self._as_made = traits.of_engine(self._engine)
-        self.use()
         yield self._engine
 
     def _clean_engine(self) -> None:
@@ -249,6 +259,27 @@ class RealCommits:
             yield thing
         finally:
             thing.close()
+
+    @contextmanager
+    def layer(self, name: str) -> Iterator[Any]:
+        """Give a session for fixtures of a wider scope: what they commit, all tests find until that scope ends."""
+        engine = self._noticed_engine()
+        layer = Layer(name, engine)
+        self._wide.append(layer)
+        try:
+            yield layer.session
+        finally:
+            self._wide.remove(layer)
+            layer.session.close()
+            engine.dispose()
+
+    def _noticed_engine(self) -> Any:
+        """Return an engine whose use is noticed."""
+        from sqlalchemy import event
+
+        engine = self._database.plain_engine()
+        event.listen(engine, "checkout", lambda *_: self.use())
+        return engine
 
     def sessionmaker(self, engine: Any) -> Any:
         """Return a factory of sessions for one test."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import inspect
 import re
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Engine, MetaData, create_engine
-from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from ..errors import SchemaError
+from .entries import call, named
 from .fence import guarded_process
 from .imports import import_object
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
-_ARGUMENTS = ("engine", "connection", "session")
 _KINDS = """An entry is one of:
   package.module:Base          a declarative base class, or any object with `.metadata`
   package.module:metadata      a MetaData
@@ -30,8 +28,8 @@ _KINDS = """An entry is one of:
 In Python code also the object itself: MetaData, base class, pathlib.Path or function."""
 
 
-def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
-    """Apply the entries in their order to the database at `url`.
+def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = ()) -> None:
+    """Apply the entries in their order to the database at `url`, and after them the seeds.
 
     Meanwhile no other database can be reached; working directory, environment, `sys.path` and
     logging are restored afterwards.
@@ -40,15 +38,20 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
         entries: Import paths, file paths or objects; the kinds are in `docs` and in the errors.
         url: The template, with the driver psycopg2 or psycopg.
         root: The folder from which relative file paths count.
+        seeds: What `seeds.apply_seeds` takes.
 
     Raises:
         SchemaError: An entry could not be applied; names it and shows the database's own error.
     """
-    with loaded(entries, url, root):
+    with loaded(entries, url, root, seeds):
         engine = create_engine(url, poolclass=NullPool)
         for number, entry in enumerate(entries, start=1):
-            with _named(number, entry, root):
+            with named(f"Entry {number} of the schema", entry, root):
                 _apply(entry, engine, root)
+        if seeds:
+            from .seeds import apply_seeds
+
+            apply_seeds(seeds, url, root, is_bare=not entries)
     if entries and all(map(_is_module, entries)):
         raise SchemaError(
             f"The schema ({', '.join(map(str, entries))}) names modules alone, which are only imported: nothing is made. "
@@ -57,16 +60,21 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path) -> None:
 
 
 @contextmanager
-def loaded(entries: Sequence[object], url: URL, root: Path) -> Iterator[None]:
-    """Import the entries' modules and give a process that reaches no database but the one at `url`, restored afterwards.
+def loaded(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = ()) -> Iterator[None]:
+    """Import the modules of entries and seeds; give a process that reaches no database but the one at `url`, restored afterwards.
 
     Raises:
         SchemaError: A module cannot be imported; names the entry.
     """
     with guarded_process(url) as keep_environment:
-        for number, entry in enumerate(entries, start=1):
+        titled = [
+            *((f"Entry {number} of the schema", entry) for number, entry in enumerate(entries, start=1)),
+            # without a colon it is a folder
+            *((f"Seed {number}", seed) for number, seed in enumerate(seeds, start=1) if isinstance(seed, str) and ":" in seed),
+        ]
+        for title, entry in titled:
             if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
-                with _named(number, entry, root):
+                with named(title, entry, root):
                     import_object(entry.strip().partition(":")[0])
         keep_environment()  # a module is imported once: what it has set there would not come back
         yield
@@ -78,48 +86,6 @@ def _is_file(entry: str) -> bool:
 
 def _is_module(entry: object) -> bool:
     return isinstance(entry, str) and ":" not in entry and not _is_file(entry)
-
-
-@contextmanager
-def _named(number: int, entry: object, root: Path) -> Iterator[None]:
-    """Give every failure of an entry its number and text. A script's `sys.exit` is a failure too."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        title = f"Entry {number} of the schema ({_text(entry)}) could not be applied."
-        if isinstance(error, SchemaError):
-            problem, cause = str(error), error.__cause__ or error
-        else:
-            problem, cause = _problem(error), error
-        place = _place(error, root)
-        raise SchemaError("\n".join(filter(None, (title, problem, place)))) from cause
-
-
-def _text(entry: object) -> str:
-    if isinstance(entry, str | Path):
-        return str(entry)
-    name = getattr(entry, "__qualname__", None)
-    return f"{getattr(entry, '__module__', '?')}:{name}" if name else repr(entry)
-
-
-def _problem(error: BaseException) -> str:
-    if getattr(error, "orig", None) is None and getattr(error, "diag", None) is None:
-        return f"{type(error).__name__}: {error}"
-    from . import sqlfile
-
-    statement = str(getattr(error, "statement", None) or "").strip()
-    excerpt = "\n".join(f"  | {line}" for line in statement.split("\n")[:3] if line)
-    return "\n".join(filter(None, (sqlfile.database_error(error), excerpt)))
-
-
-def _place(error: BaseException, root: Path) -> str:
-    """The project's own line in the traceback: which migration, which function."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = Path(frame.filename)
-        foreign = file.parent == Path(__file__).parent or "site-packages" in file.parts
-        if file.is_relative_to(root) and not foreign:
-            return f"at {frame.filename}:{frame.lineno}, in {frame.name}"
-    return ""
 
 
 def _apply(entry: object, engine: Engine, root: Path) -> None:
@@ -134,7 +100,7 @@ def _apply(entry: object, engine: Engine, root: Path) -> None:
     elif inspect.isclass(entry):
         raise SchemaError(f"{entry.__qualname__!r} is a class without metadata, and no function.\n{_KINDS}")
     elif callable(entry):
-        _call(entry, engine)
+        call(entry, engine)
     else:
         raise SchemaError(f"{entry!r} is none of the kinds of which a schema is made.\n{_KINDS}")
 
@@ -189,37 +155,3 @@ def _create_tables(metadata: MetaData, engine: Engine) -> None:
             "List them before it, each on a line of its own (for instance `shop.models`)."
         )
     metadata.create_all(engine)
-
-
-def _call(function: Callable[..., Any], engine: Engine) -> None:
-    wanted = _arguments(function)
-    if inspect.iscoroutinefunction(function):
-        if wanted:
-            raise SchemaError(
-                f"A coroutine function with arguments ({', '.join(wanted)}) is not supported: make it a plain function, "
-                "or one without arguments."
-            )
-        import asyncio
-
-        asyncio.run(function())
-        return
-    with engine.connect() as connection, Session(bind=connection) as session:
-        available = {"engine": engine, "connection": connection, "session": session}
-        result = function(**{name: available[name] for name in wanted})
-        if inspect.iscoroutine(result):
-            result.close()
-            raise SchemaError("The call returned a coroutine; write an `async def` function without arguments.")
-        session.commit()
-        connection.commit()
-
-
-def _arguments(function: Callable[..., Any]) -> list[str]:
-    """Those of our arguments that the function names."""
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = [parameter for parameter in inspect.signature(function).parameters.values() if parameter.kind not in variadic]
-    unknown = [p.name for p in parameters if p.name not in _ARGUMENTS and p.default is inspect.Parameter.empty]
-    if unknown:
-        raise SchemaError(
-            f"The function wants {', '.join(map(repr, unknown))}, which cannot be given; there are {', '.join(_ARGUMENTS)}."
-        )
-    return [parameter.name for parameter in parameters if parameter.name in _ARGUMENTS]

@@ -182,22 +182,30 @@ def run(connection: Any, path: Path) -> None:
     Raises:
         SchemaError: With `path:line`, the statement and what the server said.
     """
-    text = _read(path)
-    try:
-        statements = list(split(text))
-    except _Unsupported as error:
-        raise SchemaError(f"{path}:{error.line}: {error.problem}") from error
     if hasattr(connection, "prepare_threshold"):
         connection.prepare_threshold = None  # psycopg would prepare what a file repeats
     with connection.cursor() as cursor:
-        cursor.execute("SET client_encoding TO 'UTF8'")
-        for statement in statements:
-            try:
-                _execute(cursor, statement)
-            except Exception as error:
-                raise SchemaError(_report(path, statement, error)) from error
+        execute(cursor, path)
     if int(connection.info.transaction_status) != 0:  # libpq's PQTRANS_IDLE
         raise SchemaError(f"{path}: the file ends inside a transaction: a BEGIN has no COMMIT, so its changes were lost.")
+
+
+def execute(cursor: Any, path: Path) -> None:
+    """Run a file over a cursor, in whatever transaction that one is.
+
+    Raises:
+        SchemaError: With `path:line`, the statement and what the server said.
+    """
+    try:
+        statements = list(split(read(path)))
+    except _Unsupported as error:
+        raise SchemaError(f"{path}:{error.line}: {error.problem}") from error
+    cursor.execute("SET client_encoding TO 'UTF8'")
+    for statement in statements:
+        try:
+            _execute(cursor, statement)
+        except Exception as error:
+            raise SchemaError(_report(path, statement, error)) from error
 
 
 def database_error(error: BaseException) -> str:
@@ -214,7 +222,18 @@ def database_error(error: BaseException) -> str:
     return "\n".join(lines)
 
 
-def _read(path: Path) -> str:
+def copy_line(error: BaseException) -> int:
+    """Return the line of its data at which the server gave up a COPY, 0 where it does not say."""
+    row = _COPY_LINE.match(getattr(getattr(error, "diag", None), "context", None) or "")
+    return int(row.group(1)) if row else 0
+
+
+def read(path: Path) -> str:
+    """Return the text of a file in UTF-8, without a byte order mark.
+
+    Raises:
+        SchemaError: It is in another encoding; names the line.
+    """
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -244,7 +263,7 @@ def _report(path: Path, statement: Statement, error: Exception) -> str:
     if within >= _EXCERPT_LINES:
         shown.append(within)
     line = statement.line + within
-    if statement.copy_data is not None and (row := _COPY_LINE.match(getattr(diag, "context", None) or "")):
-        line = statement.line + len(lines) - 1 + int(row.group(1))
+    if statement.copy_data is not None and (row := copy_line(error)):
+        line = statement.line + len(lines) - 1 + row
     excerpt = "\n".join(f"{statement.line + index:>6} | {lines[index]}" for index in shown)
     return f"{path}:{line}: {database_error(error)}\n{excerpt}"

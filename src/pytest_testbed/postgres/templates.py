@@ -56,6 +56,7 @@ class Templates:
         driver: "psycopg2" or "psycopg".
         worker: this worker's name, for a template that is being made.
         server: what else decides how the server would make it: its arguments.
+        seeds: rows that are in it, for `apply_schema`.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class Templates:
         driver: str,
         worker: str,
         server: Sequence[str] = (),
+        seeds: Sequence[object] = (),
     ) -> None:
         self._admin = admin
         self._services = services
         self._schema = schema
+        self._seeds = seeds
         self._root = root
         self._driver = driver
         self._server = tuple(server)
@@ -125,8 +128,8 @@ class Templates:
         if not self._has_key:
             endpoint = self._admin.endpoint
             facts = (endpoint.version, endpoint.user, self._driver, *self._server)
-            with loaded(self._schema, engine_url(endpoint, self._half_made, self._driver), self._root):
-                self._key = schema_key(self._schema, self._root, *facts)
+            with loaded(self._schema, engine_url(endpoint, self._half_made, self._driver), self._root, self._seeds):
+                self._key = schema_key(self._schema, self._root, *facts, seeds=self._seeds)
             self._has_key = True
         return f"{TEMPLATE_PREFIX}{self._key}" if self._key else f"testbed_{self._services.run}_shared"
 
@@ -158,8 +161,9 @@ class Templates:
         began = time.perf_counter()
         self._admin.execute(f'DROP DATABASE IF EXISTS "{self._half_made}" WITH (FORCE)')  # of a try that failed
         create(self._admin, self._services, self._half_made)
+        url = engine_url(self._admin.endpoint, self._half_made, self._driver)
         with FilesRead(self._root) as read:
-            apply_schema(self._schema, engine_url(self._admin.endpoint, self._half_made, self._driver), self._root)
+            apply_schema(self._schema, url, self._root, self._seeds)
         facts = {"files": read.files(), "project": str(self._root), "used": today()}
         name = self._finish(facts)
         self._services.details.append(f"postgres: template {name} was made in {time.perf_counter() - began:.2f} s")
