@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
+    from ..postgres.queries import Queries
     from ..services.client import Testbed
     from ..services.model import Endpoint, ServiceSpec
 
@@ -281,3 +282,15 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
     """An ORM session whose commits are undone after the test."""
     with isolation(request).closing(pg_sessionmaker()) as session:
         yield session
+
+
+# --- the statements of a test
+
+
+@pytest.fixture
+def pg_queries(request: pytest.FixtureRequest) -> Iterator[Queries]:
+    """What was sent to PostgreSQL since the test began: statements, rows, times, lines; `assert_max`, `repeated`."""
+    from ..captured import queries_of
+
+    with queries_of(request.node) as queries:
+        yield queries

@@ -1,0 +1,68 @@
+"""A statement that is being sent: taken down for all who record at the time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from .callers import Place
+from .queries import Queries, Query
+
+__all__ = ["begin", "end", "fail", "is_on", "now", "start", "stop"]
+
+_active: tuple[Queries, ...] = ()
+_root = ""
+_main = threading.main_thread().ident
+now = time.perf_counter
+
+
+def start(queries: Queries, root: str) -> None:
+    """Let it have what is sent from now on."""
+    global _active, _root
+    _active, _root = (*_active, queries), root
+
+
+def stop(queries: Queries) -> None:
+    """Let it have no more."""
+    global _active
+    _active = tuple(other for other in _active if other is not queries)
+
+
+def is_on() -> bool:
+    """Tell whether anybody wants to know."""
+    return bool(_active)
+
+
+def begin(
+    statement: str,
+    parameters: Any,
+    place: Place | None,
+    driver: str,
+    *,
+    sets: int | None = 1,
+    engine: Any = None,
+    goes_on: bool = False,
+) -> Query:
+    """Take down a statement that is about to be sent; its `milliseconds` are when that was, until its end."""
+    thread = "" if threading.get_ident() == _main else threading.current_thread().name
+    query = Query(
+        statement, parameters, sets=sets, driver=driver, engine=engine, thread=thread, place=place, root=_root, goes_on=goes_on
+    )
+    for queries in _active:
+        queries.add(query)
+    return query
+
+
+def end(query: Query, began: float, rows: int | None) -> None:
+    """Take down its answer; a number of rows below 0 is what drivers say where they do not know it."""
+    query.milliseconds = (now() - began) * 1e3
+    query.rows = rows if rows is None or rows >= 0 else None
+    query.finished = True
+
+
+def fail(query: Query, began: float, error: BaseException) -> None:
+    """Take down the error that it ended with."""
+    query.milliseconds = (now() - began) * 1e3
+    query.error = f"{type(error).__name__}: {error}".strip()
+    query.finished = True
