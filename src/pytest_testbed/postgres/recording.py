@@ -18,7 +18,7 @@ _lock = threading.RLock()
 _taps = ExitStack()
 
 TAPS: dict[str, Callable[[ExitStack], None]] = {
-    "sqlalchemy.engine": alchemy.listen,
+    "sqlalchemy": alchemy.listen,
     "psycopg2": drivers.listen_to_psycopg2,
     "psycopg": drivers.listen_to_psycopg,
     "asyncpg": drivers.listen_to_asyncpg,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from threading import get_ident
 from typing import Any
 
-from .callers import Place
 from .queries import Queries, Query
 
 __all__ = ["begin", "end", "fail", "is_on", "now", "start", "stop"]
@@ -34,21 +34,10 @@ def is_on() -> bool:
     return bool(_active)
 
 
-def begin(
-    statement: str,
-    parameters: Any,
-    place: Place | None,
-    driver: str,
-    *,
-    sets: int | None = 1,
-    engine: Any = None,
-    goes_on: bool = False,
-) -> Query:
-    """Take down a statement that is about to be sent; its `milliseconds` are when that was, until its end."""
-    thread = "" if threading.get_ident() == _main else threading.current_thread().name
-    query = Query(
-        statement, parameters, sets=sets, driver=driver, engine=engine, thread=thread, place=place, root=_root, goes_on=goes_on
-    )
+def begin(statement: str, parameters: Any, place: Any, driver: str, engine: Any = None, sets: int | None = 1) -> Query:
+    """Take down a statement that is about to be sent."""
+    thread = "" if get_ident() == _main else threading.current_thread().name
+    query = Query(statement, parameters, None, 0.0, sets, "", False, driver, engine, thread, place, _root)
     for queries in _active:
         queries.add(query)
     return query
