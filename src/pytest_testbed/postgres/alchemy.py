@@ -10,7 +10,7 @@ from typing import Any
 
 from .callers import OURS, place_of
 from .queries import Query
-from .sent import begin, end, fail, now
+from .sent import begin, end, fail, now, taken_already
 
 __all__ = ["listen"]
 
@@ -58,7 +58,7 @@ def _execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool
     try:
         # what SQLAlchemy does: the first listener that sends it ends it, else the dialect sends it
         for listener in dialect.dispatch.do_execute:
-            if listener is not _execute and listener(cursor, statement, parameters, context):
+            if listener is not _execute and _is_sent_by(listener, cursor, statement, parameters, context):
                 break
         else:
             dialect.do_execute(cursor, statement, parameters, context)
@@ -79,7 +79,7 @@ def _executemany(cursor: Any, statement: str, parameters: Any, context: Any) -> 
     began = now()
     try:
         for listener in dialect.dispatch.do_executemany:
-            if listener is not _executemany and listener(cursor, statement, parameters, context):
+            if listener is not _executemany and _is_sent_by(listener, cursor, statement, parameters, context):
                 break
         else:
             dialect.do_executemany(cursor, statement, parameters, context)
@@ -99,7 +99,7 @@ def _execute_no_params(cursor: Any, statement: str, context: Any) -> bool:
     began = now()
     try:
         for listener in dialect.dispatch.do_execute_no_params:
-            if listener is not _execute_no_params and listener(cursor, statement, context):
+            if listener is not _execute_no_params and _is_sent_by(listener, cursor, statement, context):
                 break
         else:
             dialect.do_execute_no_params(cursor, statement, context)
@@ -133,6 +133,12 @@ def _begun(statement: str, parameters: Any, context: Any, frame: FrameType) -> Q
     if parameters.__class__ is tuple and context.compiled is not None:
         query.names = context.compiled.positiontup
     return query
+
+
+def _is_sent_by(listener: Callable[..., Any], *arguments: Any) -> bool:
+    """Ask somebody else's listener, who may use the driver by himself."""
+    with taken_already():
+        return bool(listener(*arguments))
 
 
 def _is_of_dialect(connection: Any) -> bool:

@@ -35,15 +35,15 @@ def recorded(root: str = "") -> Iterator[Queries]:
     """
     queries = Queries()
     with _lock:
-        if not sent.is_on():
-            _install(_taps)
         sent.start(queries, root)
+        if sent.recorders() == 1:
+            _install(_taps)
     try:
         yield queries
     finally:
         with _lock:
             sent.stop(queries)
-            if not sent.is_on():
+            if not sent.recorders():
                 _taps.close()
 
 
@@ -62,7 +62,7 @@ def _install(stack: ExitStack) -> None:
 
 def _if_still_on(listen: Callable[[ExitStack], None], stack: ExitStack) -> None:
     with _lock:
-        if sent.is_on():
+        if sent.recorders():
             listen(stack)
 
 

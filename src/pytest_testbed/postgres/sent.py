@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
 from .queries import Queries, Query
 
-__all__ = ["begin", "end", "fail", "is_on", "now", "start", "stop"]
+__all__ = ["begin", "end", "fail", "is_on", "now", "recorders", "start", "stop", "taken_already"]
 
 _active: tuple[Queries, ...] = ()
 _root = ""
@@ -29,9 +31,33 @@ def stop(queries: Queries) -> None:
     _active = tuple(other for other in _active if other is not queries)
 
 
+def recorders() -> int:
+    """Return how many want to know."""
+    return len(_active)
+
+
 def is_on() -> bool:
-    """Tell whether anybody wants to know."""
-    return bool(_active)
+    """Tell whether anybody wants to know, and what this thread sends is not known already."""
+    return bool(_active) and not _thread.taken
+
+
+class _Thread(threading.local):
+    """What a thread does."""
+
+    taken = False
+
+
+_thread = _Thread()
+
+
+@contextmanager
+def taken_already() -> Iterator[None]:
+    """Take down nothing that this thread sends meanwhile."""
+    before, _thread.taken = _thread.taken, True
+    try:
+        yield
+    finally:
+        _thread.taken = before
 
 
 def begin(statement: str, parameters: Any, place: Any, driver: str, engine: Any = None, sets: int | None = 1) -> Query:

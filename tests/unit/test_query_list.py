@@ -79,7 +79,7 @@ def test_the_same_from_one_line_again_and_again() -> None:
     loop, same = sent_ones.repeated()
     assert (loop.count, loop.different, loop.shape) == (4, 4, "SELECT * FROM t WHERE id = ?")
     assert (same.count, same.different) == (3, 1)
-    assert loop.where.startswith("test_queries.py:")
+    assert loop.where.startswith("test_query_list.py:")
     assert [each.count for each in sent_ones.repeated(at_least=4)] == [4]
     assert [each.shape for each in sent_ones.repeated(matching="'x'")] == ["SELECT ?"]
 
@@ -104,7 +104,7 @@ def test_repetitions_fail() -> None:
         sent_ones.assert_no_repeats()
     text = str(failed.value)
     assert text.startswith("one statement was sent 3 times or more from one line (N+1)\n  4 x SELECT * FROM t WHERE id = ?\n")
-    assert re.search(r"4 different ones · 2\.0 ms · test_queries\.py:\d+ in queries", text)
+    assert re.search(r"4 different ones · 2\.0 ms · test_query_list\.py:\d+ in queries", text)
     sent_ones.assert_no_repeats(at_least=5)
     sent_ones.assert_no_repeats(matching="INSERT")
 
@@ -290,7 +290,7 @@ def test_a_method_tells_what_it_sent(listening: Callable[[], Queries]) -> None:
     good, bad = made
     assert (good.statement, good.parameters, good.rows, good.driver, good.thread) == ("SELECT %s", (2,), 2, "fake", "")
     assert good.where.endswith("in test_a_method_tells_what_it_sent")
-    assert good.where.startswith("test_queries.py:")
+    assert good.where.startswith("test_query_list.py:")
     assert (bad.error, bad.rows, bad.finished) == ("ValueError: no such table", None, True)
 
 
@@ -360,8 +360,10 @@ def test_everything_is_put_back() -> None:
     assert listeners() == before
 
 
-def test_a_listener_of_somebody_else_stays_heard() -> None:
+def test_a_listener_of_somebody_else_stays_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     from sqlalchemy import Dialect, Engine, event
+
+    monkeypatch.setattr(Dialect, "_has_events", False)
 
     def mine(*arguments: Any) -> None:
         pass
@@ -372,7 +374,6 @@ def test_a_listener_of_somebody_else_stays_heard() -> None:
         assert Dialect._has_events is True
     finally:
         event.remove(Engine, "do_execute", mine)
-        Dialect._has_events = False
 
 
 def test_a_driver_that_is_imported_later() -> None:
