@@ -1,7 +1,8 @@
 """The figures that the project promises, measured in pairs in one run; medians and ratios, no verdict.
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
-    python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers
+    python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers,
+                                             queries
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from firstquery import docker, local
 from migrated import migrated
 from onetest import pertest, unused
+from queries import queries
 from reuse import reuse
 from workers import workers
 
@@ -30,6 +32,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "reuse": reuse,
     "migrated": migrated,
     "workers": workers,
+    "queries": queries,
 }
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .postgres.queries import Queries, Query
     from .services.client import Testbed
     from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
 
@@ -29,6 +30,8 @@ _HOMES = {
     "HostError": ".errors",
     "IsolationError": ".errors",
     "ProcessRecipe": ".services.model",
+    "Queries": ".postgres.queries",
+    "Query": ".postgres.queries",
     "SchemaError": ".errors",
     "ServiceDied": ".errors",
     "ServiceNotReady": ".errors",
@@ -47,6 +50,8 @@ __all__ = [
     "HostError",
     "IsolationError",
     "ProcessRecipe",
+    "Queries",
+    "Query",
     "SchemaError",
     "ServiceDied",
     "ServiceNotReady",

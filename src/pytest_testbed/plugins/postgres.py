@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
+    from ..postgres.queries import Queries
     from ..postgres.real import RealCommits
     from ..services.client import Testbed
     from ..services.model import Endpoint, ServiceSpec
@@ -525,3 +526,15 @@ def pg_class_session(
     _pg_database.check_schema(pg_schema, pg_seed)
     with wide_session(request, "pg_class_session") as session:
         yield session
+
+
+# --- the statements of a test
+
+
+@pytest.fixture
+def pg_queries(request: pytest.FixtureRequest) -> Iterator[Queries]:
+    """What was sent to PostgreSQL since the test began: statements, rows, times, lines; `assert_max`, `repeated`."""
+    from ..captured import queries_of
+
+    with queries_of(request.node) as queries:
+        yield queries

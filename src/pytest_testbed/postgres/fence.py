@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 from sqlalchemy import URL, Engine, event
 from sqlalchemy.pool import Pool
 
 from ..errors import SchemaError
+from .later import WhenImported
 
 _OPENED_INSIDE = "pytest_testbed.opened_inside"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -132,7 +130,7 @@ class _Fence:
             "psycopg": self._put_up_psycopg,
             "asyncpg.connect_utils": self._put_up_asyncpg,
         }
-        later = _WhenImported()
+        later = WhenImported()
         for name, put_up in drivers.items():
             if name in sys.modules:
                 put_up(stack)
@@ -223,30 +221,6 @@ class _Fence:
             return await inner(addr=addr, params=params, **kwargs)
 
         _swap(stack, connect_utils, "_connect_addr", fenced)
-
-
-class _WhenImported:
-    """A finder that finds nothing itself, but does something after a module has been imported.
-
-    `actions`: by the modules' names.
-    """
-
-    def __init__(self) -> None:
-        self.actions: dict[str, Callable[[], None]] = {}
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Let the others find a module, and act after its code has run."""
-        action = self.actions.pop(name, None)
-        if action is None or (spec := find_spec(name)) is None or spec.loader is None:
-            return None
-        run = spec.loader.exec_module
-
-        def run_and_act(module: ModuleType) -> None:
-            run(module)
-            action()
-
-        spec.loader.exec_module = run_and_act  # type: ignore[method-assign]
-        return spec
 
 
 def _swap(stack: ExitStack, owner: Any, name: str, new: object) -> None:
