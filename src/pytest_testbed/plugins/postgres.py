@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.orm import Session, sessionmaker
 
+    from ..bound import BoundApplication
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
@@ -67,6 +68,15 @@ def named_values(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
 
 
+def references(lines: Sequence[str]) -> None:
+    """Check `module:name` references; `[key]` after it names a bind key of Flask-SQLAlchemy."""
+    for each in " ".join(lines).split():
+        module, colon, name = each.partition("[")[0].partition(":")
+        parts = [*module.split("."), *name.split(".")]
+        if not colon or not all(part.isidentifier() for part in parts) or ("[" in each) != each.endswith("]"):
+            raise ValueError(f"holds {each!r}, which is not of the form module:name, such as shop.db:SessionLocal")
+
+
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
@@ -76,6 +86,11 @@ class PostgresSettings(Section, prefix="pg"):
     bindir: Path | None = option(None, help="Directory of the server's binaries for the local provider.")
     schema: tuple[str, ...] = option(
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
+    )
+    bind: tuple[str, ...] = option(
+        (),
+        check=references,
+        help="The application's own engines and session factories, pointed at each test's engine: shop.db:SessionLocal.",
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
@@ -97,6 +112,7 @@ ISOLATION: pytest.StashKey[Guard | Database] = pytest.StashKey()
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 """On the configuration: this process's database, while there is one."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
+BOUND: pytest.StashKey[BoundApplication] = pytest.StashKey()
 
 
 def words(lines: Sequence[str]) -> list[str]:
@@ -118,6 +134,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from ..keep import KeepFailed
 
         config.pluginmanager.register(KeepFailed(), "pytest_testbed.keep")
+    if settings is not None and settings[PostgresSettings].bind:
+        from ..bound import BoundApplication
+
+        config.stash[BOUND] = BoundApplication(config)
+        config.pluginmanager.register(config.stash[BOUND], "pytest_testbed.bound")
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
@@ -252,14 +273,21 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
 
 
 @pytest.fixture
+def _pg_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
+    """What ends with the test on PostgreSQL: who asks for it first, ends after all that was done with `pg_engine`."""
+    with plain_errors(request.config), ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def pg_engine(
-    request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_guard: Guard
-) -> Iterator[Engine]:
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_guard: Guard, _pg_test: ExitStack
+) -> Engine:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
     with plain_errors(request.config):
         _pg_database.check_schema(pg_schema)
-        with isolation(request, anew=True).test() as engine:
-            yield engine
+        engine: Engine = _pg_test.enter_context(isolation(request, anew=True).test())
+        return engine
 
 
 @pytest.fixture
@@ -281,3 +309,13 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
     """An ORM session whose commits are undone after the test."""
     with isolation(request).closing(pg_sessionmaker()) as session:
         yield session
+
+
+# --- bound applications
+
+
+@pytest.fixture
+def _pg_bound(request: pytest.FixtureRequest, testbed: Testbed, _pg_test: ExitStack) -> Iterator[None]:
+    """The application's own engines and session factories (`testbed_pg_bind`) point at this test's engine."""
+    with plain_errors(request.config), request.config.stash[BOUND].test(request):
+        yield
