@@ -30,6 +30,7 @@ from pytest_testbed.postgres.database import Database
 from pytest_testbed.postgres.guard import Guard
 from pytest_testbed.postgres.service import spare_of
 from pytest_testbed.postgres.targets import Target, bind_of
+from tests.conftest import QUIET, options_for
 
 NOWHERE = "postgresql+psycopg2://nobody@nowhere.invalid/shop"
 ASYNC_NOWHERE = "postgresql+asyncpg://nobody@nowhere.invalid/shop"
@@ -538,3 +539,361 @@ def test_connections_are_connections(world: World, engine: Engine) -> None:
     with world.bound(engine), engine.connect() as connection:
         assert isinstance(connection, Connection)
         assert connection.engine is engine
+
+
+class TestFlask:
+    """Flask-SQLAlchemy: engines are made per application, which a fixture may do."""
+
+    @pytest.fixture
+    def db(self) -> Any:
+        flask_sqlalchemy = pytest.importorskip("flask_sqlalchemy", reason="Flask-SQLAlchemy: not installed")
+
+        class Own(DeclarativeBase):
+            pass
+
+        return flask_sqlalchemy.SQLAlchemy(model_class=Own)
+
+    @pytest.fixture
+    def app(self, db: Any) -> Any:
+        from flask import Flask
+
+        app = Flask("shop")
+        app.config["SQLALCHEMY_DATABASE_URI"] = NOWHERE
+        app.config["SQLALCHEMY_BINDS"] = {"reports": "sqlite://"}
+        db.init_app(app)
+        return app
+
+    def test_an_application_that_was_there_before(self, world: World, db: Any, app: Any) -> None:
+        with app.app_context():
+            before = state(db.engine)
+        class_ = type(db)
+        binder = world.binder(db)
+        for _ in range(2):
+            with world.test(binder) as given, app.app_context():
+                db.session.execute(ADD)
+                db.session.commit()
+                assert counted(given()) == counted(db.engine) == 1
+                db.session.execute(ADD)
+            assert type(db) is class_
+            with app.app_context():
+                assert state(db.engine) == before
+                assert not db.session.registry.has()
+
+    def test_an_application_that_is_made_in_the_test(self, world: World, db: Any) -> None:
+        from flask import Flask
+
+        with world.bound(db):
+            app = Flask("other")
+            app.config["SQLALCHEMY_DATABASE_URI"] = NOWHERE
+
+            class Thing(db.Model):  # type: ignore[misc, name-defined]
+                id = db.Column(db.Integer, primary_key=True)
+
+            db.init_app(app)
+            with app.app_context():
+                db.create_all()
+                db.session.add(Thing())
+                db.session.commit()
+                assert db.session.query(Thing).count() == 1
+        with app.app_context():
+            assert type(db.engine) is Engine
+
+    def test_other_bind_keys_are_left_alone_until_they_are_named(self, world: World, db: Any, app: Any) -> None:
+        with app.app_context():
+            with world.test(world.binder(db)):
+                assert str(db.engines["reports"].url) == "sqlite://"
+            with world.test(world.binder(db, key="reports")):
+                assert db.engines["reports"].url.database == world.database.name
+                assert type(db.engine) is Engine
+
+    def test_both_keys(self, world: World, db: Any, app: Any) -> None:
+        binder = world.binder(db)
+        binder._targets = [target._replace(key=key) for target in binder._targets for key in (None, "reports")]
+        with app.app_context(), world.test(binder):
+            assert db.engines["reports"].url.database == db.engine.url.database == world.database.name
+
+
+def test_sqlmodel(world: World, engine: Engine) -> None:
+    sqlmodel = pytest.importorskip("sqlmodel", reason="sqlmodel: not installed")
+    with world.bound(engine):
+        with sqlmodel.Session(engine) as session:
+            session.add(User(email="a"))
+            session.commit()
+        with sqlmodel.Session(engine) as session:
+            assert session.exec(sqlmodel.select(User.email)).all() == ["a"]
+
+
+# --- pytest as users call it
+
+SHOP = """
+from sqlalchemy import create_engine
+from sqlalchemy.orm import sessionmaker
+
+engine = create_engine("postgresql+psycopg2://nobody@nowhere.invalid/shop")
+SessionLocal = sessionmaker(engine)
+
+def get_session():
+    with SessionLocal() as session:
+        yield session
+"""
+COMMON = """
+import pytest
+from sqlalchemy import text
+from shop.db import SessionLocal, engine
+
+def add():
+    with SessionLocal.begin() as session:
+        session.execute(text("INSERT INTO users VALUES ('a')"))
+
+def count():
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM users"))
+"""
+
+
+CACHE = Path.home() / ".cache"
+
+
+class Shop:
+    """A project with an application of its own."""
+
+    def __init__(self, pytester: pytest.Pytester, options: list[str]) -> None:
+        self.pytester = pytester
+        self.options = options
+
+    def write(self, *, bind: str = "shop.db:SessionLocal shop.db:engine", db: str = SHOP, **tests: str) -> None:
+        path = self.pytester.path
+        (path / "shop").mkdir()
+        (path / "shop" / "__init__.py").touch()
+        (path / "shop" / "db.py").write_text(db)
+        (path / "schema.sql").write_text("CREATE TABLE users (email text);")
+        (path / "common.py").write_text(COMMON)
+        self.pytester.makeini(f"[pytest]\npythonpath = .\ntestbed_pg_schema = schema.sql\ntestbed_pg_bind = {bind}\n")
+        self.pytester.makepyfile(**tests)
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        return self.pytester.runpytest_subprocess(*QUIET, *self.options, *arguments)
+
+
+@pytest.fixture
+def shop(pytester: pytest.Pytester, somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    for name in ("DATABASE_URL", "CI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))  # pytester has set another HOME
+    return Shop(pytester, options_for(somewhere))
+
+
+def test_a_run(shop: Shop) -> None:
+    shop.write(
+        conftest="""
+        import pytest
+
+        @pytest.fixture
+        def cleaned():
+            yield
+            from common import add, count
+            assert count() == 1  # after the test's engine was last used in it, before it is ended
+            add()
+        """,
+        test_it="""
+        import threading
+        import unittest
+        from common import *
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_without_any_fixture(number):
+            add()
+            assert count() == 1
+
+        def test_with_ours(pg_session):
+            add()
+            assert pg_session.scalar(text("SELECT count(*) FROM users")) == 1
+
+        def test_a_fixtures_end(cleaned):
+            add()
+
+        def test_in_a_thread():
+            thread = threading.Thread(target=add)
+            thread.start()
+            thread.join()
+            assert count() == 1
+
+        @pytest.mark.pg(isolation="database")
+        def test_really(pg_engine):
+            add()
+            with pg_engine.connect() as connection:
+                assert connection.scalar(text("SELECT count(*) FROM users")) == 1
+
+        def test_after_it():
+            assert count() == 0
+
+        class TestCase(unittest.TestCase):
+            def setUp(self):
+                add()
+
+            def test_one(self):
+                self.assertEqual(count(), 1)
+
+        def test_fails():
+            add()
+            assert 0
+
+        def test_after_one_that_failed():
+            assert count() == 0
+
+        @pytest.mark.unit
+        def test_alone():
+            assert type(engine).__name__ == "Engine"
+            assert "nowhere" in str(engine.url)
+
+        @pytest.mark.parametrize("how", ["bound", pytest.param("alone", marks=pytest.mark.unit)])
+        def test_marks_of_parameters(how):
+            assert ("nowhere" in str(engine.url)) == (how == "alone")
+
+        def test_a_patch_of_its_own(monkeypatch):
+            monkeypatch.setattr(engine, "connect", lambda: 42)
+            assert engine.connect() == 42
+
+        def test_after_a_patch():
+            assert count() == 0
+        """,
+    )
+    shop.run().assert_outcomes(passed=14, failed=1)
+    shop.run("-n", "2", "-p", "randomly").assert_outcomes(passed=14, failed=1)
+
+
+def test_nobody_who_connects_starts_nothing(shop: Shop) -> None:
+    shop.write(test_it="from common import *\ndef test_one():\n    engine.dispose()\n")
+    result = shop.run("-o", "testbed_start=lazy")
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("testbed: postgres * was ready *")
+    shop.run("-o", "testbed_start=lazy", "-m", "unit").assert_outcomes(deselected=1)
+
+
+def test_a_run_of_units_alone_has_no_services(shop: Shop) -> None:
+    shop.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.unit
+        def test_one(request):
+            assert not {"testbed", "_pg_bound"} & {*request.fixturenames}
+        """
+    )
+    result = shop.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.no_fnmatch_line("testbed: postgres *")
+
+
+def test_an_engine_of_the_projects_own(shop: Shop) -> None:
+    shop.write(
+        conftest="""
+        import pytest
+        from sqlalchemy import event
+        heard = []
+
+        @pytest.fixture
+        def pg_engine(pg_engine):
+            event.listen(pg_engine, "before_cursor_execute", lambda *some: heard.append(some[2]))
+            return pg_engine
+
+        @pytest.fixture
+        def theirs(pg_engine):
+            from shop.db import SessionLocal
+            SessionLocal.configure(bind=pg_engine)
+        """,
+        test_it="""
+        from common import *
+        from conftest import heard
+
+        def test_one():
+            add()
+            assert count() == 1
+            assert len(heard) == 2
+
+        def test_theirs(theirs, pg_engine):
+            with SessionLocal() as session:
+                assert session.get_bind() is pg_engine
+
+        def test_restored():
+            assert SessionLocal.kw["bind"] is engine
+        """,
+    )
+    shop.run().assert_outcomes(passed=3)
+
+
+def test_a_fixture_that_first_connects_at_its_end_is_told_so(shop: Shop) -> None:
+    shop.write(
+        test_it="""
+        from common import *
+
+        @pytest.fixture
+        def late():
+            yield
+            add()
+
+        def test_one(late): pass
+        def test_two(): assert count() == 0
+        """
+    )
+    result = shop.run()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*IsolationError: the application connected for the first time while the fixtures*"])
+
+
+def test_reruns(shop: Shop) -> None:
+    shop.write(
+        test_it="""
+        from common import *
+        runs = []
+
+        def test_one():
+            runs.append(1)
+            add()
+            assert count() == 1
+            assert len(runs) == 2
+        """
+    )
+    shop.run("--reruns", "2").assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("bind", "lines"),
+    [
+        ("shop.db", ["*testbed_pg_bind = *'shop.db'* (from tox.ini) holds 'shop.db', which is not of the form module:name*"]),
+        (
+            "shop.db:Session",
+            ["*'shop.db:Session' (from tox.ini) is not there. The module 'shop.db' has no attribute 'Session'.*"],
+        ),
+        ("shop.dbs:engine", ["*'shop.dbs:engine' (from tox.ini) is not there. The package 'shop' has no module 'dbs'.* 'db'?*"]),
+        ("shap.db:engine", ["*'shap.db:engine' (from tox.ini) is not there. There is no module 'shap' on sys.path.* 'shop'?*"]),
+        (
+            "shop.db:get_session",
+            [
+                "*'shop.db:get_session' (from tox.ini) is a generator function: name the sessionmaker or engine that it uses.*",
+                "*In shop.db there are: engine, SessionLocal.*",
+            ],
+        ),
+        ("shop.db:engine[reports]", ["*'shop.db:engine[[]reports]' (from tox.ini): only Flask-SQLAlchemy's db has bind keys*"]),
+    ],
+)
+def test_what_is_wrong_is_told_once(shop: Shop, bind: str, lines: list[str]) -> None:
+    shop.write(bind=bind, test_it="from common import *\ndef test_one(): pass\ndef test_two(): pass\n")
+    result = shop.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    text = " ".join([*result.errlines, *result.outlines])
+    for line in lines:
+        pytest.LineMatcher([text]).fnmatch_lines([line])
+
+
+def test_what_is_wrong_with_a_module_that_nobody_has_imported_is_told_whole_once(shop: Shop) -> None:
+    shop.write(db="raise KeyError('DATABASE_URL')", test_it="def test_one(): pass\ndef test_two(): pass\n")
+    result = shop.run()
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ConfigurationError: testbed_pg_bind: 'shop.db:SessionLocal' (from tox.ini) cannot be had: importing shop.db failed "
+            "with KeyError: 'DATABASE_URL'*",
+            "*(told in full by test_it.py::test_one)*",
+        ]
+    )

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -170,8 +171,7 @@ class OneTest:
             engine = get_bind(session, *args, **more)
             # what a session was given by hand is somebody's own choice
             if isinstance(engine, Engine) and engine is not session.bind:
-                with self._route.lock:
-                    self.engine(engine)
+                self._under_way(engine)
             return engine
 
         return found
@@ -187,23 +187,43 @@ class OneTest:
 
     def _flask_extension(self, db: Any, key: str | None) -> None:
         """Bind the engines with this bind key of whatever application is the current one."""
-        own = type(db)
-        this = self
-
-        class Bound(own):  # type: ignore[valid-type, misc]
-            @property
-            def engines(self) -> Any:
-                engines = super().engines
-                if key in engines:
-                    with this._route.lock:
-                        this.engine(engines[key])
-                return engines
-
-        Bound.__name__, Bound.__qualname__, Bound.__module__ = own.__name__, own.__qualname__, own.__module__
-        self._stack.callback(setattr, db, "__class__", own)
-        db.__class__ = Bound
         _remove(db.session)
         self._stack.callback(_remove, db.session)
+        if KEYS not in vars(db):
+            self._stack.callback(_release, db, type(db))
+            vars(db)[KEYS] = {}
+            db.__class__ = extension_class(type(db))
+        vars(db)[KEYS][key] = self._under_way
+
+    def _under_way(self, engine: Engine) -> None:
+        with self._route.lock:
+            self.engine(engine)
+
+
+KEYS = "_testbed_keys"
+"""The attribute that a Flask extension has while it is bound: for each bind key, what binds an engine."""
+
+
+@lru_cache(maxsize=32)
+def extension_class(own: Any) -> Any:
+    """Return the class for Flask extensions of a class: it knows when an engine is asked for, of whichever application."""
+
+    class Bound(own):  # type: ignore[misc]
+        @property
+        def engines(self) -> Any:
+            engines = super().engines
+            for key, bind in vars(self)[KEYS].items():
+                if key in engines:
+                    bind(engines[key])
+            return engines
+
+    Bound.__name__, Bound.__qualname__, Bound.__module__ = own.__name__, own.__qualname__, own.__module__
+    return Bound
+
+
+def _release(db: Any, own: type) -> None:
+    db.__class__ = own
+    vars(db).pop(KEYS, None)
 
 
 def _is_engine(thing: object) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -52,7 +53,7 @@ class Targets:
         """
         for reference in self._references:
             module = reference.partition(":")[0]
-            if module in sys.modules or not _may_exist(module.partition(".")[0]):
+            if module in sys.modules or not _may_exist(module):
                 self._resolve(reference)
 
     def load(self) -> None:
@@ -123,20 +124,24 @@ def _classes() -> Iterator[type]:
         yield from (module.AsyncEngine, module.async_sessionmaker, module.async_scoped_session)
 
 
-def _may_exist(name: str) -> bool:
-    try:
-        return name in sys.modules or find_spec(name) is not None
-    except (ImportError, ValueError):
-        return True  # a matter for the import itself
+def _may_exist(module: str) -> bool:
+    """Look for the first part of a module's name that is not imported yet."""
+    parts = module.split(".")
+    for length in range(1, len(parts) + 1):
+        if (name := ".".join(parts[:length])) not in sys.modules:
+            with suppress(ImportError, ValueError, AttributeError):  # a matter for the import itself
+                return find_spec(name) is not None
+            return True
+    return True
 
 
 def _instead(thing: object, module: ModuleType) -> str:
     """Return the end of the sentence on what cannot be bound: what it is, and what to name."""
     found = [name for name, value in vars(module).items() if not name.startswith("_") and is_target(value)]
     there = f" In {module.__name__} there are: {', '.join(found)}." if found else ""
-    advice = "name the sessionmaker or engine that it uses" if callable(thing) or thing is not None else "name what is there"
+    advice = "name the sessionmaker or engine that it uses"
     if thing is None:
-        advice = "it is made later, perhaps; name an object that is there once the module is imported"
+        advice = "name an object that is there as soon as the module is imported"
     return f"is {_kind(thing)}: {advice}. Wanted is {WANTED}.{there}"
 
 
