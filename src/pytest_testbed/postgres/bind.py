@@ -190,9 +190,10 @@ class OneTest:
         _remove(db.session)
         self._stack.callback(_remove, db.session)
         if KEYS not in vars(db):
-            self._stack.callback(_release, db, type(db))
+            own: Any = type(db)
+            self._stack.callback(_release, db, own)
             vars(db)[KEYS] = {}
-            db.__class__ = extension_class(type(db))
+            db.__class__ = extension_class(own)
         vars(db)[KEYS][key] = self._under_way
 
     def _under_way(self, engine: Engine) -> None:
