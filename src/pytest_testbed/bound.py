@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundApplication"]
 
-FIXTURE = "_pg_bound"
+FIXTURE = "_pg_test"
+"""The fixture in which applications are bound; what else has to do with the test on PostgreSQL comes after it."""
 ALONE = "unit"
 """The mark of tests that talk to nothing."""
 
@@ -68,11 +69,14 @@ class BoundApplication:
 
     @contextmanager
     def test(self, request: pytest.FixtureRequest) -> Iterator[None]:
-        """Bind the application for one test.
+        """Bind the application for one test, unless that is marked as one of a unit.
 
         Raises:
             ConfigurationError: a target is wrong.
         """
+        if request.node.get_closest_marker(ALONE) is not None:
+            yield
+            return
         if self._binder is None:
             targets = self._targets.resolved()
             from .postgres.bind import Binder
@@ -106,4 +110,4 @@ def with_fixture(item: Any) -> Sequence[str]:
     names = list(item.fixturenames)
     shared = [name in definitions and definitions[name][-1].scope != "function" for name in names]
     place = shared.index(False) if False in shared else len(names)
-    return [*names[:place], "testbed", FIXTURE, *names[place:]]
+    return [*names[:place], FIXTURE, *(name for name in names[place:] if name != FIXTURE)]

@@ -473,6 +473,7 @@ class TestFactories:
 class TestAsync:
     @pytest.fixture
     def engine(self) -> AsyncEngine:
+        pytest.importorskip("asyncpg", reason="asyncpg: not installed")
         return create_async_engine(ASYNC_NOWHERE)
 
     def test_an_engine(self, world: World, engine: AsyncEngine) -> None:
@@ -777,7 +778,7 @@ def test_a_run_of_units_alone_has_no_services(shop: Shop) -> None:
 
         @pytest.mark.unit
         def test_one(request):
-            assert not {"testbed", "_pg_bound"} & {*request.fixturenames}
+            assert not {"testbed", "_pg_test"} & {*request.fixturenames}
         """
     )
     result = shop.run()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -216,6 +216,12 @@ def plain_classes() -> tuple[type[Exception], ...]:
     return (ConfigurationError, IsolationError, SchemaError)
 
 
+def bound_application(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
+    """Return a context in which the application's own engines lead to this test's, where they are named."""
+    bound = request.config.stash.get(BOUND, None)
+    return bound.test(request) if bound is not None else nullcontext()
+
+
 # --- fixtures for users
 
 
@@ -274,8 +280,8 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
 
 @pytest.fixture
 def _pg_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
-    """What ends with the test on PostgreSQL: who asks for it first, ends after all that was done with `pg_engine`."""
-    with plain_errors(request.config), ExitStack() as stack:
+    """What ends with the test on PostgreSQL, after the application (`testbed_pg_bind`) has been given back."""
+    with plain_errors(request.config), ExitStack() as stack, bound_application(request):
         yield stack
 
 
@@ -309,13 +315,3 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
     """An ORM session whose commits are undone after the test."""
     with isolation(request).closing(pg_sessionmaker()) as session:
         yield session
-
-
-# --- bound applications
-
-
-@pytest.fixture
-def _pg_bound(request: pytest.FixtureRequest, testbed: Testbed, _pg_test: ExitStack) -> Iterator[None]:
-    """The application's own engines and session factories (`testbed_pg_bind`) point at this test's engine."""
-    with plain_errors(request.config), request.config.stash[BOUND].test(request):
-        yield

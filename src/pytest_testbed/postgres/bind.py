@@ -68,6 +68,8 @@ class Binder:
 
     def _close_sessions(self) -> None:
         """Close what the application has left open, so that it begins anew in the next test."""
+        if not self._sessions:
+            return
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", TestbedWarning)
             for session in list(self._sessions):

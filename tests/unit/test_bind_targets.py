@@ -62,7 +62,7 @@ def test_bad_references(line: str) -> None:
         lambda engine: engine.execution_options(),
         lambda engine: sessionmaker(engine),
         lambda engine: scoped_session(sessionmaker(engine)),
-        lambda engine: create_async_engine("postgresql+asyncpg://nowhere.invalid/"),
+        lambda engine: create_async_engine("postgresql+psycopg://nowhere.invalid/"),
         lambda engine: async_sessionmaker(),
         lambda engine: async_scoped_session(async_sessionmaker(), scopefunc=int),
     ],
@@ -205,11 +205,11 @@ class TestListeners:
 
 
 def test_a_fixture_that_was_added_to_a_test_counts_as_wanting_its_kind() -> None:
-    spec = fake_spec("postgres", fixtures=["plugin:_pg_bound"])
+    spec = fake_spec("postgres", fixtures=["plugin:_pg_test"])
     information = SimpleNamespace(name2fixturedefs={}, names_closure=["request"])
     items: list[Any] = [
         SimpleNamespace(fixturenames=names, _fixtureinfo=information)
-        for names in (information.names_closure, ["request", "_pg_bound"], ["request", "other"])
+        for names in (information.names_closure, ["request", "_pg_test"], ["request", "other"])
     ]
     with_hash = [type("Item", (), {**vars(item)})() for item in items]
     assert wanted_kinds(with_hash, [spec]) == {with_hash[1]: {"postgres"}}
