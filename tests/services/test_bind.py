@@ -238,6 +238,9 @@ class TestEngines:
             json_deserializer=lambda value: json.loads(value, parse_float=Decimal),
         )
         with world.bound(engine, real=real) as given:
+            with Session(given()) as session:
+                session.add(User(data={}))
+                session.flush()  # so that its dialect knows how, before the other one is made
             with Session(engine) as session:
                 session.add(User(data={"path": Path("a"), "price": 1.5}))
                 session.commit()
@@ -440,6 +443,15 @@ class TestFactories:
             with factory() as session:
                 assert session.scalar(COUNT) == 0
         assert factory.kw["bind"] is engine
+
+    def test_who_has_bound_one_that_was_bound_to_nothing_has_his_way(self, world: World) -> None:
+        theirs = create_engine("sqlite://", poolclass=StaticPool)
+        factory = sessionmaker()
+        binder = world.binder(factory)
+        factory.configure(bind=theirs)
+        with world.test(binder), factory() as session:
+            assert session.get_bind() is theirs
+        assert factory.kw["bind"] is theirs
 
     def test_a_session_with_a_bind_of_its_own(self, world: World, engine: Engine) -> None:
         with world.bound(sessionmaker(engine)) as given, given().connect() as connection:
@@ -823,6 +835,38 @@ def test_an_engine_of_the_projects_own(shop: Shop) -> None:
     shop.run().assert_outcomes(passed=3)
 
 
+def test_what_is_shared_by_tests_finds_the_application_as_it_is(shop: Shop) -> None:
+    shop.write(
+        test_it="""
+        from common import *
+        from sqlalchemy import create_engine
+
+        @pytest.fixture(scope="module")
+        def shared():
+            before = str(engine.url)
+            yield before
+            assert str(engine.url) == before
+
+        @pytest.fixture(scope="session")
+        def configured():
+            from shop.late import Unbound
+            Unbound.configure(bind=create_engine("sqlite://"))
+            return Unbound
+
+        def test_theirs(configured):
+            with configured() as session:
+                assert session.get_bind().name == "sqlite"
+
+        def test_one(shared):
+            assert "nowhere" in shared
+            assert "nowhere" not in str(engine.url)
+        """,
+        bind="shop.db:engine shop.late:Unbound",
+    )
+    (shop.pytester.path / "shop" / "late.py").write_text("from sqlalchemy.orm import sessionmaker\nUnbound = sessionmaker()\n")
+    shop.run().assert_outcomes(passed=2)
+
+
 def test_a_fixture_that_first_connects_at_its_end_is_told_so(shop: Shop) -> None:
     shop.write(
         test_it="""
@@ -855,7 +899,9 @@ def test_reruns(shop: Shop) -> None:
             assert len(runs) == 2
         """
     )
-    shop.run("--reruns", "2").assert_outcomes(passed=1)
+    result = shop.run("--reruns", "2", "-v")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["testbed: starting postgres"])  # such tests count as wanting it
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ __all__ = ["Shown", "carried_dialect", "carry_pool_listeners", "heard"]
 NOT_CARRIED = ("do_connect",)
 """Nobody connects to the application's own server."""
 DUMPS, LOADS = SERIALIZERS = ("_json_serializer", "_json_deserializer")
+OF_ONE = ("dispatch", "_type_memos")
+"""What a copy of a dialect must not share: its listeners, and what it knows of types, their JSON functions included."""
 EXECUTE = ("do_execute", "do_executemany", "do_execute_no_params")
 
 
@@ -56,7 +58,8 @@ def carried_dialect(dialect: Any, own: Any) -> Any:
     if not listeners and not serializers and (dialect.is_async or not own.is_async):
         return dialect
     carried = copy.copy(dialect)
-    vars(carried).pop("dispatch", None)
+    for name in OF_ONE:
+        vars(carried).pop(name, None)
     for name in DIALECT:
         for listener in getattr(dialect.dispatch, name, ()):
             event.listen(carried, name, listener)
@@ -111,8 +114,9 @@ def adapter(dialect: Any, own: Any) -> Callable[[Any], None] | None:
 
 def _is_of_sqlalchemy(listener: Any) -> bool:
     """Tell whether `create_engine` has put a listener there, by itself or in a wrapper that lets it be heard once."""
-    inner = [cell.cell_contents for cell in getattr(listener, "__closure__", None) or () if callable(cell.cell_contents)]
-    return any(getattr(each, "__module__", "").startswith("sqlalchemy.engine.") for each in (listener, *inner))
+    closure: tuple[Any, ...] = getattr(listener, "__closure__", None) or ()
+    inner = [getattr(cell, "cell_contents", None) for cell in closure]
+    return any(str(getattr(each, "__module__", "")).startswith("sqlalchemy.engine.") for each in (listener, *inner))
 
 
 def _shielded(listener: Callable[..., Any]) -> Callable[..., Any]:
