@@ -191,6 +191,7 @@ class BoundEngine(Engine):
 
     @pool.setter
     def pool(self, pool: Any) -> None:
+        """Take another one for the rest of the test, as `Engine.dispose` makes it."""
         vars(self)[LANE].replace_pool(pool)
 
     @property
