@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from .settings import BUILT_IN, SETTINGS, Section, Settings, nothing_said, option, positive, register
+from .settings import BUILT_IN, SETTINGS, Section, Settings, nothing_said, option, positive, register, said_early
 
 if TYPE_CHECKING:
     from .services.client import Testbed
@@ -54,6 +54,9 @@ class CoreSettings(Section, prefix=""):
     keep_failed: bool = option(
         False, flag=True, help="Keep the database of each failed test, as the test has left it, and its server with it."
     )
+    env: tuple[str, ...] = option(
+        (), help="Addresses for applications, as environment variables: NAME=text, the text with {pg.url}, {pg.dsn} and others."
+    )
     max_age: float = option(
         86400.0,
         check=positive,
@@ -92,6 +95,15 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
         pluginmanager.register(import_module(name), name)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Export addresses before any conftest is imported."""
+    if said_early(early_config, "testbed_env"):
+        from .exports import export
+
+        export(early_config)
+
+
 def sections() -> list[type[Section]]:
     """Return all option sections: keys of a part that is switched off may stay in an ini file."""
     return [CoreSettings, *(import_module(name).SECTION for name in PARTS)]
@@ -116,6 +128,9 @@ def pytest_configure(config: pytest.Config) -> None:
     parts = [config.pluginmanager.getplugin(name) for name in PARTS]  # None: switched off, its values do not count
     read = [CoreSettings, *(part.SECTION for part in parts if part is not None)]
     config.stash[SETTINGS] = settings = Settings.from_config(config, read)
+    if RUN in config.stash:
+        with usage_errors():
+            config.stash[RUN].settle(settings, settings[CoreSettings])
     if settings[CoreSettings].provider not in ("auto", *BUILT_IN):
         with usage_errors():
             run_of(config).check_provider()

@@ -56,6 +56,8 @@ class Run:
         self.log_filters: dict[str, Callable[[str], str]] = {}
         """By kind: what takes other workers' lines out of a log."""
         self._coming: list[str] = []
+        self.exported: set[str] = set()
+        """Kinds whose addresses are in the environment: any test may use them that is not marked as a unit test."""
         self.watch: Watch | None = None
         self._waits: dict[str, list[float]] = {}
         self._shared: list[Any] | None = getattr(config, "workerinput", {}).get("testbed_party")
@@ -78,11 +80,22 @@ class Run:
             self._testbed = make_testbed(self)
         return self._testbed
 
+    def settle(self, settings: Settings, core: CoreSettings) -> None:
+        """Take over what pytest has read since the run began early, for exported addresses."""
+        self._settings, self._core, self._specs = settings, core, None
+        if self._testbed is not None:
+            self._testbed.adopt(self.specs.values(), self._progress())
+
     # --- what the hooks hand on
 
     def wanted(self, items: Sequence[pytest.Item]) -> dict[pytest.Item, set[str]]:
         """Return the tests that will talk to the engine, each with the kinds that it is known to ask for."""
-        return wanted_kinds(items, list(self.specs.values()))
+        found = wanted_kinds(items, list(self.specs.values()))
+        if self.exported:
+            for item in items:
+                if item.get_closest_marker("unit") is None:
+                    found[item] = found.get(item, set()) | self.exported
+        return found
 
     def order(self, before: Sequence[pytest.Item], items: list[pytest.Item]) -> None:
         """Put modules that need no service first, so that they hide the start of the others'.
@@ -198,6 +211,10 @@ class Run:
     def starts_ahead(self) -> bool:
         """Whether services start before a test asks for them."""
         return self._core.start != "lazy"
+
+    def take_part(self, party: list[Any] | None) -> None:
+        """Have a part in the run of a controller that has told us so before pytest did."""
+        self._shared = party
 
     def share(self) -> list[Any] | None:
         """Return what xdist's workers must know to have a part in this run; None where they cannot have one."""

@@ -19,7 +19,7 @@ import pytest
 if TYPE_CHECKING:
     from typing import ClassVar
 
-__all__ = ["SETTINGS", "Option", "Section", "Settings", "nothing_said", "option", "positive", "register"]
+__all__ = ["SETTINGS", "Option", "Section", "Settings", "nothing_said", "option", "positive", "register", "said_early"]
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Section")
@@ -223,6 +223,16 @@ def register(parser: pytest.Parser, sections: Iterable[type[Section]]) -> None:
                 if each.kind is bool:  # "--x [VALUE]" would swallow a path that follows it, hence --x and --no-x
                     how = {"action": argparse.BooleanOptionalAction}
                 group.addoption(each.flag, dest=each.ini, default=None, help=text.replace("%", "%%"), **how)
+
+
+def said_early(config: pytest.Config, key: str) -> bool:
+    """Tell whether an option is said anywhere but on the command line, before pytest has read that as a whole."""
+    if os.environ.get(key.upper()):
+        return True
+    try:
+        return bool(config.getini(key))
+    except (ValueError, TypeError):
+        return True  # badly: told when it is read
 
 
 def nothing_said(config: pytest.Config, sections: Iterable[type[Section]]) -> bool:

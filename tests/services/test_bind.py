@@ -28,6 +28,8 @@ from pytest_testbed.errors import IsolationError
 from pytest_testbed.postgres.bind import Binder
 from pytest_testbed.postgres.database import Database
 from pytest_testbed.postgres.guard import Guard
+from pytest_testbed.postgres.outcome import watched
+from pytest_testbed.postgres.real import RealCommits
 from pytest_testbed.postgres.service import spare_of
 from pytest_testbed.postgres.targets import Target, bind_of
 from tests.conftest import QUIET, options_for
@@ -56,6 +58,7 @@ class World:
 
     def __init__(self, database: Database, guard: Guard, driver: str) -> None:
         self.database = database
+        self.real = RealCommits(database)
         self.guard = guard
         self.driver = driver
         self.binders: list[Binder] = []
@@ -73,7 +76,9 @@ class World:
 
             def engine() -> Engine:
                 if not found:
-                    found.append(stack.enter_context((self.database if real else self.guard).test()))
+                    if real:
+                        stack.enter_context(watched(self.real, commits=True))
+                    found.append(stack.enter_context((self.real if real else self.guard).test()))
                 return found[0]
 
             with binder.bound(engine):
@@ -94,7 +99,9 @@ def module_world(request: pytest.FixtureRequest, somewhere: Testbed, tmp_path_fa
     )
     database.ensure()
     with database.guard() as guard:
-        yield World(database, guard, driver)
+        world = World(database, guard, driver)
+        yield world
+    world.real.close()
     database.renew()
     database.close()
     admin = database._admin

@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, sessionmaker
 
     from ..bound import BoundApplication
+    from ..postgres.address import DatabaseAddress
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
+    from ..postgres.real import RealCommits
     from ..services.client import Testbed
     from ..services.model import Endpoint, ServiceSpec
+    from ..session import Run
+
+
+MODES = ("transaction", "database")
+"""How tests are kept apart."""
 
 
 def quoted_well(lines: Sequence[str]) -> None:
@@ -77,6 +84,21 @@ def references(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {each!r}, which is not of the form module:name, such as shop.db:SessionLocal")
 
 
+def isolation_lines(lines: Sequence[str]) -> None:
+    """Check the lines of `testbed_pg_isolation`; that its folders exist is seen later."""
+    for line in joined(lines):
+        mode = line.partition(":")[0].strip()
+        if mode not in MODES:
+            from ..reading import suggestion
+
+            raise ValueError(f"holds {mode!r}, which is not one of {', '.join(MODES)}{suggestion(mode, MODES) or ''}")
+
+
+def joined(lines: Sequence[str]) -> list[str]:
+    """Return the lines as they were meant: one that has blanks was taken apart where it stood alone."""
+    return [" ".join(lines)] if lines and lines[0].endswith(":") and not any(":" in each for each in lines[1:]) else list(lines)
+
+
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
@@ -98,6 +120,12 @@ class PostgresSettings(Section, prefix="pg"):
     initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
     tmpfs: str = option("1g", check=size, help="Cap of the container's memory file system for data; empty for none.")
     timeout: float = option(60.0, check=positive, help="Seconds that the server's start may take.")
+    isolation: tuple[str, ...] = option(
+        (),
+        check=isolation_lines,
+        help="How tests are kept apart: transaction, or database; and for some folders another way, as 'database: tests/api'. "
+        "Without it: transaction, and database where testbed_env exports an address.",
+    )
     lock_timeout: float = option(10.0, check=positive, help="Seconds that a statement of a test waits for a lock.")
 
 
@@ -106,13 +134,18 @@ MARKS = (
     "pg(isolation='transaction'): how this test is kept apart from the others on PostgreSQL; with 'database' it "
     "commits for real, on a database that the next test gets anew",
 )
-ARGUMENTS = {"isolation": ("transaction", "database")}
-ISOLATION: pytest.StashKey[Guard | Database] = pytest.StashKey()
+ARGUMENTS = {"isolation": MODES}
+EXPORTS = {"pg": ("url", "dsn", "host", "port", "user", "password", "database")}
+"""What `testbed_env` can say of a service of this part."""
+ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
 """On a test: what keeps it apart, once that has been found."""
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 """On the configuration: this process's database, while there is one."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
 BOUND: pytest.StashKey[BoundApplication] = pytest.StashKey()
+ADDRESS: pytest.StashKey[DatabaseAddress] = pytest.StashKey()
+"""On the configuration: where applications reach this process's database, once that has been given away."""
+FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
 
 
 def words(lines: Sequence[str]) -> list[str]:
@@ -126,10 +159,8 @@ def words(lines: Sequence[str]) -> list[str]:
 def pytest_configure(config: pytest.Config) -> None:
     """Find out which server is given, before anything of ours or of a test can change the environment."""
     settings = config.stash.get(SETTINGS, None)
-    if settings is not None and ((url := settings[PostgresSettings].url) or os.environ.get("DATABASE_URL")):
-        from ..postgres.given import given_url
-
-        config.stash[GIVEN] = given_url(url, settings.source(PostgresSettings, "url"), os.environ)
+    if settings is not None:
+        find_given(config)
     if settings is not None and settings[CoreSettings].keep_failed:
         from ..keep import KeepFailed
 
@@ -139,6 +170,42 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.stash[BOUND] = BoundApplication(config)
         config.pluginmanager.register(config.stash[BOUND], "pytest_testbed.bound")
+
+
+def find_given(config: pytest.Config) -> None:
+    """Find out, once, which server is given."""
+    settings = config.stash[SETTINGS]
+    if GIVEN not in config.stash and ((url := settings[PostgresSettings].url) or os.environ.get("DATABASE_URL")):
+        from ..postgres.given import given_url
+
+        config.stash[GIVEN] = given_url(url, settings.source(PostgresSettings, "url"), os.environ)
+
+
+def export_address(config: pytest.Config, run: Run) -> DatabaseAddress:
+    """Choose where applications will reach this process's database, and let the host hold the port."""
+    from ..apart import Everywhere
+
+    config.pluginmanager.register(Everywhere(), "pytest_testbed.everywhere")
+    return database_address(config, run)
+
+
+def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
+    """Return where applications reach this process's database; chosen when first asked for."""
+    if ADDRESS not in config.stash:
+        from ..postgres.address import DatabaseAddress
+
+        find_given(config)
+        spec = run.specs["postgres"]
+        user = spec.container.user if spec.container is not None else ""
+        database = f"testbed_{run.testbed.run}_{worker_name()}"
+        config.stash[ADDRESS] = address = DatabaseAddress(database, spec.url or "", user or "postgres")
+        address.open(run.testbed)
+    return config.stash[ADDRESS]
+
+
+def worker_name() -> str:
+    """Return xdist's name of this process, or "main"."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
@@ -247,7 +314,12 @@ def _pg_database(
 
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
     worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
-    with plain_errors(pytestconfig), worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker) as database:
+    address = pytestconfig.stash.get(ADDRESS, None)
+    doorway = address.doorway if address is not None else None
+    with (
+        plain_errors(pytestconfig),
+        worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, doorway) as database,
+    ):
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)
         yield database
@@ -267,14 +339,62 @@ def _pg_guard(_pg_database: Database) -> Iterator[Guard]:
         yield guard
 
 
-def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | Database:
+@pytest.fixture(scope="session")
+def _pg_real(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[RealCommits]:
+    """The database isolation: the worker's database, which is put back in place after each test."""
+    from ..apart import Apart
+    from ..postgres.real import RealCommits
+
+    address = pytestconfig.stash.get(ADDRESS, None)
+    real = RealCommits(_pg_database, address.doorway if address is not None else None)
+    pytestconfig.pluginmanager.register(Apart(real), "pytest_testbed.apart")
+    yield real
+    real.close()
+
+
+def real_commits(request: pytest.FixtureRequest) -> RealCommits:
+    """Return the database isolation of this process."""
+    found: RealCommits = request.getfixturevalue("_pg_real")
+    return found
+
+
+def mode_of(item: pytest.Item) -> str:
+    """Return how a test is kept apart: its mark says it, or an address that it asks for, or its folder, or the default."""
+    mark = item.get_closest_marker("pg")
+    if mark is not None and "isolation" in mark.kwargs:
+        return str(mark.kwargs["isolation"])
+    if any(name in getattr(item, "fixturenames", ()) for name in ("pg_database", "pg_url", "pg_dsn")):
+        return "database"
+    if FOLDERS not in item.config.stash:
+        item.config.stash[FOLDERS] = read_folders(item.config)
+    default, folders = item.config.stash[FOLDERS]
+    return next((mode for mode, folder in folders if folder in item.path.parents or folder == item.path), default)
+
+
+def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
+    """Return the default of `testbed_pg_isolation`, and its folders, the innermost first."""
+    default = "database" if ADDRESS in config.stash else "transaction"
+    folders = []
+    for line in joined(config.stash[SETTINGS][PostgresSettings].isolation):
+        mode, colon, paths = line.partition(":")
+        if not colon:
+            default = mode.strip()
+        folders += [(mode.strip(), config.rootpath / path) for path in paths.split()]
+    return default, sorted(folders, key=lambda pair: -len(pair[1].parts))
+
+
+def is_quiet(item: pytest.Item) -> bool:
+    """Tell whether a test says of itself that it needs no service."""
+    return item.get_closest_marker("unit") is not None
+
+
+def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | RealCommits:
     """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
     stash = request.node.stash
     if anew or ISOLATION not in stash:
-        mark = request.node.get_closest_marker("pg")
-        real = mark is not None and mark.kwargs.get("isolation") == "database"
-        stash[ISOLATION] = request.getfixturevalue("_pg_database" if real else "_pg_guard")
-    found: Guard | Database = stash[ISOLATION]
+        real = mode_of(request.node) == "database"
+        stash[ISOLATION] = request.getfixturevalue("_pg_real" if real else "_pg_guard")
+    found: Guard | RealCommits = stash[ISOLATION]
     return found
 
 
@@ -286,13 +406,29 @@ def _pg_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
 
 
 @pytest.fixture
+def _pg_apart(request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_test: ExitStack) -> None:
+    """What puts the database back after a test that may have committed for real."""
+    from ..postgres.outcome import watched
+
+    with plain_errors(request.config):
+        _pg_database.check_schema(pg_schema)
+        commits = mode_of(request.node) == "database"
+        if commits:
+            request.node.stash[ISOLATION] = real_commits(request)
+        _pg_test.enter_context(watched(real_commits(request), commits=commits))
+
+
+@pytest.fixture
 def pg_engine(
     request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database, _pg_guard: Guard, _pg_test: ExitStack
 ) -> Engine:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
     with plain_errors(request.config):
         _pg_database.check_schema(pg_schema)
-        engine: Engine = _pg_test.enter_context(isolation(request, anew=True).test())
+        found = isolation(request, anew=True)
+        if found is not _pg_guard:
+            request.getfixturevalue("_pg_apart")
+        engine: Engine = _pg_test.enter_context(found.test())
         return engine
 
 
@@ -315,3 +451,24 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
     """An ORM session whose commits are undone after the test."""
     with isolation(request).closing(pg_sessionmaker()) as session:
         yield session
+
+
+# --- addresses
+
+
+@pytest.fixture
+def pg_database(request: pytest.FixtureRequest, _pg_apart: None) -> str:
+    """The name of this worker's database, in which this test commits for real."""
+    return database_address(request.config, run_of(request.config)).database
+
+
+@pytest.fixture
+def pg_url(request: pytest.FixtureRequest, _pg_apart: None) -> str:
+    """The URL of this worker's database, postgresql://…, in which this test commits for real: hand it to the application."""
+    return database_address(request.config, run_of(request.config)).form("url")
+
+
+@pytest.fixture
+def pg_dsn(request: pytest.FixtureRequest, _pg_apart: None) -> str:
+    """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
+    return database_address(request.config, run_of(request.config)).form("dsn")

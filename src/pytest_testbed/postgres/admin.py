@@ -45,6 +45,9 @@ class Services(Protocol):
     def turn(self, name: str) -> Any:
         """Keep other processes of this run from doing the thing of that name meanwhile."""
 
+    def drop_later(self, kind: str, address: str) -> None:
+        """Let the host drop what a run has made on a service, when there is time."""
+
     def snapshot(self, kind: str) -> bool:
         """Let a service keep its data for later starts."""
 

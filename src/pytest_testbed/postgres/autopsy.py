@@ -8,6 +8,7 @@ from shlex import quote
 from ..services.model import Endpoint
 from .database import Database
 from .guard import Guard
+from .real import RealCommits
 
 __all__ = ["Autopsy"]
 
@@ -29,7 +30,7 @@ class Autopsy:
         self._run = run
         self._kept = 0
 
-    def keep(self, isolation: Guard | Database, test: str) -> tuple[bool, str]:
+    def keep(self, isolation: Guard | RealCommits, test: str) -> tuple[bool, str]:
         """Keep what the running test has in its database; tell whether that was done, and what its report says of it."""
         if self._kept >= MOST:
             return False, f"Not kept: {MOST} databases of failed tests are kept by now."

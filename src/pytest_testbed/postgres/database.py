@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavailable
+from ..services.doorway import Doorway
 from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .guard import Guard
-from .templates import NO_SUCH_DATABASE, Templates, create, disown
+from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
 __all__ = ["Database", "Options", "worker_database"]
 
@@ -58,7 +59,7 @@ class Options(Protocol):
 
 @contextmanager
 def worker_database(
-    services: Services, schema: Sequence[object], root: Path, options: Options, worker: str
+    services: Services, schema: Sequence[object], root: Path, options: Options, worker: str, doorway: Doorway | None = None
 ) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
@@ -68,6 +69,7 @@ def worker_database(
         root: where relative paths of the schema begin.
         options: driver and lock time-out.
         worker: xdist's name of this worker, or "main".
+        doorway: where applications wait for it, if they have its address.
     """
     if isinstance(schema, str) or not isinstance(schema, Sequence):
         raise ConfigurationError(f"pg_schema must give a list, not {schema!r}; write [{schema!r}].")
@@ -85,15 +87,36 @@ def worker_database(
         server=(*options.args, "", *options.initdb_args, "", *options.environment),
     )
     try:
-        try:
-            database.ensure()
-        except ServiceDied as error:
-            # that of another test; an error here would be that of all tests which follow
-            services.notes.append(str(error).partition("\n")[0])
-            database.ensure()
+        with waited_for(doorway) as there:
+            try:
+                database.ensure(there=there)
+            except ServiceDied as error:
+                # that of another test; an error here would be that of all tests which follow
+                services.notes.append(str(error).partition("\n")[0])
+                database.ensure()
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def waited_for(doorway: Doorway | None) -> Iterator[bool]:
+    """Tell applications that wait for the database when it is made, or why it is not; give whether it was there before."""
+    if doorway is None:
+        yield False
+        return
+    there = doorway.begin_to_make()
+    if there:
+        doorway.visits("park")
+    fault = "its database could not be made."
+    try:
+        yield there
+        fault = ""
+    except Exception as error:
+        fault = str(error)
+        raise
+    finally:
+        doorway.made(fault)
 
 
 class Database:
@@ -127,8 +150,14 @@ class Database:
         self._admin = Admin(services)
         self._templates = Templates(self._admin, services, schema, root, driver, worker, server) if schema else None
         self.name = f"testbed_{services.run}_{worker}"
-        self._keeps = False
         self._keep_as = ""
+        self._bases = 0
+        self._base = ""
+        self._old = 0
+        self.noted: Callable[[], None] = lambda: None
+        """Called when something outside all isolation connects."""
+        self.around: Callable[[Callable[[], None]], None] = lambda replace: replace()
+        """Called with what replaces the database: it sees to those who are connected, and to what they have put in."""
         self._cleaners: list[Callable[[], None]] = []
 
     @property
@@ -148,8 +177,16 @@ class Database:
 
     # --- making it
 
-    def ensure(self) -> None:
-        """Make the template and the worker's database where they are missing."""
+    def ensure(self, *, there: bool = False) -> None:
+        """Make the template and the worker's database where they are missing.
+
+        Args:
+            there: whether it was made already, with an empty schema, for an application that came before the tests.
+        """
+        if there:
+            if self._templates is not None:
+                self._replace()
+            return
         # a run's names are its own: only a server that came back may have them already
         if not self._admin.lost or not self._exists():
             began = time.perf_counter()
@@ -172,14 +209,37 @@ class Database:
 
     def renew(self) -> None:
         """Throw the worker's database away, with whoever is connected to it, and clone it again."""
-        for clean in self._cleaners:
-            clean()
-        self._admin.execute(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)')
+        self.around(self._replace)
+
+    def _replace(self) -> None:
+        """Put a new database in the place of the worker's, which the host drops when there is time."""
+        self._old += 1
+        old = f"{self.name}_old{self._old}"
+        own(self._services, self.endpoint, old)
+        self._move_to(old)
+        self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{old}")
         self._clone()
 
-    def keep(self) -> None:
-        """Let the end of the running test set its database aside; what it did in database isolation is committed."""
-        self._keeps = True
+    def keep_base(self) -> bool:
+        """Let later renewals begin with the database as it is now, its definitions included; tell whether that can be.
+
+        Fixtures of a wider scope may make tables, which no template has. Nobody may be connected to it.
+        """
+        for clean in self._cleaners:
+            clean()
+        before, self._bases = self._base, self._bases + 1
+        name = f"{self.name}_base{self._bases}"
+        try:
+            create(self._admin, self._services, name, self.name)
+        except Exception as error:
+            disown(self._services, self.endpoint, name)
+            if sqlstate(error) != IN_USE:
+                raise
+            return False
+        self._base = name
+        if before:
+            self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{before}")
+        return True
 
     def keep_as(self, name: str) -> None:
         """Say which name the database gets when it is set aside.
@@ -191,19 +251,30 @@ class Database:
 
     def set_aside(self) -> None:
         """Give the worker's database the name of `keep_as`, and make it anew."""
-        for clean in self._cleaners:
-            clean()
-        self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
-        self._admin.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (self.name,))
-        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{self._keep_as}"')
+        self.around(self._replace_and_keep)
+
+    def _replace_and_keep(self) -> None:
+        self._move_to(self._keep_as)
         self._admin.execute(f'ALTER DATABASE "{self._keep_as}" WITH ALLOW_CONNECTIONS true')
         disown(self._services, self.endpoint, self.name)
         self._clone()
+
+    def _move_to(self, name: str) -> None:
+        """Give the worker's database another name; whoever is connected to it is thrown out."""
+        for clean in self._cleaners:
+            clean()
+        self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
+        self._admin.rows("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (self.name,))
+        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{name}"')
 
     def _exists(self) -> bool:
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
 
     def _clone(self) -> None:
+        if self._base and not self._admin.lost:
+            create(self._admin, self._services, self.name, self._base)
+            return
+        self._base = ""
         if self._templates is None:
             create(self._admin, self._services, self.name)
             return
@@ -235,14 +306,29 @@ class Database:
 
     # --- connections
 
+    def open(self) -> None:
+        """See to it that the database is there: the server may have come back without it."""
+        if self._admin.lost:
+            self.ensure()
+
+    def connect_plainly(self, application_name: str) -> Any:
+        """Open a connection of psycopg2 to the worker's database.
+
+        Raises:
+            ServiceDied: the server ended; by now it has been started again.
+        """
+        self.open()
+        return self._admin.reach(
+            lambda: connect(self.endpoint, self.name, application_name=application_name, connect_timeout=CONNECT_TIMEOUT)
+        )
+
     def connect(self) -> Any:
         """Open a connection to the worker's database for the guard.
 
         Raises:
             ServiceDied: the server ended; by now it has been started again.
         """
-        if self._admin.lost:
-            self.ensure()
+        self.open()
         options = {
             "lock_timeout": f"{self._lock_timeout * 1000:.0f}",
             # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
@@ -264,41 +350,17 @@ class Database:
         finally:
             guard.close()
 
-    @contextmanager
-    def test(self) -> Iterator[Any]:
-        """Give one test a plain engine on the worker's database; the next test gets the database anew."""
-        engine = self._plain_engine()
-        try:
-            yield engine
-        finally:
-            engine.dispose()
-            if self._keeps:
-                self._keeps = False
-                self.set_aside()
-            else:
-                self.renew()
-
-    @contextmanager
-    def closing(self, thing: Any) -> Iterator[Any]:
-        """Close a session or connection at the end of its fixture."""
-        try:
-            yield thing
-        finally:
-            thing.close()
-
-    def sessionmaker(self, engine: Any) -> Any:
-        """Return a factory of sessions for one test."""
-        from sqlalchemy.orm import sessionmaker
-
-        return sessionmaker(engine)
-
     def admin_engine(self) -> Any:
         """Return a plain engine on the worker's database, outside all isolation."""
-        engine = self._plain_engine()
+        from sqlalchemy import event
+
+        engine = self.plain_engine()
         self._cleaners.append(engine.dispose)
+        event.listen(engine, "checkout", lambda *_: self.noted())
         return engine
 
-    def _plain_engine(self) -> Any:
+    def plain_engine(self) -> Any:
+        """Return an engine on the worker's database, whose connections give up a lock in time."""
         from sqlalchemy import create_engine, event
 
         engine = create_engine(self.url)

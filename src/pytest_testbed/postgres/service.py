@@ -115,6 +115,7 @@ def postgres_spec(
         url=url,
         url_source=url_source,
         url_parser="pytest_testbed.postgres.service:parse_url",
+        visit="pytest_testbed.postgres.visit:PostgresVisit",
         drop="pytest_testbed.postgres.service:drop_database",
         options={"scheme": "postgresql", "database": "postgres", "url_remedy": "set testbed_pg_url (or DATABASE_URL)"},
     )
@@ -286,6 +287,13 @@ def drop_database(endpoint: Endpoint, name: str) -> None:
 
     if not re.fullmatch(r"testbed_[0-9a-f]{12}_\w+", name):
         raise ValueError(f"{name!r} is no database of a run; it is left alone")
+    if endpoint.provider == "local":  # without a driver
+        from .spares import enter
+
+        session = enter(endpoint, 30.0)
+        session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        session.close()
+        return
     connection = psycopg2.connect(**{**connection_parameters(endpoint), "connect_timeout": 5})
     try:
         connection.autocommit = True

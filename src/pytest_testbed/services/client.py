@@ -92,6 +92,7 @@ class Testbed:
         settings = {"cache": cache, "data": data, "project": project, "max_age": str(max_age or "")}
         self._boot = Boot(settings=settings, providers=dict(providers or {}), environ=environ, directory=directory, keep=reuse)
         self._party = party
+        self._fingerprint = ""
         self.run = party.run if party is not None else os.urandom(6).hex()
         self.waited: dict[str, float] = {}
         self.notes: list[str] = []
@@ -149,7 +150,10 @@ class Testbed:
         """Return where the host of this run can be met; None where it is this process's own."""
         if self._party is not None:
             return Place(Path(self._party.place)) if self._party.place else None
-        return None if self._boot.keep is None else place_named(f"kept-{self.fingerprint()}")
+        if self._boot.keep is None:
+            return None
+        self._fingerprint = self._fingerprint or self.fingerprint()
+        return place_named(f"kept-{self._fingerprint}")
 
     def fingerprint(self) -> str:
         """Return a short name for all that a kept host must have been started with to be of use to this run."""
@@ -163,9 +167,14 @@ class Testbed:
         ]
         return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def adopt(self, specs: Iterable[ServiceSpec], progress: Callable[[str], None] | None) -> None:
+        """Take over what was learned since: more kinds, and a way to show progress."""
+        self._specs = {spec.kind: spec for spec in specs}
+        self._progress = progress
+
     def prefetch(self, kinds: Iterable[str]) -> None:
         """Let the host start kinds, together, without waiting for them; what goes wrong is told to who asks for them."""
-        specs = [self._spec(kind).to_json() for kind in kinds]
+        specs = [self.spec(kind).to_json() for kind in kinds]
         if specs:
             self.client.tell({"do": "prefetch", "specs": specs})
 
@@ -192,7 +201,7 @@ class Testbed:
         if kind not in self._endpoints:
             began = time.perf_counter()
             try:
-                answer = self.client.ask({"do": "acquire", "spec": self._spec(kind).to_json()}, self._progress)
+                answer = self.client.ask({"do": "acquire", "spec": self.spec(kind).to_json()}, self._progress)
             except errors.TestbedError as error:
                 self._failed[kind] = error
                 raise
@@ -290,6 +299,10 @@ class Testbed:
         """Take a thing off the ledger: it is gone."""
         self.client.ask({"do": "disown", "what": what, "name": name})
 
+    def drop_later(self, kind: str, address: str) -> None:
+        """Let the host drop what this run has made on a service, when there is time: nobody waits for it."""
+        self.client.tell({"do": "drop", "kind": kind, "address": address})
+
     def close(self) -> list[str]:
         """End everything that this run started; return one line for each thing that resisted.
 
@@ -325,7 +338,12 @@ class Testbed:
             else:
                 client.hang_up()
 
-    def _spec(self, kind: str) -> ServiceSpec:
+    def spec(self, kind: str) -> ServiceSpec:
+        """Return the recipe of a kind.
+
+        Raises:
+            UnknownService: nobody registered it.
+        """
         __tracebackhide__ = True
         if kind not in self._specs:
             known = ", ".join(self.kinds) or "none"

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Self
 
@@ -208,8 +208,10 @@ class HostClient:
                 door.clear()
         return client and client.welcomed()
 
-    def ask(self, message: dict[str, Any], progress: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Send a request and return its answer; progress lines that come before it are handed on.
+    def ask(
+        self, message: dict[str, Any], progress: Callable[[str], None] | None = None, files: Sequence[int] = ()
+    ) -> dict[str, Any]:
+        """Send a request, and open files with it; return its answer. Progress lines that come before it are handed on.
 
         Raises:
             TestbedError: the error that the host answered with.
@@ -219,13 +221,13 @@ class HostClient:
         if os.getpid() != self._pid:
             raise HostError(FORKED)
         with self._lock:
-            answer = self._exchange(message, progress)
+            answer = self._exchange(message, progress, files)
         if "error" in answer:
             raise getattr(errors, answer["error"], HostError)(answer["text"])
         return answer
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """Send a request and do not wait for its answer, which `ask` will pass over.
+    def tell(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
+        """Send a request, and open files with it; do not wait for its answer, which `ask` will pass over.
 
         Raises:
             HostError: the host is gone, or this is a forked child of the process that started it.
@@ -233,14 +235,14 @@ class HostClient:
         if os.getpid() != self._pid:
             raise HostError(FORKED)
         with self._lock:
-            self._wire.send({**message, "number": next(self._numbers)})
+            self._wire.send({**message, "number": next(self._numbers)}, files)
 
-    def _exchange(self, message: dict[str, Any], progress: Callable[[str], None] | None) -> dict[str, Any]:
+    def _exchange(self, message: dict[str, Any], progress: Callable[[str], None] | None, files: Sequence[int]) -> dict[str, Any]:
         __tracebackhide__ = True
         number = next(self._numbers)
         self._unanswered = True
         try:
-            self._wire.send({**message, "number": number})
+            self._wire.send({**message, "number": number}, files)
             while True:
                 answer = self._wire.receive()
                 if answer["number"] != number:

@@ -322,6 +322,11 @@ class Host:
             attempt(f"removing {path}", partial(self._remove, path))
         return faults
 
+    def drop(self, kind: str, address: str) -> None:
+        """Drop a thing that a run has made on a service and does not need any more; what resists is dropped at the end."""
+        with suppress(Exception):
+            self._drop(self._slots[kind], address)
+
     def _drop(self, slot: Slot, address: str) -> None:
         assert slot.endpoint is not None
         drop(slot.spec, slot.endpoint, address)

@@ -94,6 +94,8 @@ class ServiceSpec:
         process: for the local provider; None means that the kind has no local form.
         url: for the external provider, with `url_source` telling users where it came from.
         url_parser: reference to `parse(url) -> Endpoint`, needed with `url`.
+        visit: reference to the subclass of `services.frontdoor.Visit` that lets clients of an exported address
+            in; "" where they are passed on as they are.
         drop: reference to `drop(endpoint, name)`, which removes what this run made on a server that is
             not its own (a database); needed with `url`.
         options: plain data that the kind's own code understands; providers read "scheme" and "database".
@@ -111,6 +113,7 @@ class ServiceSpec:
     url: str | None = None
     url_source: str = ""
     url_parser: str = ""
+    visit: str = ""
     drop: str = ""
     options: Mapping[str, Any] = _NOTHING
 

@@ -19,7 +19,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import HostError, TestbedError
+from .board import Board
 from .death import wait_for_end
+from .frontdoor import FrontDoor
 from .host import Host, load_typing
 from .ledger import BEAT
 from .meeting import Door, Place, accept, somebody_waits
@@ -208,9 +210,17 @@ class Conversation:
         self._host = server.host
         self._wire = wire
         self._run = run
+        self._doors: dict[str, FrontDoor] = {}
 
     def serve(self) -> None:
         """Answer until the client leaves."""
+        try:
+            self._serve()
+        finally:
+            for door in self._doors.values():
+                door.close()
+
+    def _serve(self) -> None:
         with suppress(EOFError, HostError):
             while True:
                 message = self._wire.receive()
@@ -258,6 +268,9 @@ class Conversation:
             case "disown":
                 self._host.ledger.disown(message["what"], message["name"])
                 return {}
+            case "drop":
+                start(self._host.drop, message["kind"], message["address"])
+                return {}
             case "turn":
                 return self._turn(message["name"], message.get("number"))
             case "turn over":
@@ -265,6 +278,10 @@ class Conversation:
                 return {}
             case "snapshot":
                 return {"taken": self._host.snapshot(message["kind"])}
+            case "door":
+                return self._open_door(ServiceSpec.from_json(message["spec"]), message["facts"])
+            case "door is made" | "make at door" | "visits" | "late":
+                return self._at_door(self._doors[message["kind"]], message)
             case "leave":
                 return self._leave()
             case "stay":
@@ -272,6 +289,31 @@ class Conversation:
                 return {}
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
+
+    def _open_door(self, spec: ServiceSpec, facts: dict[str, Any]) -> dict[str, Any]:
+        """Take over a port that the client listens on, and the memory that it shares with us."""
+        files, self._wire.files = self._wire.files, []
+        if len(files) != 2:
+            raise HostError("a front door needs its port and its board.")
+        for file in files:
+            os.set_inheritable(file, False)
+        listener, board = _socket.socket(fileno=files[0]), Board(files[1])
+        os.close(files[1])
+        door = self._doors[spec.kind] = FrontDoor(self._host, spec, self._run, listener, board, facts)
+        start(door.serve)
+        return {}
+
+    def _at_door(self, door: FrontDoor, message: dict[str, Any]) -> dict[str, Any]:
+        match message["do"]:
+            case "make at door":
+                return {"there": door.begin_to_make()}
+            case "door is made":
+                door.made(message["fault"])
+                return {}
+            case "late":
+                return {"backends": door.end_late(message["since"])}
+            case _:
+                return {"backends": door.do(message["what"], message["backends"])}
 
     def _turn(self, name: str, number: int | None) -> dict[str, Any]:
         told = False

@@ -15,12 +15,16 @@ from ..errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 __all__ = ["SteadyWire", "Wire"]
 
 _LENGTH = struct.Struct("!I")
 LARGEST = 16 * 1024 * 1024
+_FILE = struct.Struct("i")
+_FILES = struct.Struct("4i")
+"""As many descriptors as one message may bring."""
 
 
 class Wire:
@@ -28,20 +32,27 @@ class Wire:
 
     def __init__(self, connection: _socket.socket) -> None:
         self._socket = connection
+        self.files: list[int] = []
+        """Descriptors that came with messages, for the reader to take."""
 
     def fileno(self) -> int:
         """Return the socket's file descriptor."""
         return self._socket.fileno()
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send one message.
+    def send(self, message: dict[str, Any], files: Sequence[int] = ()) -> None:
+        """Send one message, with open files whose descriptors the other end gets as its own.
 
         Raises:
             HostError: the other end is gone.
         """
         data = json.dumps(message).encode()
+        data = _LENGTH.pack(len(data)) + data
         try:
-            self._socket.sendall(_LENGTH.pack(len(data)) + data)
+            if files:
+                packed = b"".join(map(_FILE.pack, files))
+                sent = self._socket.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
+                data = data[sent:]
+            self._socket.sendall(data)
         except OSError as error:
             raise HostError(f"the connection to the host process broke: {error}") from error
 
@@ -52,7 +63,7 @@ class Wire:
             EOFError: the other end closed the connection.
             HostError: it broke, or what came is no message.
         """
-        (length,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        (length,) = _LENGTH.unpack(self._head())
         if length > LARGEST:
             raise HostError(f"the host process sent a message of {length} bytes.")
         try:
@@ -62,6 +73,20 @@ class Wire:
         if not isinstance(message, dict):
             raise HostError("the host process sent something that is no message.")
         return message
+
+    def _head(self) -> bytes:
+        """Return the length of the next message; descriptors come with the first byte of theirs."""
+        try:
+            head, more, _, _ = self._socket.recvmsg(_LENGTH.size, _socket.CMSG_SPACE(_FILES.size))
+        except OSError as error:
+            raise HostError(f"the connection to the host process broke: {error}") from error
+        for level, kind, data in more:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                whole = len(data) - len(data) % _FILE.size
+                self.files += [file for (file,) in _FILE.iter_unpack(data[:whole])]
+        if not head:
+            raise EOFError("the other end closed the connection.")
+        return head + self._exactly(_LENGTH.size - len(head))
 
     def _exactly(self, size: int) -> bytes:
         data = bytearray()

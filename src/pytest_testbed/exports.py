@@ -1,0 +1,207 @@
+"""`testbed_env`: addresses of services as environment variables, set before any conftest is imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+import pytest
+
+from .errors import ConfigurationError
+from .plugin import PARTS, RUN, CoreSettings, run_of, sections, usage_errors
+from .reading import suggestion
+from .settings import SETTINGS, Settings
+
+__all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]
+
+HANDED_ON = "_PYTEST_TESTBED_PARTY"
+"""The variable by which xdist's workers know, before their own configuration does, which run they belong to."""
+FORM = re.compile(r"\{(?P<open>\{)|\}(?P<close>\})|\{(?P<name>[^{}]*)\}|[{}]")
+EXPORTS: pytest.StashKey[Exports] = pytest.StashKey()
+
+
+class Address(Protocol):
+    """Where applications find a service."""
+
+    kind: str
+
+    def form(self, name: str) -> str:
+        """Return one form of the address, such as "url", "url+asyncpg" or "port".
+
+        Raises:
+            KeyError: there is no such form.
+        """
+
+
+class Exports(NamedTuple):
+    """What a run exports: the lines, the addresses by their prefix, and the variables with their values before."""
+
+    variables: Mapping[str, str]
+    addresses: Mapping[str, Any]
+    before: Mapping[str, str | None]
+
+
+class Early:
+    """pytest's configuration before it has read the whole command line: what is known of that already counts."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)
+
+    def getoption(self, name: str, default: Any = None) -> Any:
+        """Return an option of the command line."""
+        return getattr(self._config.known_args_namespace, name, default)
+
+    @property
+    def runs_workers(self) -> bool:
+        """Whether xdist's workers will run the tests."""
+        return bool(self.getoption("numprocesses")) or self.getoption("dist", "no") != "no" or bool(self.getoption("tx"))
+
+
+def export(config: pytest.Config) -> None:
+    """Set the variables of `testbed_env`, and let a host hold the addresses.
+
+    Raises:
+        pytest.UsageError: a line cannot be understood, or names a form that there is not.
+    """
+    early = Early(config)
+    if early.getoption("help") or early.getoption("version") or EXPORTS in config.stash:
+        return
+    handed_on = _take_over()
+    with usage_errors():
+        config.stash[SETTINGS] = settings = Settings.from_config(early, sections())  # type: ignore[arg-type]
+        core = settings[CoreSettings]
+        parts = {prefix: part for part in _parts(config) for prefix in part.EXPORTS}
+        lines = parsed(core.env, settings.source(CoreSettings, "env"))
+        wanted = check(lines, parts, settings.source(CoreSettings, "env"))
+        run = run_of(config)
+        if handed_on is not None:
+            run.take_part(handed_on)
+        elif early.runs_workers:
+            run.share()
+        addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
+    variables = {name: "".join(_filled(text, addresses)) for name, text in lines}
+    before = {name: os.environ.get(name) for name in variables}
+    config.stash[EXPORTS] = Exports(variables, addresses, before)
+    config.add_cleanup(lambda: _end(config))
+    run.exported = exported_kinds(config)
+    os.environ.update(variables)
+    if early.runs_workers:
+        os.environ[HANDED_ON] = json.dumps({"party": run.share(), "before": before})
+
+
+def _parts(config: pytest.Config) -> Iterator[Any]:
+    """Return our parts that are not switched off."""
+    for name in PARTS:
+        if config.pluginmanager.getplugin(name) is not None and hasattr(part := import_module(name), "EXPORTS"):
+            yield part
+
+
+def _take_over() -> list[Any] | None:
+    """Return what a controller has handed on, if one has, and undo its own exports."""
+    text = os.environ.pop(HANDED_ON, None)
+    if text is None or "PYTEST_XDIST_WORKER" not in os.environ:
+        return None
+    told = json.loads(text)
+    restore(told["before"])
+    party: list[Any] | None = told["party"]
+    return party
+
+
+def restore(before: Mapping[str, str | None]) -> None:
+    """Give variables of the environment their former values."""
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _end(config: pytest.Config) -> None:
+    """End what was begun early, also where the configuration never came to its end."""
+    if RUN in config.stash:
+        config.stash[RUN].close()
+    os.environ.pop(HANDED_ON, None)
+    restore(config.stash[EXPORTS].before)
+
+
+def exported_kinds(config: pytest.Config) -> set[str]:
+    """Return the kinds of service whose address is in the environment."""
+    exports = config.stash.get(EXPORTS, None)
+    return {address.kind for address in exports.addresses.values()} if exports is not None else set()
+
+
+# --- the lines
+
+
+def parsed(lines: Sequence[str], source: str) -> list[tuple[str, str]]:
+    """Return each line's variable and template.
+
+    Raises:
+        ConfigurationError: a line is not of the form NAME=text.
+    """
+    found = []
+    for line in lines:
+        name, equals, text = line.partition("=")
+        name, text = name.strip(), re.sub(r"\s+#.*", "", text).strip()
+        if not equals or not name.isidentifier():
+            raise ConfigurationError(
+                f"testbed_env (from {source}) holds {line!r}, which is not of the form NAME=text, such as "
+                "DATABASE_URL={pg.url}."
+            )
+        found.append((name, text))
+    return found
+
+
+def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: str) -> list[str]:
+    """Return the prefixes of all forms that the lines name.
+
+    Raises:
+        ConfigurationError: a line names a form that there is not; says the nearest.
+    """
+    forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
+    wanted: dict[str, None] = {}
+    for variable, text in lines:
+        for match in FORM.finditer(text):
+            if match["open"] or match["close"]:
+                continue
+            name = match["name"]
+            if name is None:
+                raise ConfigurationError(
+                    f"testbed_env (from {source}): {variable}={text} has a brace without its counterpart; write {{{{ or }}}} for "
+                    "one that is meant."
+                )
+            if name.partition("+")[0] not in forms or ("+" in name and not has_drivers(name, parts)):
+                hint = suggestion(name, forms) or f"; there are: {', '.join(f'{{{form}}}' for form in forms)}."
+                raise ConfigurationError(
+                    f"testbed_env (from {source}): {variable}={text} names {{{name}}}, which there is not{hint}"
+                )
+            wanted[name.partition(".")[0]] = None
+    return list(wanted)
+
+
+def has_drivers(name: str, parts: Mapping[str, Any]) -> bool:
+    """Tell whether a form may name a driver after a plus sign, and names one."""
+    form, _, driver = name.partition("+")
+    prefix, _, word = form.partition(".")
+    return word in ("url",) and driver.isidentifier() and prefix in parts
+
+
+def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:
+    """Yield a template's parts with all forms filled in."""
+    at = 0
+    for match in FORM.finditer(text):
+        yield text[at : match.start()]
+        at = match.end()
+        if match["name"] is None:
+            yield match[0][0]
+        else:
+            prefix, _, form = match["name"].partition(".")
+            yield addresses[prefix].form(form)
+    yield text[at:]

@@ -1,0 +1,101 @@
+"""The address of a worker's database as applications know it, stable for the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import ConfigurationError
+from ..services.client import Testbed
+from ..services.doorway import Doorway
+
+__all__ = ["FORMS", "DatabaseAddress"]
+
+FORMS = ("url", "dsn", "host", "port", "user", "password", "database")
+"""What can be said of an address; a driver may follow "url" after a plus sign."""
+
+
+class DatabaseAddress:
+    """A port on loopback that leads to one database.
+
+    Args:
+        database: its name.
+        url: that of a server which is not ours; "" for one that is.
+        user: the role's name on a server of ours.
+    """
+
+    kind = "postgres"
+
+    def __init__(self, database: str, url: str = "", user: str = "postgres") -> None:
+        self.doorway = Doorway()
+        self.database = database
+        self._through = bool(url)
+        self._query = ""
+        self.user, self.password = user, os.urandom(12).hex()
+        if url:
+            self._of_server(url)
+
+    def _of_server(self, url: str) -> None:
+        from .service import parse_url
+
+        try:
+            endpoint = parse_url(url)
+        except ValueError as error:
+            raise ConfigurationError(f"the server's URL cannot be exported: {error}.") from None
+        if endpoint.parameters().get("sslmode") == "verify-full":
+            raise ConfigurationError(
+                "an address of a server with sslmode=verify-full cannot be exported: applications reach it by 127.0.0.1, "
+                "which its certificate does not name. Say sslmode=verify-ca in testbed_pg_url."
+            )
+        self.user, self.password, self._query = endpoint.user, endpoint.password, endpoint.query
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a `PostgresVisit` needs to know."""
+        return {"user": self.user, "password": self.password, "database": self.database, "through": self._through}
+
+    def open(self, testbed: Testbed) -> None:
+        """Let the host of a run hold the port from now on."""
+        self.doorway.hand_over(testbed, self.kind, self.facts)
+
+    def form(self, name: str) -> str:
+        """Return one of `FORMS`, such as "url", "url+asyncpg" or "port"."""
+        name, plus, driver = name.partition("+")
+        forms: Mapping[str, Callable[[], str]] = {
+            "url": lambda: self._url(f"postgresql{plus}{driver}"),
+            "dsn": self._dsn,
+            "host": lambda: self.doorway.host,
+            "port": lambda: str(self.doorway.port),
+            "user": lambda: self.user,
+            "password": lambda: self.password,
+            "database": lambda: self.database,
+        }
+        return forms[name]()
+
+    def _url(self, scheme: str) -> str:
+        login = quote(self.user, safe="") + (":" + quote(self.password, safe="") if self.password else "")
+        return (
+            f"{scheme}://{login}@{self.doorway.host}:{self.doorway.port}/{self.database}{'?' if self._query else ''}{self._query}"
+        )
+
+    def _dsn(self) -> str:
+        from urllib.parse import parse_qsl
+
+        pairs = {
+            "host": self.doorway.host,
+            "port": str(self.doorway.port),
+            "user": self.user,
+            "password": self.password,
+            "dbname": self.database,
+            **dict(parse_qsl(self._query)),
+        }
+        return " ".join(f"{name}={_quoted(value)}" for name, value in pairs.items() if value)
+
+
+def _quoted(value: str) -> str:
+    """Return a value as libpq's keyword form wants it."""
+    if value and not any(letter.isspace() or letter in "'\\" for letter in value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

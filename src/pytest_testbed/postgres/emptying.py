@@ -1,0 +1,326 @@
+"""Putting a database back in place after real commits: what was written is emptied, seeds and sequences are restored.
+
+A clone per test costs many times as much (docs/explanation/isolation.md has the figures). The work is done
+by one function on the server, in one round trip: it looks into each table for rows that are not as they
+were, and touches only those tables. It lives in the temporary schema of a connection of ours, so that nobody
+finds it in the database; so do the copies of the rows that must be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from .catalog import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
+
+__all__ = ["CatalogChanged", "Emptier"]
+
+SESSION = "SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET lock_timeout TO '5s'; SET client_min_messages TO error"
+"""The function's statements are always the same: planning them each time would take as long as the rest."""
+SCOPE = "testbed_variables"
+"""What names of ours stand behind where a column of the user's might be called the same."""
+BASE = "testbed.base"
+"""A setting of our connection: the transaction after which a row is not as it was."""
+
+
+class CatalogChanged(Exception):
+    """The database's definitions are not what they were: it cannot be put back in place."""
+
+
+class Layer(NamedTuple):
+    """A state to which the database is put back."""
+
+    number: int
+    definitions: dict[str, str]
+    objects: int
+    seeded: dict[int, str]
+    contents: Contents
+    references: list[tuple[int, int]]
+    is_added: bool
+
+    @property
+    def function(self) -> str:
+        """The function that puts it back."""
+        return f"pg_temp.testbed_restore_{self.number}"
+
+
+class Emptier:
+    """Keeps a database as it was when `capture` was called.
+
+    Args:
+        connect: opens a DBAPI connection of psycopg2 to the database; it is this object's alone.
+    """
+
+    def __init__(self, connect: Callable[[], Any]) -> None:
+        self._connect = connect
+        self._connection: Any = None
+        self._layers: list[Layer] = []
+        self._may_replicate = True
+        self._count = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a state to go back to."""
+        return bool(self._layers)
+
+    @property
+    def depth(self) -> int:
+        """How many states there are, one upon the other."""
+        return len(self._layers)
+
+    def close(self) -> None:
+        """Close the connection, and forget all states."""
+        connection, self._connection = self._connection, None
+        self._layers.clear()
+        if connection is not None:
+            with suppress(Exception):
+                connection.close()
+
+    # --- states
+
+    def definitions(self) -> dict[str, str]:
+        """Return the fingerprint of the definitions as they are now."""
+        return fingerprint(self.cursor())
+
+    def capture(self, *, is_added: bool) -> None:
+        """Take the database as it is now for the state to go back to, in place of the last one."""
+        before = self._layers.pop() if self._layers else None
+        self.push(is_added=is_added)
+        if before is not None:
+            self._forget(before)
+
+    def push(self, *, is_added: bool) -> None:
+        """Take the database as it is now for the state to go back to, until `pop`.
+
+        Args:
+            is_added: whether it has what a new database of the worker does not have.
+        """
+        cursor = self.cursor()
+        self._count += 1
+        number = self._count
+        cursor.execute("BEGIN")
+        try:
+            contents = read_contents(cursor)
+            seeded = self._copy(cursor, number, contents)
+            definitions = fingerprint(cursor)
+            layer = Layer(number, definitions, 0, seeded, contents, references(cursor), is_added)
+            cursor.execute(self._source(layer))
+            self._layers.append(layer)
+            self._mark(cursor)
+            cursor.execute("COMMIT")
+        except BaseException:
+            self._layers[:] = [each for each in self._layers if each.number != number]
+            cursor.execute("ROLLBACK")
+            raise
+
+    def pop(self) -> None:
+        """Go back to the state before the last `push`: `restore` will do that."""
+        self._forget(self._layers.pop())
+
+    def _forget(self, layer: Layer) -> None:
+        cursor = self.cursor()
+        cursor.execute(f"DROP FUNCTION IF EXISTS {layer.function}(boolean, bigint)")
+        for copy in layer.seeded.values():
+            cursor.execute(f"DROP TABLE IF EXISTS {copy}")
+        self._mark(cursor)
+
+    def recognise(self) -> None:
+        """Take the definitions as they are now for the right ones: they cannot be brought back."""
+        self._layers[-1] = self._layers[-1]._replace(definitions=self.definitions())
+        self._mark(self.cursor())
+
+    def _mark(self, cursor: Any) -> None:
+        """Let our own changes of definitions count as none."""
+        cursor.execute(f"SELECT {COUNT}, set_config('{BASE}', pg_current_xact_id()::xid::text, false)")
+        objects = cursor.fetchone()[0]
+        if self._layers:
+            self._layers[-1] = self._layers[-1]._replace(objects=objects)
+
+    def _copy(self, cursor: Any, number: int, contents: Contents) -> dict[int, str]:
+        """Copy the rows of all tables that have some; return the copies' names by the tables' oids."""
+        if not contents.tables:
+            return {}
+        cursor.execute(
+            " UNION ALL ".join(f"SELECT {table.oid} WHERE EXISTS (SELECT FROM ONLY {table.name})" for table in contents.tables)
+        )
+        filled = {oid for (oid,) in cursor.fetchall()}
+        seeded = {}
+        for table in contents.tables:
+            if table.oid in filled and table.columns:
+                seeded[table.oid] = copy = f"pg_temp.testbed_seed_{number}_{table.oid}"
+                cursor.execute(f"CREATE TEMP TABLE {copy.partition('.')[2]} AS SELECT {table.columns} FROM ONLY {table.name}")
+        return seeded
+
+    # --- going back
+
+    def restore(self) -> list[str]:
+        """Put the database back; return the names of the tables and sequences that were not as they were.
+
+        Raises:
+            CatalogChanged: its definitions are others.
+        """
+        cursor = self.cursor()
+        layer = self._layers[-1]
+        dirty = self._call(cursor, layer, look=True)
+        if dirty is None:
+            if fingerprint(cursor) != layer.definitions:
+                raise CatalogChanged
+            # a temporary table, a TRUNCATE: nothing that has to be undone
+            dirty = self._call(cursor, layer, look=False) or []
+            self._mark(cursor)
+        if dirty and not self._may_replicate:
+            self._truncate(cursor, layer, dirty)
+        return dirty
+
+    def tables_among(self, names: list[str]) -> list[str]:
+        """Return which of the names that `restore` gave are those of tables."""
+        tables = {table.name for table in self._layers[-1].contents.tables} if self._layers else set()
+        return [name for name in names if name in tables]
+
+    def _truncate(self, cursor: Any, layer: Layer, dirty: list[str]) -> None:
+        """Empty tables as a role that is no superuser can: with all that refer to them, and where none must have rows.
+
+        Raises:
+            CatalogChanged: one must have rows. To put them back without setting off triggers is for superusers.
+        """
+        oids = {table.oid for table in layer.contents.tables if table.name in dirty}
+        while more := {source for source, target in layer.references if target in oids} - oids:
+            oids |= more
+        if oids & layer.seeded.keys():
+            raise CatalogChanged
+        if names := [table.name for table in layer.contents.tables if table.oid in oids]:
+            cursor.execute(f"TRUNCATE {', '.join(f'ONLY {name}' for name in names)}")
+            self._mark(cursor)
+
+    def _call(self, cursor: Any, layer: Layer, *, look: bool) -> list[str] | None:
+        cursor.execute(f"SELECT {layer.function}(%s, %s)", (look, layer.objects))
+        found: list[str] | None = cursor.fetchone()[0]
+        return found
+
+    def clock(self) -> float:
+        """Return the server's time, in seconds since the epoch."""
+        cursor = self.cursor()
+        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+        return float(cursor.fetchone()[0])
+
+    def carry_over(self, replace: Callable[[], None]) -> None:
+        """Replace the database by a new one, and bring all states that fixtures have added to it over.
+
+        Args:
+            replace: does it; nobody may be connected meanwhile.
+        """
+        layers = [(layer, self._rows(layer) if layer.is_added else {}) for layer in self._layers]
+        self.close()
+        replace()
+        for layer, rows in layers:
+            if layer.is_added:
+                self._bring(layer, rows)
+            self.push(is_added=layer.is_added)
+
+    def _rows(self, layer: Layer) -> dict[int, bytes]:
+        """Return the rows that tables must have, as the server writes them."""
+        from io import BytesIO
+
+        rows = {}
+        for oid, copy in layer.seeded.items():
+            stream = BytesIO()
+            self.cursor().copy_expert(f"COPY {copy} TO STDOUT", stream)
+            rows[oid] = stream.getvalue()
+        return rows
+
+    def _bring(self, layer: Layer, rows: dict[int, bytes]) -> None:
+        """Fill a new database with what a state had: each table as it was, each sequence where it stood."""
+        from io import BytesIO
+
+        cursor = self.cursor()
+        cursor.execute("BEGIN")
+        if self._may_replicate:
+            cursor.execute("SET LOCAL session_replication_role TO replica")
+        for table in layer.contents.tables:
+            cursor.execute(f"DELETE FROM ONLY {table.name}")
+            if table.oid in rows:
+                cursor.copy_expert(f"COPY {table.name} ({table.columns}) FROM STDIN", BytesIO(rows[table.oid]))
+        for sequence in layer.contents.sequences:
+            cursor.execute(f"SELECT setval({sequence.oid}, {sequence.last_value}, {sequence.is_called})")
+        for view in layer.contents.views:
+            if view.rows is not None:
+                cursor.execute(f"REFRESH MATERIALIZED VIEW {view.name}")
+        cursor.execute("COMMIT")
+
+    def cursor(self) -> Any:
+        """Return a cursor of the connection that puts the database back; a transaction is what one statement does."""
+        if self._connection is None:
+            self._connection = self._connect()
+            self._connection.autocommit = True
+            cursor = self._connection.cursor()
+            cursor.execute(SESSION)
+            cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+            self._may_replicate = bool(cursor.fetchone()[0])
+        return self._connection.cursor()
+
+    # --- the function on the server
+
+    def _source(self, layer: Layer) -> str:
+        parts = [
+            *(self._table(table, layer.seeded.get(table.oid)) for table in layer.contents.tables),
+            *(_sequence(*each) for each in layer.contents.sequences),
+            *(_view(view) for view in layer.contents.views),
+        ]
+        body = "\n".join(parts)
+        role = "SET session_replication_role TO replica SET row_security TO off" if self._may_replicate else ""
+        return f"""CREATE FUNCTION {layer.function}(testbed_look boolean, testbed_objects bigint) RETURNS text[] LANGUAGE plpgsql
+{role} AS $testbed$
+#variable_conflict use_column
+<<{SCOPE}>>
+DECLARE testbed_dirty text[] := '{{}}'; testbed_base xid := current_setting('{BASE}')::xid;
+testbed_count bigint; testbed_flag boolean;
+BEGIN
+IF testbed_look THEN
+{SUMMARY.replace(" FROM (", " INTO testbed_count, testbed_flag FROM (", 1)};
+IF testbed_flag OR testbed_count <> testbed_objects THEN RETURN NULL; END IF;
+END IF;
+{body}
+IF testbed_dirty <> '{{}}' THEN PERFORM set_config('{BASE}', pg_current_xact_id()::xid::text, false); END IF;
+RETURN testbed_dirty;
+END $testbed$"""
+
+    def _table(self, table: Table, copy: str | None) -> str:
+        note, empty, fill = noted(table.name), f"DELETE FROM ONLY {table.name}; ", ""
+        condition = f"EXISTS (SELECT FROM ONLY {table.name})"
+        if copy is not None:
+            condition = (
+                f"(SELECT count(*) FROM ONLY {table.name}) <> (SELECT count(*) FROM {copy}) "
+                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < age({SCOPE}.testbed_base))"
+            )
+            fill = f"INSERT INTO {table.name} ({table.columns}) OVERRIDING SYSTEM VALUE SELECT {table.columns} FROM {copy}; "
+        if not self._may_replicate:
+            empty = fill = ""
+        return f"IF {condition} THEN {empty}{fill}{note} END IF;"
+
+
+def _sequence(oid: int, name: str, last_value: int, is_called: bool) -> str:
+    return (
+        f"SELECT last_value, is_called INTO testbed_count, testbed_flag FROM {name}; "
+        f"IF testbed_count <> {last_value} OR testbed_flag <> {is_called} THEN "
+        f"PERFORM setval({oid}, {last_value}, {is_called}); {noted(name)} END IF;"
+    )
+
+
+def _view(view: View) -> str:
+    """Refresh a materialised view that is not as it was: its tables are, by now."""
+    filled = f"(SELECT relispopulated FROM pg_class WHERE oid = {view.oid})"
+    if view.rows is None:
+        return f"IF {filled} THEN REFRESH MATERIALIZED VIEW {view.name} WITH NO DATA; {noted(view.name)} END IF;"
+    return (
+        f"testbed_flag := NOT {filled}; IF NOT testbed_flag THEN "
+        f"testbed_flag := (SELECT count(*) FROM {view.name}) <> {view.rows} "
+        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < age({SCOPE}.testbed_base)); END IF; "
+        f"IF testbed_flag THEN REFRESH MATERIALIZED VIEW {view.name}; {noted(view.name)} END IF;"
+    )
+
+
+def noted(name: str) -> str:
+    """Return the statement that notes a relation which was not as it was."""
+    text = name.replace("'", "''")
+    return f"testbed_dirty := testbed_dirty || '{text}'::text;"

@@ -1,0 +1,147 @@
+"""The messages of PostgreSQL's protocol that the front door and the start of a server need.
+
+Source: PostgreSQL documentation, "Frontend/Backend Protocol"; SCRAM: RFC 5802 and RFC 7677.
+"""
+
+from __future__ import annotations
+
+import struct
+
+__all__ = ["AuthenticationError", "Reader", "answer_to", "error", "message", "startup", "text_of"]
+
+VERSION_3 = 3 << 16
+CANCEL, TLS, GSS = (1234 << 16) + 5678, (1234 << 16) + 5679, (1234 << 16) + 5680
+"""What a client may say in place of a version."""
+HEAD = struct.Struct("!cI")
+LONG = struct.Struct("!I")
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from collections.abc import Mapping
+
+
+class AuthenticationError(Exception):
+    """The server wants to be logged in to in a way that is not known here."""
+
+
+def message(kind: bytes, body: bytes = b"") -> bytes:
+    """Return a message."""
+    return HEAD.pack(kind, len(body) + 4) + body
+
+
+def startup(parameters: Mapping[str, str]) -> bytes:
+    """Return a client's first message."""
+    words = b"".join(part.encode() + b"\0" for pair in parameters.items() for part in pair)
+    return LONG.pack(len(words) + 9) + LONG.pack(VERSION_3) + words + b"\0"
+
+
+def error(code: str, text: str) -> bytes:
+    """Return a server's last message."""
+    fields = (("S", "FATAL"), ("V", "FATAL"), ("C", code), ("M", text))
+    return message(b"E", b"".join(f"{name}{value}".encode() + b"\0" for name, value in fields) + b"\0")
+
+
+def text_of(body: bytes, fields: str = "VCM") -> str:
+    """Return what an ErrorResponse says."""
+    parts = body.decode(errors="replace").split("\0")
+    return " ".join(part[1:] for part in parts if part and part[0] in fields)
+
+
+def code_of(body: bytes) -> str:
+    """Return an ErrorResponse's SQLSTATE."""
+    return next((part[1:].decode() for part in body.split(b"\0") if part[:1] == b"C"), "")
+
+
+class Reader:
+    """Reads whole messages from a socket."""
+
+    def __init__(self, connection: _socket.socket) -> None:
+        self._connection = connection
+
+    def exactly(self, size: int) -> bytes:
+        """Return so many bytes.
+
+        Raises:
+            EOFError: the other end hung up.
+        """
+        data = b""
+        while len(data) < size:
+            piece = self._connection.recv(size - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return data
+
+    def next(self) -> tuple[bytes, bytes]:
+        """Return the kind and the body of the next message.
+
+        Raises:
+            EOFError: the other end hung up.
+        """
+        kind, length = HEAD.unpack(self.exactly(HEAD.size))
+        return kind, self.exactly(length - 4)
+
+    def first(self) -> tuple[int, bytes]:
+        """Return the version, or what stands for it, and the rest of a client's first message.
+
+        Raises:
+            EOFError: the client hung up, or speaks another protocol.
+        """
+        length, version = struct.unpack("!II", self.exactly(8))
+        if not 8 <= length <= 10000:
+            raise EOFError
+        return version, self.exactly(length - 8)
+
+
+def answer_to(body: bytes, user: str, password: str, memory: list[bytes]) -> bytes:
+    """Return what a client says to an Authentication message other than "ok"; b"" where there is nothing to say.
+
+    Args:
+        body: of the server's message.
+        user: role to log in as.
+        password: its password.
+        memory: what the steps of SCRAM must remember; empty at first.
+
+    Raises:
+        AuthenticationError: it wants something else.
+    """
+    (method,) = LONG.unpack_from(body)
+    if method == 3:
+        return message(b"p", password.encode() + b"\0")
+    if method == 5:
+        from hashlib import md5
+
+        inner = md5(password.encode() + user.encode(), usedforsecurity=False).hexdigest().encode()
+        return message(b"p", b"md5" + md5(inner + body[4:8], usedforsecurity=False).hexdigest().encode() + b"\0")
+    if method == 10 and b"SCRAM-SHA-256" in body[4:].split(b"\0"):
+        return _scram_first(memory)
+    if method == 11:
+        return _scram_last(body[4:], password, memory)
+    if method == 12:
+        return b""
+    raise AuthenticationError(f"the server wants the authentication method {method}")
+
+
+def _scram_first(memory: list[bytes]) -> bytes:
+    import os
+    from base64 import b64encode
+
+    memory[:] = [b"n=,r=" + b64encode(os.urandom(18))]
+    said = b"n,," + memory[0]
+    return message(b"p", b"SCRAM-SHA-256\0" + LONG.pack(len(said)) + said)
+
+
+def _scram_last(challenge: bytes, password: str, memory: list[bytes]) -> bytes:
+    import hmac
+    from base64 import b64decode, b64encode
+    from hashlib import pbkdf2_hmac, sha256
+
+    said = dict(part.split(b"=", 1) for part in challenge.split(b","))
+    salted = pbkdf2_hmac("sha256", password.encode(), b64decode(said[b"s"]), int(said[b"i"]))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    without_proof = b"c=biws,r=" + said[b"r"]
+    whole = b",".join((memory[0], challenge, without_proof))
+    signature = hmac.digest(sha256(key).digest(), whole, "sha256")
+    proof = bytes(left ^ right for left, right in zip(key, signature, strict=True))
+    return message(b"p", without_proof + b",p=" + b64encode(proof))

@@ -1,0 +1,53 @@
+"""What becomes of a test after which its database was not as before: warnings, and the failure of an escape."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import IsolationError, TestbedWarning
+from .real import Aftermath, RealCommits
+
+__all__ = ["watched"]
+
+SHOWN = 5
+"""Tables that are named."""
+
+
+@contextmanager
+def watched(real: RealCommits, *, commits: bool) -> Iterator[None]:
+    """Put the database back at the end of a test.
+
+    Args:
+        real: the database isolation.
+        commits: whether the test may commit for real; if not, what it has committed is an escape.
+
+    Raises:
+        IsolationError: something was committed past the test's transaction.
+    """
+    real.begin()
+    try:
+        yield
+    finally:
+        aftermath = real.end()
+    for text in aftermath.left:
+        warnings.warn(TestbedWarning(f"{text}. It was ended, so that the next test does not meet it."), stacklevel=3)
+    if not commits and (aftermath.tables or aftermath.is_renewed):
+        raise IsolationError(escape(aftermath))
+
+
+def escape(aftermath: Aftermath) -> str:
+    """Return what is told of a connection that has committed while the test's own never does."""
+    what = "changed definitions of tables" if aftermath.is_renewed else f"wrote to {named(aftermath.tables)}"
+    return (
+        f"something connected to the test's database past its transaction and {what}. It was really committed, and has been "
+        "undone by now. Let the application use the test's engine: testbed_pg_bind = package.module:engine; or let such a test "
+        "commit for real: @pytest.mark.pg(isolation='database'), or for a folder testbed_pg_isolation = database: tests/…"
+    )
+
+
+def named(tables: list[str]) -> str:
+    """Return the names of tables for people."""
+    more = f" and {len(tables) - SHOWN} more" if len(tables) > SHOWN else ""
+    return ", ".join(tables[:SHOWN]) + more

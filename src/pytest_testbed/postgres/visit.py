@@ -1,0 +1,317 @@
+"""A client of PostgreSQL at the front door: let in by the run's own password, then passed on.
+
+The host logs in to the server by itself. So the address can be known before there is a server, and a
+client that keeps its connection for longer than the database behind it may be given another backend
+without noticing. For the host process: the standard library only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+from ..errors import TestbedError
+from ..services.frontdoor import PIECE, FrontDoor, Visit, connected, shut
+from .messages import (
+    CANCEL,
+    GSS,
+    LONG,
+    TLS,
+    VERSION_3,
+    AuthenticationError,
+    Reader,
+    answer_to,
+    code_of,
+    error,
+    message,
+    startup,
+    text_of,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+    from ..services.model import Endpoint
+
+__all__ = ["PostgresVisit"]
+
+READY = b"Z\x00\x00\x00\x05"
+"""A server's word that it waits for the next statement; the state of the transaction follows."""
+IDLE, IN_TRANSACTION, FAILED = b"I", b"T", b"E"
+FULL = "53300"
+RECOVERING = "57P03"
+NO_DATABASE = "3D000"
+PATIENCE = 5.0
+"""Seconds in which a full server, or one that recovers, may come to let somebody in."""
+UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
+UNLOCK = message(b"Q", b"SELECT pg_advisory_unlock_all()\0")
+BEGIN = message(b"Q", b"BEGIN\0")
+SYNC = message(b"S")
+
+
+class PostgresVisit(Visit):
+    """One client's connection to PostgreSQL."""
+
+    def __init__(self, door: FrontDoor, client: _socket.socket) -> None:
+        super().__init__(door, client)
+        self._said: dict[str, str] = {}
+        self._last = b""  # the last piece that the server sent, or b"" since the client has sent something
+        self.is_parked = False
+        self._in_transaction = False
+        self._prepared: dict[bytes, bytes] = {}
+        self._settings: list[bytes] = []
+        self._lock = threading.Lock()
+        self._swallowing: threading.Event | None = None
+        self._key = (0, b"")
+        self._first_key = (0, b"")
+
+    # --- coming in
+
+    def enter(self) -> bool:
+        """Let the client in, and log in to the server for it."""
+        if self.door.facts["through"]:
+            return super().enter()
+        if not self._greet():
+            return False
+        try:
+            if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
+                self.door.endpoint()
+                self.door.await_made(self.make)
+            upstream, words = self._log_in(self.door.endpoint())
+        except TestbedError as fault:
+            return self._refuse("57P03", f"pytest-testbed: {fault}")
+        except (AuthenticationError, OSError, EOFError) as fault:
+            return self._refuse("08001", f"pytest-testbed: the server cannot be reached: {fault}")
+        if upstream is None:
+            self.client.sendall(words)
+            return False
+        self.upstream = upstream
+        self._first_key = self._key
+        self.client.sendall(message(b"R", LONG.pack(0)) + words)
+        self._last = words
+        self.answer_with(upstream)
+        return True
+
+    def make(self) -> None:
+        """Make the run's database: the pytest process has not come to it."""
+        from .making import make
+
+        make(self.door)
+
+    def _greet(self) -> bool:
+        """Hear what the client wants and who it is; tell whether it may stay."""
+        reader = Reader(self.client)
+        version, rest = reader.first()
+        while version in (TLS, GSS):
+            self.client.sendall(b"N")
+            version, rest = reader.first()
+        if version == CANCEL:
+            self._cancel(rest)
+            return False
+        if version >> 16 != VERSION_3 >> 16:
+            return self._refuse("0A000", "pytest-testbed: only version 3 of the protocol is spoken here")
+        words = rest.split(b"\0")
+        said = {name.decode(): value.decode() for name, value in zip(words[::2], words[1::2], strict=False) if name}
+        self._said = {name: value for name, value in said.items() if not name.startswith("_pq_.")}
+        if version != VERSION_3 or self._said != said:
+            unknown = [name.encode() + b"\0" for name in said if name not in self._said]
+            self.client.sendall(message(b"v", LONG.pack(VERSION_3) + LONG.pack(len(unknown)) + b"".join(unknown)))
+        self.client.sendall(message(b"R", LONG.pack(3)))
+        user, secret = self.door.facts["user"], self.door.facts["password"].encode() + b"\0"
+        if reader.next() != (b"p", secret) or self._said.get("user") != user:
+            return self._refuse("28P01", f'pytest-testbed: password authentication failed for user "{self._said.get("user")}"')
+        return True
+
+    def _refuse(self, code: str, text: str) -> bool:
+        with suppress(OSError):
+            self.client.sendall(error(code, text))
+        return False
+
+    def _cancel(self, key: bytes) -> None:
+        """Pass a request to cancel on to the backend that its client has by now."""
+        for visit in list(self.door.visits):
+            if isinstance(visit, PostgresVisit) and visit._first_key[1] == key and visit._key[1]:
+                with suppress(OSError):
+                    server = self._reach(self.door.endpoint())
+                    server.sendall(LONG.pack(16) + LONG.pack(CANCEL) + visit._key[1])
+                    server.recv(1)  # it hangs up when it has done so
+                    server.close()
+
+    # --- the server's side
+
+    def _reach(self, endpoint: Endpoint) -> _socket.socket:
+        path = f"{endpoint.socket}/.s.PGSQL.{endpoint.port}" if endpoint.socket else ""
+        return connected(endpoint, path)
+
+    def _log_in(self, endpoint: Endpoint) -> tuple[_socket.socket | None, bytes]:
+        """Return a connection to the server and all that it said after letting us in; or None and its refusal."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            server = self._reach(endpoint)
+            refusal, words = self._introduce(server, endpoint)
+            if not refusal:
+                return server, words
+            server.close()
+            code = code_of(refusal)
+            if code not in (FULL, RECOVERING) or time.monotonic() > deadline:
+                return None, error(code, f"{text_of(refusal, 'M')}{self._advice(code)}")
+            if code == FULL:
+                self._make_room()
+            time.sleep(0.02)
+
+    def _advice(self, code: str) -> str:
+        if code != FULL:
+            return ""
+        count = len(self.door.visits)
+        return (
+            f" (pytest-testbed: {count} connections of this process are open at the exported address; close those that are "
+            "no longer needed, or raise the limit: testbed_pg_args = -c max_connections=300)"
+        )
+
+    def _make_room(self) -> None:
+        """Let connections that wait for nothing give up their backends until they need one again."""
+        others = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
+        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked]
+        for visit in idle[: max(1, len(idle) // 2)]:
+            visit.park()
+
+    def _introduce(self, server: _socket.socket, endpoint: Endpoint) -> tuple[bytes, bytes]:
+        """Log in; return the body of the server's error, or b"" and what it said when it let us in."""
+        server.sendall(startup({**self._said, "user": endpoint.user}))
+        reader, memory, words = Reader(server), list[bytes](), b""
+        while True:
+            kind, body = reader.next()
+            if kind == b"E":
+                return body, b""
+            if kind == b"R" and body[:4] != b"\0\0\0\0":
+                server.sendall(answer_to(body, endpoint.user, endpoint.password, memory))
+            elif kind != b"R":
+                words += message(kind, body)
+            if kind == b"K":
+                self._key = (LONG.unpack_from(body)[0], body)
+                self.backend = self._key[0]
+            if kind == b"Z":
+                return b"", words
+
+    # --- while it is here
+
+    def say(self, piece: bytes) -> None:
+        """Pass on what the client has sent, to a new backend if it had to give up the last one."""
+        first = piece[0]
+        if (first == 80 and piece[5:6] != b"\0") or (first == 81 and piece[5:9].lower() == b"set "):
+            self._remember(piece)
+        self._last = b""
+        if self.is_parked:
+            self._return()
+        try:
+            assert self.upstream is not None
+            self.upstream.sendall(piece)
+        except OSError:
+            if not self.is_parked:
+                raise
+            self._return()
+            assert self.upstream is not None
+            self.upstream.sendall(piece)
+
+    def _remember(self, piece: bytes) -> None:
+        """Keep what another backend would have to know: named statements, and settings of the session."""
+        if piece[0] == 81:
+            self._settings.append(piece)
+            return
+        at = 0
+        while at + 5 <= len(piece):
+            end = at + 1 + int.from_bytes(piece[at + 1 : at + 5])
+            if end > len(piece):
+                return  # a statement of more than one piece is not kept
+            if piece[at] == 80 and piece[at + 5]:
+                self._prepared[piece[at + 5 : piece.index(0, at + 5)]] = piece[at:end]
+            at = end
+
+    def hear(self, upstream: _socket.socket) -> None:
+        """Pass on what the server says until it hangs up."""
+        receive, send = upstream.recv, self.client.sendall
+        while piece := receive(PIECE):
+            if self._swallowing is not None and not (piece := self._swallow(piece, upstream)):
+                continue
+            self._last = piece
+            send(piece)
+
+    def _swallow(self, piece: bytes, upstream: _socket.socket) -> bytes:
+        """Keep to ourselves the answer to what the client did not ask; return what it left."""
+        while READY not in piece[:-1]:
+            more = upstream.recv(PIECE)
+            if not more:
+                return b""
+            piece += more
+        at = piece.index(READY) + len(READY) + 1
+        done, self._swallowing, self._last = self._swallowing, None, piece[:at]
+        if done is not None:
+            done.set()
+        return piece[at:]
+
+    def ended(self, upstream: _socket.socket) -> None:
+        """Hang up too, unless it was we who hung up on this backend."""
+        if upstream is self.upstream and not self.is_parked:
+            super().ended(upstream)
+
+    def _return(self) -> None:
+        """Get a new backend, and tell it what the last one knew."""
+        with self._lock:
+            if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
+                self.door.await_made(self.make)
+            upstream, words = self._log_in(self.door.endpoint())
+            if upstream is None:
+                self.client.sendall(words)
+                raise OSError("the server did not let us in again")
+            reader = Reader(upstream)
+            for text in (*self._settings, *(each + SYNC for each in self._prepared.values())):
+                _ask(upstream, reader, text)
+            if self._in_transaction:
+                _ask(upstream, reader, BEGIN)
+            self.upstream, self.is_parked = upstream, False
+            self.answer_with(upstream)
+
+    # --- what can be done to it
+
+    def state(self) -> bytes:
+        """Return the state of its transaction: one of the three constants, or b"" while a statement runs."""
+        last = self._last
+        return last[-1:] if last[-6:-1] == READY else b""
+
+    def park(self) -> bool:
+        """Give up the backend, where no statement runs; with the next one the client gets another, in a fresh transaction."""
+        with self._lock:
+            state = self.state()
+            if self.upstream is None or self.is_parked or not state:
+                return False
+            self._in_transaction = state != IDLE
+            self.is_parked = True
+            self.backend = 0
+            shut(self.upstream)
+            return True
+
+    def reset(self) -> bool:
+        """Roll the open transaction back and begin one anew, unseen by the client."""
+        return self._slip_in(UNDO, (IN_TRANSACTION, FAILED))
+
+    def unlock(self) -> bool:
+        """Give up the session's advisory locks, unseen by the client."""
+        return self._slip_in(UNLOCK, (IDLE, IN_TRANSACTION))
+
+    def _slip_in(self, text: bytes, states: tuple[bytes, ...]) -> bool:
+        """Send something that the client knows nothing of; tell whether it could be done."""
+        with self._lock:
+            if self.upstream is None or self.is_parked or self.state() not in states:
+                return False
+            done = self._swallowing = threading.Event()
+            self.upstream.sendall(text)
+        return done.wait(PATIENCE)
+
+
+def _ask(server: _socket.socket, reader: Reader, text: bytes) -> None:
+    """Send something and pass over all that it is answered."""
+    server.sendall(text)
+    while reader.next()[0] != b"Z":
+        pass

@@ -1,0 +1,71 @@
+"""A few numbers in memory that the host process and a pytest process share, so that neither has to ask the other.
+
+A test that does not use an exported address must not pay for it: a look at the board takes less than a
+microsecond, a question to the host a hundred times that.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+__all__ = ["Board"]
+
+_SIZE = 4096
+MESSAGES, HUSHED, LATE = range(3)
+
+
+class Board:
+    """Three counters: each has one writer, so nobody needs a lock.
+
+    Args:
+        file: descriptor of the shared memory, which stays the caller's.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._memory = mmap.mmap(file, _SIZE)
+        self._numbers = memoryview(self._memory).cast("Q")
+
+    @staticmethod
+    def allocate() -> int:
+        """Return the descriptor of new shared memory."""
+        if hasattr(os, "memfd_create"):
+            file = os.memfd_create("pytest-testbed", os.MFD_CLOEXEC)
+        else:
+            from tempfile import TemporaryFile
+
+            with TemporaryFile() as temporary:
+                file = os.dup(temporary.fileno())
+        os.ftruncate(file, _SIZE)
+        return file
+
+    # --- written by the host
+
+    @property
+    def messages(self) -> int:
+        """How much clients have sent through the front door so far, in pieces as they came."""
+        return self._numbers[MESSAGES]
+
+    def count_message(self) -> None:
+        """Note that a client has sent something; before it is passed on, so that nothing is done unseen."""
+        self._numbers[MESSAGES] += 1
+
+    @property
+    def late(self) -> int:
+        """How many clients had to wait because they sent something between two tests."""
+        return self._numbers[LATE]
+
+    def count_late(self) -> None:
+        """Note that a client had to wait."""
+        self._numbers[LATE] += 1
+
+    # --- written by the pytest process
+
+    @property
+    def hushed(self) -> bool:
+        """Whether what clients send has to wait: a test has ended, and what it left is being cleared."""
+        return bool(self._numbers[HUSHED])
+
+    def hush(self, on: bool) -> None:
+        """Let what clients send wait from now on, or go on."""
+        self._numbers[HUSHED] = on

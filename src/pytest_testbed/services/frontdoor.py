@@ -1,0 +1,300 @@
+"""The front door: a loopback port that the host holds for a service, known before the service is there.
+
+Whoever connects starts the service or waits for it. What is sent is counted, can be held back between two
+tests, and a connection can be cut, or moved to another backend where the protocol is known.
+"""
+
+from __future__ import annotations
+
+import _socket  # the class below `socket.socket`, as everywhere in the host
+import threading
+import time
+from contextlib import suppress
+
+from ..errors import TestbedError
+from .board import Board
+from .model import resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .host import Host
+    from .model import Endpoint, ServiceSpec
+
+__all__ = ["FrontDoor", "Visit", "connected"]
+
+PIECE = 1 << 16
+"""Bytes that are passed on at once."""
+GLANCE = 0.001
+"""Seconds between two looks at whether a client may go on."""
+CONNECT_TIMEOUT = 10.0
+
+
+class FrontDoor:
+    """One port of one process of a run.
+
+    Args:
+        host: who starts the service.
+        spec: the service.
+        run: the run that the door belongs to.
+        listener: the port, bound and listening.
+        board: where the pytest process sees what goes on.
+        facts: what the kind's `Visit` needs to know.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        spec: ServiceSpec,
+        run: str,
+        listener: _socket.socket,
+        board: Board,
+        facts: Mapping[str, Any],
+    ) -> None:
+        self.host, self.spec, self.run, self.board, self.facts = host, spec, run, board, facts
+        self._listener = listener
+        self._made = threading.Event()
+        self._making = threading.Lock()
+        self._fault = ""
+        self._visit: Callable[[FrontDoor, _socket.socket], Visit] = resolve(spec.visit) if spec.visit else Visit
+        self.visits: list[Visit] = []
+        self._lock = threading.Lock()
+
+    def serve(self) -> None:
+        """Let clients in until the door is closed."""
+        while True:
+            try:
+                file, _ = self._listener._accept()  # type: ignore[attr-defined]
+            except OSError:
+                if self._listener.fileno() < 0:
+                    return
+                time.sleep(0.1)  # too many open files, for one: that may pass
+                continue
+            client = _socket.socket(fileno=file)
+            client.setblocking(True)
+            visit = self._visit(self, client)
+            with self._lock:
+                self.visits.append(visit)
+            threading.Thread(target=visit.run, name=f"visit-{self.spec.kind}", daemon=True).start()
+
+    def leave(self, visit: Visit) -> None:
+        """Forget a visit that is over."""
+        with self._lock, suppress(ValueError):
+            self.visits.remove(visit)
+
+    # --- what visits wait for
+
+    def endpoint(self) -> Endpoint:
+        """Return the running service; starts it, or waits for it.
+
+        Raises:
+            TestbedError: it cannot be had.
+        """
+        slot = self.host.start(self.spec, self.run)
+        slot.done.wait()
+        if slot.error is not None:
+            raise slot.error
+        assert slot.endpoint is not None
+        return slot.endpoint
+
+    def await_made(self, make: Callable[[], None]) -> None:
+        """Wait until what the run itself makes on the service is made (its database), or make it where nobody does.
+
+        The pytest process may be unable to: it waits for the very connection that waits here.
+
+        Raises:
+            TestbedError: it could not be made.
+        """
+        if not self._made.is_set() and self._making.acquire(blocking=False):
+            fault = "it was not made."
+            try:
+                make()
+                fault = ""
+            except TestbedError as error:
+                fault = str(error)
+            finally:
+                self.made(fault)
+        self._made.wait()
+        if self._fault:
+            raise TestbedError(self._fault)
+
+    def begin_to_make(self) -> bool:
+        """Let new clients wait, as the pytest process makes anew what they want; tell whether it was there before."""
+        self._making.acquire()
+        there = self._made.is_set() and not self._fault
+        self._made.clear()
+        return there
+
+    def made(self, fault: str = "") -> None:
+        """Say that it is there, or why it is not."""
+        self._fault = fault
+        self._made.set()
+        with suppress(RuntimeError):  # nobody was making it
+            self._making.release()
+
+    # --- what the pytest process asks for
+
+    def do(self, what: str, backends: list[int]) -> list[Any]:
+        """Let each visit of the given backends do something; return what those answer that could.
+
+        Args:
+            what: "park", "reset", "unlock" or "cut", methods of `Visit`.
+            backends: process ids on the server; empty for all.
+        """
+        wanted = [visit for visit in list(self.visits) if not backends or visit.backend in backends]
+        return [visit.backend for visit in wanted if getattr(visit, what)()]
+
+    def end_late(self, since: int) -> list[int]:
+        """Hang up on those who wait between two tests and came after that count of messages; return their backends.
+
+        They belong to the test that is over. The others were there before it, and may go on.
+        """
+        late = [visit for visit in list(self.visits) if visit.is_late and visit.since >= since]
+        return [visit.backend for visit in late if visit.cut()]
+
+    def close(self) -> None:
+        """Let nobody in any more, and end all visits."""
+        with suppress(OSError):
+            self._listener.shutdown(_socket.SHUT_RDWR)  # wakes the thread that waits for clients
+        self._listener.close()
+        for visit in list(self.visits):
+            visit.cut()
+
+
+class Visit:
+    """One client's connection, passed on to the service as it is.
+
+    Args:
+        door: where it came in.
+        client: its socket.
+    """
+
+    def __init__(self, door: FrontDoor, client: _socket.socket) -> None:
+        self.door, self.client = door, client
+        self.upstream: _socket.socket | None = None
+        self.backend = 0
+        """The server's process for this client, where that is known."""
+        self.since = door.board.messages
+        self.is_late = False
+
+    def run(self) -> None:
+        """Serve the client until it leaves."""
+        try:
+            with suppress(OSError, EOFError):
+                self.client.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+                if self.enter():
+                    self.flow()
+        finally:
+            self.door.leave(self)
+            self.cut()
+
+    def enter(self) -> bool:
+        """Connect to the service; tell whether there is anything to pass on."""
+        endpoint = self.door.endpoint()
+        self.door.await_made(self.make)
+        self.upstream = connected(endpoint)
+        self.answer_with(self.upstream)
+        return True
+
+    def make(self) -> None:
+        """Make what the run has of its own on the service: where it has nothing, nothing."""
+
+    def flow(self) -> None:
+        """Pass on what the client sends."""
+        receive, board = self.client.recv, self.door.board
+        while piece := receive(PIECE):
+            board.count_message()
+            if board.hushed:
+                self._hold()
+            self.say(piece)
+
+    def say(self, piece: bytes) -> None:
+        """Pass on what the client has sent."""
+        assert self.upstream is not None
+        self.upstream.sendall(piece)
+
+    def _hold(self) -> None:
+        """Wait until the next test begins."""
+        self.is_late = True
+        self.door.board.count_late()
+        while self.door.board.hushed:
+            time.sleep(GLANCE)
+        self.is_late = False
+
+    def answer_with(self, upstream: _socket.socket) -> None:
+        """Pass on what the service says, in a thread of its own: two waits cost less than a look at both."""
+        threading.Thread(target=self._answer, args=(upstream,), name="answers", daemon=True).start()
+
+    def _answer(self, upstream: _socket.socket) -> None:
+        with suppress(OSError):
+            self.hear(upstream)
+        self.ended(upstream)
+
+    def hear(self, upstream: _socket.socket) -> None:
+        """Pass on what the service says until it hangs up."""
+        receive, send = upstream.recv, self.client.sendall
+        while piece := receive(PIECE):
+            send(piece)
+
+    def ended(self, upstream: _socket.socket) -> None:
+        """Hang up too: the service has."""
+        shut(self.client)
+
+    # --- what can be done to it; each tells whether it did it
+
+    def park(self) -> bool:
+        """Give up the server's end, to have another one when the client goes on: not where the protocol is unknown."""
+        return False
+
+    def reset(self) -> bool:
+        """Undo the open transaction, unseen by the client: not where the protocol is unknown."""
+        return False
+
+    def unlock(self) -> bool:
+        """Give up the session's locks, unseen by the client: not where the protocol is unknown."""
+        return False
+
+    def cut(self) -> bool:
+        """Hang up on both sides."""
+        shut(self.client)
+        if self.upstream is not None:
+            shut(self.upstream)
+        return True
+
+
+def shut(connection: _socket.socket) -> None:
+    """Close a socket that other threads may be waiting on; their wait ends.
+
+    The descriptor itself is closed with the last reference: a thread must not find another file under its number.
+    """
+    with suppress(OSError):
+        connection.shutdown(_socket.SHUT_RDWR)
+
+
+def connected(endpoint: Endpoint, path: str = "", timeout: float = CONNECT_TIMEOUT) -> _socket.socket:
+    """Return a socket that is connected to a service: by a Unix socket at `path`, or TCP."""
+    if path:
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        connection.settimeout(timeout)
+        connection.connect(path)
+    else:
+        connection = _by_tcp(endpoint.host, endpoint.port, timeout)
+    connection.setblocking(True)
+    return connection
+
+
+def _by_tcp(host: str, port: int, timeout: float) -> _socket.socket:
+    last: OSError | None = None
+    for family, kind, protocol, _, address in _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
+        connection = _socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(timeout)
+            connection.connect(address)
+            connection.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            return connection
+        except OSError as error:
+            connection.close()
+            last = error
+    raise last or OSError(f"{host} has no address")

@@ -1,0 +1,431 @@
+"""The front door: clients of a real server come in by a port that was known before the server."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psycopg
+import psycopg2
+import pytest
+
+from pytest_testbed import Testbed
+from pytest_testbed.postgres.address import DatabaseAddress
+from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
+from tests.conftest import Servers
+
+NUMBERS = count()
+DEADLINE = 10
+
+
+class Door:
+    """An address on a real server, and the connections of a test through it."""
+
+    def __init__(self, testbed: Testbed, url: str = "") -> None:
+        self.testbed = testbed
+        self.address = DatabaseAddress(f"testbed_{testbed.run}_door{next(NUMBERS)}", url)
+        self.way = self.address.doorway
+        self.opened: list[Any] = []
+        self.address.open(testbed)
+
+    def connect(self, **more: Any) -> Any:
+        connection = psycopg2.connect(self.address.form("dsn"), **more)
+        connection.autocommit = True
+        self.opened.append(connection)
+        return connection
+
+    def cursor(self, **more: Any) -> Any:
+        return self.connect(**more).cursor()
+
+    def direct(self) -> Any:
+        connection = psycopg2.connect(**connection_parameters(self.testbed.endpoint("postgres"), self.address.database))
+        connection.autocommit = True
+        self.opened.append(connection)
+        return connection.cursor()
+
+    def close(self) -> None:
+        for connection in self.opened:
+            connection.close()
+        drop_database(self.testbed.endpoint("postgres"), self.address.database)
+
+
+def value(cursor: Any, sql: str) -> Any:
+    cursor.execute(sql)
+    return cursor.fetchone()[0]
+
+
+@pytest.fixture
+def door(somewhere: Testbed) -> Iterator[Door]:
+    door = Door(somewhere)
+    yield door
+    door.close()
+
+
+@pytest.fixture(params=["local-wheel", "local-system", "docker"])
+def any_door(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Door]:
+    door = Door(servers.get(request.param))
+    yield door
+    door.close()
+
+
+class TestComingIn:
+    def test_the_database_is_there_for_who_comes_first(self, any_door: Door) -> None:
+        cursor = any_door.cursor()
+        assert value(cursor, "SELECT current_database()") == any_door.address.database
+        assert value(cursor, "SELECT current_user") == any_door.address.user == any_door.address.form("user")
+
+    def test_every_driver(self, any_door: Door) -> None:
+        url = any_door.address.form("url")
+        with psycopg2.connect(url) as two, psycopg.connect(url) as three:
+            assert value(two.cursor(), "SELECT 1") == value(three.cursor(), "SELECT 1") == 1
+        two.close()
+
+        async def both() -> tuple[Any, Any]:
+            connection = await asyncpg.connect(url)
+            other = await psycopg.AsyncConnection.connect(any_door.address.form("dsn"))
+            row = await (await other.execute("SELECT 1")).fetchone()
+            found = await connection.fetchval("SELECT $1::int + 1", 1), row
+            await connection.close()
+            await other.close()
+            return found
+
+        assert asyncio.run(both()) == (2, (1,))
+
+    def test_what_a_client_says_of_itself_reaches_the_server(self, door: Door) -> None:
+        cursor = door.cursor(application_name="the shop", options="-c statement_timeout=1234 -c search_path=other")
+        assert value(cursor, "SHOW application_name") == "the shop"
+        assert value(cursor, "SHOW statement_timeout") == "1234ms"
+        assert value(cursor, "SHOW search_path") == "other"
+
+    @pytest.mark.parametrize("wrong", [{"password": "guess"}, {"user": "root"}])
+    def test_only_who_was_told(self, door: Door, wrong: dict[str, str]) -> None:
+        with pytest.raises(psycopg2.OperationalError, match="password authentication failed for user"):
+            door.connect(**wrong)
+
+    def test_another_database_of_the_server(self, door: Door) -> None:
+        door.way.begin_to_make()
+        assert value(door.cursor(dbname="postgres"), "SELECT current_database()") == "postgres"
+        door.way.made()
+
+    def test_no_such_database(self, door: Door) -> None:
+        with pytest.raises(psycopg2.OperationalError, match='database "nowhere" does not exist'):
+            door.connect(dbname="nowhere")
+
+    def test_no_tls(self, door: Door) -> None:
+        with pytest.raises(psycopg2.OperationalError, match="SSL"):
+            door.connect(sslmode="require")
+
+    @pytest.mark.parametrize("text", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x08\0\0\0\0", b"\xff" * 50])
+    def test_who_speaks_something_else_is_sent_away(self, door: Door, text: bytes) -> None:
+        with socket.create_connection((door.way.host, door.way.port), DEADLINE) as stranger:
+            stranger.sendall(text)
+            stranger.shutdown(socket.SHUT_WR)
+            while stranger.recv(1000):
+                pass
+        assert value(door.cursor(), "SELECT 1") == 1
+
+    def test_a_newer_protocol_is_talked_down(self, door: Door) -> None:
+        with socket.create_connection((door.way.host, door.way.port), DEADLINE) as client:
+            words = b"user\0postgres\0_pq_.new\0x\0\0"
+            client.sendall((8 + len(words)).to_bytes(4) + ((3 << 16) + 2).to_bytes(4) + words)
+            answer = client.recv(1000)
+        assert answer.startswith(b"v")
+        assert b"_pq_.new\0" in answer
+
+    def test_it_waits_while_the_database_is_made(self, door: Door) -> None:
+        door.connect()
+        assert door.way.begin_to_make()
+        with ThreadPoolExecutor() as pool:
+            client = pool.submit(door.connect)
+            with pytest.raises(TimeoutError):
+                client.result(0.1)
+            door.way.made()
+            assert value(client.result(DEADLINE).cursor(), "SELECT 1") == 1
+
+    def test_why_there_is_none(self, door: Door) -> None:
+        door.way.begin_to_make()
+        door.way.made("SchemaError: line 3 of schema.sql")
+        with pytest.raises(psycopg2.OperationalError, match="pytest-testbed: SchemaError: line 3 of schema.sql"):
+            door.connect()
+
+    def test_a_server_that_cannot_be_had(self, tmp_path: Any) -> None:
+        with Testbed([postgres_spec(provider="local", bindir=str(tmp_path))]) as testbed:
+            address = DatabaseAddress(f"testbed_{testbed.run}_none")
+            address.open(testbed)
+            with pytest.raises(psycopg2.OperationalError, match="no provider can give postgres here"):
+                psycopg2.connect(address.form("dsn"))
+
+    def test_the_port_ends_with_its_host(self) -> None:
+        testbed = Testbed([postgres_spec(provider="local")])
+        address = DatabaseAddress(f"testbed_{testbed.run}_main")
+        address.open(testbed)
+        assert value(psycopg2.connect(address.form("dsn")).cursor(), "SELECT 1") == 1
+        testbed.close()
+        with pytest.raises(psycopg2.OperationalError, match="Connection refused"):
+            psycopg2.connect(address.form("dsn"))
+
+    def test_a_server_of_somebody_elses_is_reached_as_it_is(self, servers: Servers) -> None:
+        testbed = servers.get("external")
+        door = Door(testbed, testbed.spec("postgres").url or "")
+        assert value(door.cursor(), "SELECT current_database()") == door.address.database
+        assert door.address.password in door.address.form("url")
+        door.close()
+
+
+class TestPassingOn:
+    def test_much_in_both_directions(self, door: Door) -> None:
+        cursor = door.cursor()
+        cursor.execute("CREATE TABLE t (id int, text text)")
+        lines = "".join(f"{number}\t{'x' * 1000}\n" for number in range(10_000))
+        cursor.copy_from(io.StringIO(lines), "t")
+        back = io.StringIO()
+        cursor.copy_to(back, "t")
+        assert back.getvalue() == lines
+
+    def test_many_at_once(self, door: Door) -> None:
+        def work(number: int) -> int:
+            cursor = door.cursor()
+            return sum(value(cursor, f"SELECT {number}") for _ in range(100))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(work, range(8))) == [number * 100 for number in range(8)]
+
+    def test_a_statement_is_cancelled(self, door: Door) -> None:
+        connection = door.connect()
+        cursor = connection.cursor()
+        watcher = door.direct()
+        with ThreadPoolExecutor() as pool:
+            sleep = pool.submit(cursor.execute, "SELECT pg_sleep(60)")
+            while not value(watcher, "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'"):
+                pass
+            connection.cancel()
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                sleep.result(DEADLINE)
+
+    def test_notifications(self, door: Door) -> None:
+        listener = door.connect()
+        listener.cursor().execute("LISTEN news")
+        door.cursor().execute("NOTIFY news, 'hello'")
+        assert select.select([listener], [], [], DEADLINE)[0]
+        listener.poll()
+        assert listener.notifies[0].payload == "hello"
+
+    def test_what_clients_send_is_counted_before_it_is_passed_on(self, door: Door) -> None:
+        cursor = door.cursor()
+        before = door.way.board.messages
+        assert value(cursor, "SELECT 1") == 1
+        assert door.way.board.messages > before
+
+    def test_a_client_that_leaves_is_gone_on_the_server(self, door: Door) -> None:
+        connection = door.connect()
+        pid, watcher = connection.info.backend_pid, door.direct()
+        connection.close()
+        while value(watcher, f"SELECT count(*) FROM pg_stat_activity WHERE pid = {pid}"):
+            pass
+
+    def test_a_backend_that_is_ended_is_gone_for_its_client(self, door: Door) -> None:
+        cursor = door.cursor()
+        value(door.direct(), f"SELECT pg_terminate_backend({value(cursor, 'SELECT pg_backend_pid()')}, 5000)")
+        with pytest.raises(psycopg2.OperationalError):
+            cursor.execute("SELECT 1")
+
+
+class TestAnotherBackend:
+    """A client keeps its connection while what is behind it is exchanged."""
+
+    def test_it_goes_on(self, any_door: Door) -> None:
+        cursor = any_door.cursor()
+        first = value(cursor, "SELECT pg_backend_pid()")
+        any_door.way.visits("park")
+        second = value(cursor, "SELECT pg_backend_pid()")
+        assert first != second
+
+    def test_with_its_settings(self, door: Door) -> None:
+        cursor = door.cursor(options="-c work_mem=5MB")
+        cursor.execute("SET TIME ZONE 'Asia/Tokyo'")
+        door.way.visits("park")
+        assert (value(cursor, "SHOW timezone"), value(cursor, "SHOW work_mem")) == ("Asia/Tokyo", "5MB")
+
+    def test_with_its_prepared_statements(self, door: Door) -> None:
+        async def both() -> list[int]:
+            connection = await asyncpg.connect(door.address.form("url"))
+            other = await psycopg.AsyncConnection.connect(door.address.form("dsn"), autocommit=True)
+            found = []
+            for _ in range(3):
+                found.append(await connection.fetchval("SELECT $1::int * 2", 4))
+                row = await (await other.execute("SELECT %s::int * 3", (4,), prepare=True)).fetchone()
+                found.append(row[0] if row else 0)
+                await asyncio.to_thread(door.way.visits, "park")
+            await connection.close()
+            await other.close()
+            return found
+
+        assert asyncio.run(both()) == [8, 12] * 3
+
+    def test_in_a_fresh_transaction(self, door: Door) -> None:
+        connection = door.connect()
+        connection.autocommit = False
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE t (id int)")
+        connection.commit()
+        cursor.execute("INSERT INTO t VALUES (1)")
+        door.way.visits("park")
+        cursor.execute("INSERT INTO t VALUES (2)")
+        connection.rollback()
+        cursor.execute("INSERT INTO t VALUES (3)")
+        connection.commit()
+        assert value(door.direct(), "SELECT array_agg(id) FROM t") == [3]
+
+    def test_not_in_the_middle_of_a_statement(self, door: Door) -> None:
+        cursor, watcher = door.cursor(), door.direct()
+        watcher.execute("SELECT pg_advisory_lock(1)")
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(cursor.execute, "SELECT pg_advisory_lock(1)")
+            while not value(watcher, "SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                pass
+            assert door.way.visits("park") == []
+            watcher.execute("SELECT pg_advisory_unlock(1)")
+            waiting.result(DEADLINE)
+
+    def test_a_request_to_cancel_reaches_it(self, door: Door) -> None:
+        connection, watcher = door.connect(), door.direct()
+        cursor = connection.cursor()
+        door.way.visits("park")
+        cursor.execute("SELECT 1")
+        with ThreadPoolExecutor() as pool:
+            sleep = pool.submit(cursor.execute, "SELECT pg_sleep(61)")
+            while not value(watcher, "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(61)'"):
+                pass
+            connection.cancel()
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                sleep.result(DEADLINE)
+
+    def test_the_transaction_is_undone_behind_its_back(self, door: Door) -> None:
+        connection, watcher = door.connect(), door.direct()
+        connection.autocommit = False
+        cursor = connection.cursor()
+        watcher.execute("CREATE TABLE t (id int)")
+        cursor.execute("INSERT INTO t VALUES (1)")
+        pid = connection.info.backend_pid
+        assert door.way.visits("reset", [pid]) == [pid]
+        assert value(cursor, "SELECT count(*) FROM t") == 0
+        cursor.execute("INSERT INTO t VALUES (2)")
+        connection.commit()
+        assert value(watcher, "SELECT array_agg(id) FROM t") == [2]
+
+    def test_a_failed_transaction_as_well(self, door: Door) -> None:
+        connection = door.connect()
+        connection.autocommit = False
+        cursor = connection.cursor()
+        with pytest.raises(psycopg2.Error):
+            cursor.execute("SELECT nonsense")
+        pid = connection.info.backend_pid
+        assert door.way.visits("reset", [pid]) == [pid]
+        connection.rollback()
+        assert value(cursor, "SELECT 1") == 1
+
+    def test_who_has_no_transaction_is_not_reset(self, door: Door) -> None:
+        connection = door.connect()
+        assert door.way.visits("reset", [connection.info.backend_pid]) == []
+
+    def test_locks_are_given_up_behind_its_back(self, door: Door) -> None:
+        connection, watcher = door.connect(), door.direct()
+        connection.cursor().execute("SELECT pg_advisory_lock(5)")
+        assert not value(watcher, "SELECT pg_try_advisory_lock(5)")
+        pid = connection.info.backend_pid
+        assert door.way.visits("unlock", [pid]) == [pid]
+        assert value(watcher, "SELECT pg_try_advisory_lock(5)")
+        assert value(connection.cursor(), "SELECT 1") == 1
+
+
+class TestBetweenTests:
+    def hushed(self, door: Door, cursor: Any) -> tuple[Any, Callable[[], Any]]:
+        """Send a statement that has to wait; return what becomes of it."""
+        late = door.way.board.late
+        door.way.board.hush(True)
+        pool = ThreadPoolExecutor()
+        future = pool.submit(value, cursor, "SELECT 7")
+        while door.way.board.late == late:
+            pass
+        pool.shutdown(wait=False)
+        return future, lambda: door.way.board.hush(False)
+
+    def test_statements_wait(self, door: Door) -> None:
+        cursor = door.cursor()
+        since = door.way.board.messages + 1
+        future, go_on = self.hushed(door, cursor)
+        assert not future.done()
+        assert door.way.end_late(since) == [], "it was there before"
+        go_on()
+        assert future.result(DEADLINE) == 7
+
+    def test_who_came_with_the_test_is_ended(self, door: Door) -> None:
+        since = door.way.board.messages
+        connection = door.connect()
+        pid = connection.info.backend_pid
+        future, go_on = self.hushed(door, connection.cursor())
+        assert door.way.end_late(since) == [pid]
+        go_on()
+        with pytest.raises(psycopg2.OperationalError):
+            future.result(DEADLINE)
+
+
+class TestWithoutRoom:
+    @pytest.fixture
+    def small(self) -> Iterator[Door]:
+        with Testbed([postgres_spec(provider="local", args=["-c", "max_connections=6"])]) as testbed:
+            door = Door(testbed)
+            door.connect()
+            yield door
+            for connection in door.opened:
+                connection.close()
+
+    def test_idle_connections_make_room(self, small: Door) -> None:
+        cursors = [small.cursor() for _ in range(12)]
+        assert [value(cursor, "SELECT 1") for cursor in cursors * 2] == [1] * 24
+
+    def test_a_full_server_is_told_without_a_hang(self, small: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+        connections = []
+        with pytest.raises(psycopg2.OperationalError, match=r"too many clients already.*\d connections of this process are open"):
+            for _ in range(7):
+                connections.append(small.connect())
+                busy = threading.Thread(target=lambda c=connections[-1]: swallow(c), daemon=True)
+                busy.start()
+                wait_until_busy(connections[-1])
+        for connection in connections:
+            connection.cancel()
+
+
+def swallow(connection: Any) -> None:
+    with suppress(psycopg2.Error):
+        connection.cursor().execute("SELECT pg_sleep(60)")
+
+
+def wait_until_busy(connection: Any) -> None:
+    while connection.info.transaction_status != psycopg2.extensions.TRANSACTION_STATUS_ACTIVE:
+        pass
+
+
+def test_no_child_of_a_test_keeps_the_port(door: Door) -> None:
+    """A forked child has the process's descriptors: the port must not be among them any more."""
+    ports = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            ports.add(os.readlink(f"/proc/self/fd/{name}"))
+        except OSError:
+            continue
+    table = Path("/proc/net/tcp").read_text().splitlines()
+    inode = [line.split()[9] for line in table if f":{door.way.port:04X} " in line and " 0A " in line]
+    assert inode, "somebody listens"
+    assert f"socket:[{inode[0]}]" not in ports
