@@ -68,6 +68,8 @@ class CoreSettings(Section, prefix=""):
 
 NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """Options with which pytest makes a session and runs no test."""
+ASKS = ("testbed", "_pg_test")
+"""Fixtures of which a test that can talk to a service has one; the second alone where its application is bound."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Where the run is on `config.stash`, once anything asked for it."""
 ENVIRON = pytest.StashKey[dict[str, str]]()
@@ -148,7 +150,7 @@ def run_of(config: pytest.Config) -> Run:
 
 def is_used(items: Sequence[pytest.Item]) -> bool:
     """Tell whether any test can talk to a service."""
-    return any("testbed" in getattr(item, "fixturenames", ()) for item in items)
+    return any(name in getattr(item, "fixturenames", ()) for item in items for name in ASKS)
 
 
 def configuration_error() -> type[Exception]:

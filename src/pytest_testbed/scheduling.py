@@ -37,9 +37,21 @@ def wanted_kinds(items: Iterable[pytest.Item], specs: Sequence[ServiceSpec]) -> 
         if id(information) not in known:
             known[id(information)] = _kinds(getattr(information, "name2fixturedefs", {}), specs)
         kinds = known[id(information)]
+        if added := _added(item, information, specs):
+            kinds = (kinds or set()) | added
         if kinds is not None:
             wanted[item] = kinds
     return wanted
+
+
+def _added(item: pytest.Item, information: Any, specs: Sequence[ServiceSpec]) -> set[str]:
+    """Return the kinds whose fixtures a plugin has added to a collected test: a name with no definition yet."""
+    names = getattr(item, "fixturenames", None)
+    if names is None or names is getattr(information, "names_closure", None):
+        return set()
+    definitions = getattr(information, "name2fixturedefs", {})
+    added = [name for name in names if name not in definitions]
+    return {spec.kind for spec in specs if any(reference.partition(":")[2] in added for reference in spec.fixtures)}
 
 
 def _kinds(definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]], specs: Sequence[ServiceSpec]) -> set[str] | None:

@@ -61,7 +61,9 @@ def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTBED_PROVIDER", "local")
 
 
-QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWarning")
+# some versions of Starlette want another package than httpx for their client, and warn
+CLIENT = ("-W", "ignore:Using `httpx` with `starlette.testclient`")
+QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWarning", *CLIENT)
 
 
 @pytest.mark.usefixtures("on_local")

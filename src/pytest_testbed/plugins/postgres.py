@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.orm import Session, sessionmaker
 
+    from ..bound import BoundApplication
     from ..postgres.address import DatabaseAddress
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
@@ -75,6 +76,15 @@ def named_values(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
 
 
+def references(lines: Sequence[str]) -> None:
+    """Check `module:name` references; `[key]` after it names a bind key of Flask-SQLAlchemy."""
+    for each in " ".join(lines).split():
+        module, colon, name = each.partition("[")[0].partition(":")
+        parts = [*module.split("."), *name.split(".")]
+        if not colon or not all(part.isidentifier() for part in parts) or ("[" in each) != each.endswith("]"):
+            raise ValueError(f"holds {each!r}, which is not of the form module:name, such as shop.db:SessionLocal")
+
+
 def isolation_lines(lines: Sequence[str]) -> None:
     """Check the lines of `testbed_pg_isolation`; that its folders exist is seen later."""
     for line in joined(lines):
@@ -102,6 +112,11 @@ class PostgresSettings(Section, prefix="pg"):
     )
     seed: tuple[str, ...] = option(
         (), help="Rows that every test finds: table.csv, a folder of CSV files, file.sql, module:callable; after the schema."
+    )
+    bind: tuple[str, ...] = option(
+        (),
+        check=references,
+        help="The application's own engines and session factories, pointed at each test's engine: shop.db:SessionLocal.",
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
@@ -134,6 +149,7 @@ DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
 FOUND = pytest.StashKey[bool]()
 """Whether it was looked for already: our own export must not be taken for a server."""
+BOUND: pytest.StashKey[BoundApplication] = pytest.StashKey()
 ADDRESS: pytest.StashKey[DatabaseAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's database, once that has been given away."""
 FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
@@ -158,6 +174,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from ..keep import KeepFailed
 
         config.pluginmanager.register(KeepFailed(), "pytest_testbed.keep")
+    if settings is not None and settings[PostgresSettings].bind:
+        from ..bound import BoundApplication
+
+        config.stash[BOUND] = BoundApplication(config)
+        config.pluginmanager.register(config.stash[BOUND], "pytest_testbed.bound")
 
 
 def find_given(config: pytest.Config) -> None:
@@ -272,6 +293,12 @@ def plain_classes() -> tuple[type[Exception], ...]:
     from ..errors import ConfigurationError, IsolationError, SchemaError
 
     return (ConfigurationError, IsolationError, SchemaError)
+
+
+def bound_application(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
+    """Return a context in which the application's own engines lead to this test's, where they are named."""
+    bound = request.config.stash.get(BOUND, None)
+    return bound.test(request) if bound is not None else nullcontext()
 
 
 # --- fixtures for users
@@ -421,9 +448,20 @@ def argument(marks: Iterable[pytest.Mark], name: str) -> object:
 
 
 @pytest.fixture
+def _pg_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
+    """What ends with the test on PostgreSQL, after the application (`testbed_pg_bind`) has been given back."""
+    with plain_errors(request.config), ExitStack() as stack, bound_application(request):
+        yield stack
+
+
+@pytest.fixture
 def _pg_apart(
-    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
-) -> Iterator[None]:
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_test: ExitStack,
+) -> None:
     """What puts the database back after a test that may have committed for real."""
     from ..postgres.outcome import watched
 
@@ -432,8 +470,7 @@ def _pg_apart(
         commits = mode_of(request.node) == "database"
         if commits:
             request.node.stash[ISOLATION] = real_commits(request)
-        with watched(real_commits(request), commits=commits):
-            yield
+        _pg_test.enter_context(watched(real_commits(request), commits=commits))
 
 
 @pytest.fixture
@@ -443,15 +480,16 @@ def pg_engine(
     pg_seed: Sequence[object],
     _pg_database: Database,
     _pg_guard: Guard,
-) -> Iterator[Engine]:
+    _pg_test: ExitStack,
+) -> Engine:
     """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
     with plain_errors(request.config):
         _pg_database.check_schema(pg_schema, pg_seed)
         found = isolation(request, anew=True)
         if found is not _pg_guard:
             request.getfixturevalue("_pg_apart")
-        with found.test() as engine:
-            yield engine
+        engine: Engine = _pg_test.enter_context(found.test())
+        return engine
 
 
 @pytest.fixture

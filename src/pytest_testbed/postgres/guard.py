@@ -605,7 +605,10 @@ class Guard:
     # --- what the dialect is told, by sessions and connections alike
 
     def _commit(self, fairy: Any) -> None:
-        owner = self._owner_of(fairy)
+        self.commit(self._owner_of(fairy))
+
+    def commit(self, owner: Owner) -> None:
+        """Commit one owner's work, as far as this test can tell."""
         with self._lock:
             self._check(owner)
             self._settle(owner)
@@ -634,7 +637,10 @@ class Guard:
         yield self._stack.commit(owner)
 
     def _rollback(self, fairy: Any) -> None:
-        owner = self._owner_of(fairy)
+        self.rollback(self._owner_of(fairy))
+
+    def rollback(self, owner: Owner) -> None:
+        """Undo one owner's uncommitted work."""
         with self._lock:
             if self._running and owner.test in (self.test_number, None) and not self._kept.connection.closed:
                 self._settle(owner)

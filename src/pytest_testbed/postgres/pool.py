@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.pool import Pool
@@ -49,14 +51,22 @@ class GuardedPool(Pool):
     def _do_get(self) -> Any:
         self._out += 1
         # who listens for new connections (to set a search_path) wants to hear of one in each test
-        if self._free and len(self.dispatch.connect) <= self.own_listeners:
-            return self._free.pop()
+        while self._free and len(self.dispatch.connect) <= self.own_listeners:
+            record = self._free.pop()
+            if record.dbapi_connection is self._guard.kept_connection():  # a sibling is not told of a new one
+                return record
         return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:
         self._out -= 1
         if self._guard.returned(record):
             self._free.append(record)
+
+    def sibling(self, adapt: Callable[[Any], None] | None = None) -> GuardedPool:
+        """Return a pool on the same kept connection, with listeners of its own; `adapt` prepares each of its cursors."""
+        sibling = SiblingPool(self._guard, adapt)
+        sibling._dialect = self._dialect  # which closes nothing
+        return sibling
 
     def recreate(self) -> Pool:
         """Return itself: an application may dispose of the engine and go on (`Engine.dispose`)."""
@@ -85,3 +95,32 @@ class GuardedPool(Pool):
     def status(self) -> str:
         """Describe the pool."""
         return f"{self.__class__.__name__}: one kept connection"
+
+
+class SiblingPool(GuardedPool):
+    """The pool of an engine that is the application's: it may work on its connections past SQLAlchemy, too."""
+
+    def __init__(self, guard: Guard, adapt: Callable[[Any], None] | None) -> None:
+        super().__init__(guard)
+        self._adapt = adapt
+
+    def connect(self) -> Any:
+        """Hand out the connection; its own commit and rollback are those of the isolation."""
+        fairy = super().connect()
+        # bound to the owner and not to the fairy, which must die with its last user
+        fairy.commit = partial(self._guard.commit, fairy.info[OWNER])
+        fairy.rollback = partial(self._guard.rollback, fairy.info[OWNER])
+        if self._adapt is not None:
+            fairy.cursor = adapted(fairy.cursor, self._adapt)
+        return fairy
+
+
+def adapted(make: Callable[..., Any], adapt: Callable[[Any], None]) -> Callable[..., Any]:
+    """Return a maker of cursors that are prepared."""
+
+    def cursor(*args: Any, **options: Any) -> Any:
+        made = make(*args, **options)
+        adapt(made)
+        return made
+
+    return cursor

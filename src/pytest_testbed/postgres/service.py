@@ -105,7 +105,7 @@ def postgres_spec(
     return ServiceSpec(
         kind="postgres",
         probe="pytest_testbed.postgres.service:probe",
-        fixtures=("pytest_testbed.plugins.postgres:pg_service",),
+        fixtures=("pytest_testbed.plugins.postgres:pg_service", "pytest_testbed.plugins.postgres:_pg_test"),
         imports=("pytest_testbed.postgres.database", f"sqlalchemy.dialects.postgresql.{driver}", driver),
         provider=provider,
         version=version,

@@ -1,0 +1,113 @@
+"""`testbed_pg_bind`: while a test runs, the application's own engines lead to the engine of that test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .errors import IsolationError
+from .plugin import collection_errors, runs_tests
+from .plugins.postgres import PostgresSettings
+from .postgres.targets import Targets
+from .settings import SETTINGS
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from .postgres.bind import Binder
+
+__all__ = ["BoundApplication"]
+
+FIXTURE = "_pg_test"
+"""The fixture in which applications are bound; what else has to do with the test on PostgreSQL comes after it."""
+ALONE = "unit"
+"""The mark of tests that talk to nothing."""
+
+
+class BoundApplication:
+    """A plugin of runs with `testbed_pg_bind`.
+
+    Args:
+        config: pytest's; its settings are read.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        settings = config.stash[SETTINGS]
+        self._options = settings[PostgresSettings]
+        self._targets = Targets(" ".join(self._options.bind).split(), settings.source(PostgresSettings, "bind"))
+        self._binder: Binder | None = None
+        self._ending: pytest.Item | None = None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+        """Give all tests but those of units the fixture; refuse what can be known to be wrong by now."""
+        result = yield
+        found = False
+        for item in items:
+            if hasattr(item, "fixturenames") and item.get_closest_marker(ALONE) is None:
+                item.fixturenames = with_fixture(item)
+                found = True
+        if found and runs_tests(config):
+            with collection_errors(config):
+                self._targets.look()
+        return result
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Note what the application is before any fixture can change it."""
+        self._ending = None
+        if FIXTURE in getattr(item, "fixturenames", ()):
+            self._targets.load()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+        """Note that no fixture can be set up any more."""
+        self._ending = item
+
+    @contextmanager
+    def test(self, request: pytest.FixtureRequest) -> Iterator[None]:
+        """Bind the application for one test, unless that is marked as one of a unit.
+
+        Raises:
+            ConfigurationError: a target is wrong.
+        """
+        if request.node.get_closest_marker(ALONE) is not None:
+            yield
+            return
+        if self._binder is None:
+            targets = self._targets.resolved()
+            from .postgres.bind import Binder
+
+            self._binder = Binder(targets, self._options.driver)
+        with self._binder.bound(lambda: self._engine(request)):
+            yield
+
+    def _engine(self, request: pytest.FixtureRequest) -> Engine:
+        """Return the engine of a test, set up when the application first connects."""
+        if self._ending is request.node:
+            raise IsolationError(
+                "the application connected for the first time while the fixtures of its test were being torn down, where "
+                "PostgreSQL cannot be set up any more. Let the test, or the fixture that does it, ask for pg_engine."
+            )
+        engine: Engine = request.getfixturevalue("pg_engine")
+        return engine
+
+    def pytest_unconfigure(self) -> None:
+        """Take our listener off SQLAlchemy's sessions."""
+        if self._binder is not None:
+            self._binder.close()
+
+
+def with_fixture(item: Any) -> Sequence[str]:
+    """Return the names of a test's fixtures with ours before the first one that is not shared with other tests.
+
+    What it has in common with other tests is set up on the application as it is: it outlives this one.
+    """
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    names = list(item.fixturenames)
+    shared = [name in definitions and definitions[name][-1].scope != "function" for name in names]
+    place = shared.index(False) if False in shared else len(names)
+    return [*names[:place], FIXTURE, *(name for name in names[place:] if name != FIXTURE)]
