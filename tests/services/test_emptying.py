@@ -398,3 +398,28 @@ class TestWithoutSuperuser:
         scene.do("INSERT INTO a VALUES (2)")
         with pytest.raises(CatalogChanged):
             scene.emptier.restore()
+
+
+def test_rows_that_were_changed_above_a_state_are_as_they_were_below_it(scene: Scene) -> None:
+    scene.do("CREATE TABLE t (id int PRIMARY KEY, name text)", "INSERT INTO t VALUES (1, 'seed')")
+    scene.capture()
+    scene.do("UPDATE t SET name = 'of a module'")
+    scene.emptier.push(is_added=True)
+    scene.do("UPDATE t SET name = 'of a test'")
+    scene.restore()
+    assert scene.rows("SELECT name FROM t") == [("of a module",)]
+    scene.emptier.pop()
+    scene.restore()
+    assert scene.rows("SELECT name FROM t") == [("seed",)]
+
+
+def test_tables_that_are_gone_when_a_state_ends_are_noticed(scene: Scene) -> None:
+    """A fixture has made tables and rows, and drops the tables at its end."""
+    scene.do("CREATE TABLE t (id serial PRIMARY KEY)")
+    scene.capture()
+    scene.do("INSERT INTO t DEFAULT VALUES")
+    scene.emptier.push(is_added=True)
+    scene.do("DROP TABLE t")
+    scene.emptier.pop()
+    with pytest.raises(CatalogChanged):
+        scene.emptier.restore()

@@ -38,6 +38,7 @@ class Layer(NamedTuple):
     contents: Contents
     references: list[tuple[int, int]]
     is_added: bool
+    base: str = ""
 
     @property
     def function(self) -> str:
@@ -89,6 +90,7 @@ class Emptier:
         self.push(is_added=is_added)
         if before is not None:
             self._forget(before)
+            self._mark(self.cursor())
 
     def push(self, *, is_added: bool) -> None:
         """Take the database as it is now for the state to go back to, until `pop`.
@@ -117,13 +119,15 @@ class Emptier:
     def pop(self) -> None:
         """Go back to the state before the last `push`: `restore` will do that."""
         self._forget(self._layers.pop())
+        if self._layers:
+            # what was changed since then, by whoever came between, is not as that state wants it
+            self.cursor().execute(f"SELECT set_config('{BASE}', %s, false)", (self._layers[-1].base,))
 
     def _forget(self, layer: Layer) -> None:
         cursor = self.cursor()
         cursor.execute(f"DROP FUNCTION IF EXISTS {layer.function}(boolean, bigint)")
         for copy in layer.seeded.values():
             cursor.execute(f"DROP TABLE IF EXISTS {copy}")
-        self._mark(cursor)
 
     def recognise(self) -> None:
         """Take the definitions as they are now for the right ones: they cannot be brought back."""
@@ -133,9 +137,9 @@ class Emptier:
     def _mark(self, cursor: Any) -> None:
         """Let our own changes of definitions count as none."""
         cursor.execute(f"SELECT {COUNT}, set_config('{BASE}', pg_current_xact_id()::xid::text, false)")
-        objects = cursor.fetchone()[0]
+        objects, base = cursor.fetchone()
         if self._layers:
-            self._layers[-1] = self._layers[-1]._replace(objects=objects)
+            self._layers[-1] = self._layers[-1]._replace(objects=objects, base=base)
 
     def _copy(self, cursor: Any, number: int, contents: Contents) -> dict[int, str]:
         """Copy the rows of all tables that have some; return the copies' names by the tables' oids."""
