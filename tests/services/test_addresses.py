@@ -282,6 +282,40 @@ def test_the_header_says_how_tests_are_kept_apart(run: Run) -> None:
     result.stdout.fnmatch_lines(["testbed: DATABASE_URL from PostgreSQL; tests commit for real (isolation: database)"])
 
 
+@pytest.mark.parametrize("first", ["", "pg_session", "pg_engine"])
+def test_an_address_without_any_export(project: pytest.Pytester, run: Run, first: str) -> None:
+    """The database is there before its address is; what is done by that is looked after, and other tests stay as they were."""
+    project.path.joinpath("pytest.ini").write_text("[pytest]\ntestbed_pg_schema = schema.sql\n")
+    run(
+        test_it=f"""
+        import psycopg2, pytest
+        from contextlib import closing
+        from sqlalchemy import text
+        from pytest_testbed.plugins.postgres import mode_of
+
+        @pytest.mark.pg(isolation="database")
+        def test_before({first}):
+            pass
+
+        @pytest.mark.parametrize("address", ["pg_dsn", "pg_url"])
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_commits(request, address, turn, pg_database):
+            with closing(psycopg2.connect(request.getfixturevalue(address))) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT current_database()")
+                assert cursor.fetchone() == (pg_database,)
+                cursor.execute("INSERT INTO users (name) VALUES ('ada') RETURNING id")
+                assert cursor.fetchone() == (1,)
+                connection.commit()
+
+        def test_others_are_in_a_transaction(request, pg_session):
+            assert mode_of(request.node) == "transaction"
+            assert pg_session.scalar(text("SELECT count(*) FROM users")) == 0
+            pg_session.execute(text("INSERT INTO users (name) VALUES ('grace')"))
+            pg_session.commit()
+        """,
+    ).assert_outcomes(passed=6)
+
+
 # --- which way a test is kept apart
 
 

@@ -393,7 +393,8 @@ def mode_of(item: pytest.Item | pytest.Collector) -> str:
 
 def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
     """Return the default of `testbed_pg_isolation`, and its folders, the innermost first."""
-    default = "database" if ADDRESS in config.stash else "transaction"
+    # not by ADDRESS: a single test that asks for an address changes nothing for the others
+    default = "database" if config.pluginmanager.hasplugin("pytest_testbed.everywhere") else "transaction"
     folders = []
     for line in joined(config.stash[SETTINGS][PostgresSettings].isolation):
         mode, colon, paths = line.partition(":")
@@ -516,22 +517,31 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
 # --- addresses
 
 
+@pytest.fixture(scope="session")
+def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseAddress:
+    """Where applications reach this worker's database, which is there by now."""
+    if ADDRESS not in pytestconfig.stash:
+        with plain_errors(pytestconfig):
+            _pg_real.open_to(database_address(pytestconfig, run_of(pytestconfig)).doorway)
+    return pytestconfig.stash[ADDRESS]
+
+
 @pytest.fixture
-def pg_database(request: pytest.FixtureRequest, _pg_apart: None) -> str:
+def pg_database(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
     """The name of this worker's database, in which this test commits for real."""
-    return database_address(request.config, run_of(request.config)).database
+    return _pg_address.database
 
 
 @pytest.fixture
-def pg_url(request: pytest.FixtureRequest, _pg_apart: None) -> str:
+def pg_url(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
     """The URL of this worker's database, postgresql://…, in which this test commits for real: hand it to the application."""
-    return database_address(request.config, run_of(request.config)).form("url")
+    return _pg_address.form("url")
 
 
 @pytest.fixture
-def pg_dsn(request: pytest.FixtureRequest, _pg_apart: None) -> str:
+def pg_dsn(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
     """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
-    return database_address(request.config, run_of(request.config)).form("dsn")
+    return _pg_address.form("dsn")
 
 
 # --- wider scopes

@@ -57,6 +57,15 @@ class RealCommits:
         database.noted = self.use
         database.around = self._carry_over
 
+    def open_to(self, doorway: Doorway) -> None:
+        """Look after those, too, who come by an address that is given away only now: what it leads to is there already.
+
+        Args:
+            doorway: by which they come.
+        """
+        with waited_for(doorway):
+            self.doorway = doorway
+
     # --- the spans of time
 
     def use(self) -> None:
