@@ -44,6 +44,7 @@ class Everywhere:
 
     def __init__(self) -> None:
         self._is_ready = False
+        self._is_apart = False
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what follows from an exported address."""
@@ -53,13 +54,27 @@ class Everywhere:
         return [f"testbed: {', '.join(names)} from PostgreSQL; tests {what} (isolation: {mode})"]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
-        """Make the database before the first fixture of the first test that may use it."""
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Make the database before the first fixture of the first test; begin each test before its own first fixture.
+
+        Other plugins' fixtures may come before ours, and what they do at their end must still be undone.
+        """
         item = request.session.config.stash.get(CURRENT, None)
-        if not self._is_ready and item is not None and not is_quiet(item):
-            self._is_ready = True
-            real_commits(request)
+        if item is not None and not is_quiet(item) and fixturedef.argname not in NEEDED:
+            if not self._is_ready:
+                self._is_ready = True
+                real_commits(request)
+            if fixturedef.scope == "function" and not self._is_apart:
+                self._is_apart = True
+                request.getfixturevalue("_pg_apart")
         return (yield)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Begin anew with each run of a test."""
+        self._is_apart = False
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -74,4 +89,9 @@ class Everywhere:
             request.getfixturevalue("_pg_apart")
 
 
+NEEDED = frozenset(
+    ("request", "pytestconfig", "testbed", "pg_service", "pg_schema", "pg_seed")
+    + ("_pg_database", "_pg_real", "_pg_test", "_pg_apart")
+)
+"""Fixtures that ours are made of: when one of them is set up first, ours has to wait for the next."""
 CURRENT: pytest.StashKey[pytest.Item] = pytest.StashKey()

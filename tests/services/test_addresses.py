@@ -316,6 +316,47 @@ def test_an_address_without_any_export(project: pytest.Pytester, run: Run, first
     ).assert_outcomes(passed=6)
 
 
+def test_another_plugin_whose_fixtures_come_before_ours(project: pytest.Pytester, run: Run) -> None:
+    """What it does at its end is part of the test, and its first fixture may be one that ours are made of."""
+    project.makepyfile(
+        neighbour="""
+        import os, pytest
+        from sqlalchemy import create_engine, text
+
+        @pytest.fixture(autouse=True, scope="session")
+        def _early(pytestconfig):
+            pass
+
+        @pytest.fixture(autouse=True)
+        def _flushes():
+            engine = create_engine(os.environ["DATABASE_URL"])
+            connection = engine.connect()
+            connection.execute(text("INSERT INTO users (name) VALUES ('in a transaction')"))
+            yield
+            connection.rollback()
+            with connection.begin():
+                connection.execute(text("TRUNCATE users CASCADE"))
+            connection.close()
+            engine.dispose()
+        """
+    )
+    project.path.joinpath("schema.sql").write_text(SCHEMA + "INSERT INTO users (name) VALUES ('seed');")
+    run(
+        "-p",
+        "neighbour",
+        "-W",
+        "error::pytest.PytestWarning",
+        test_it="""
+        import pytest
+        from app import names
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_seed(turn):
+            assert names() == ["seed"]
+        """,
+    ).assert_outcomes(passed=2)
+
+
 # --- which way a test is kept apart
 
 
