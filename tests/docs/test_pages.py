@@ -59,6 +59,8 @@ def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CI", "DATABASE_URL", "PYTEST_ADDOPTS", "TESTBED_PG_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TESTBED_PROVIDER", "local")
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "")  # pytest-django sets it for good: now it will be put back
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
 
 
 # some versions of Starlette want another package than httpx for their client, and warn

@@ -94,8 +94,18 @@ def _evidence(entry: object, text: str, root: Path) -> Parts:
             yield from _sources_of(metadata, root)
     elif callable(entry) and not inspect.isclass(entry):
         yield from Code(root).of(entry)
+        if sources := getattr(entry, "sources", None):  # of ours, which knows what it finds by itself
+            yield from _found_by(sources, root)
     else:
         raise Unknown(text)
+
+
+def _found_by(sources: Callable[[], Iterable[str]], root: Path) -> Parts:
+    try:
+        files = sorted(sources())
+    except Exception as error:  # apply_schema says it better
+        raise Unknown from error
+    yield from _closure(files, root)
 
 
 def _seed(seed: object, root: Path) -> Parts:
