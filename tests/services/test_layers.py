@@ -155,7 +155,16 @@ def test_deleted_with_an_order(ann, pg_module_session):
     pg_module_session.delete(ann)
     pg_module_session.flush()
 
+def test_deleted_for_good_with_an_order(ann, pg_module_session):
+    order = Order()
+    BEFORE.append(order)
+    ann.orders.append(order)
+    pg_module_session.flush()
+    pg_module_session.delete(ann)
+    pg_module_session.commit()
+
 def test_closed(ann, pg_module_session):
+    BEFORE.append(Order(user=ann))
     pg_module_session.close()
 
 def test_moved(ann, pg_module_session, pg_session):
@@ -193,7 +202,7 @@ def test_last(ann): pass
 """
     )
     result = run("-p", "no:randomly")
-    result.assert_outcomes(passed=12)
+    result.assert_outcomes(passed=13)
 
 
 def test_commit_and_rollback_of_a_wide_session(pytester: pytest.Pytester, run: Run) -> None:
@@ -527,6 +536,7 @@ def late(ann, pg_module_session):
     pg_module_session.commit()
 
 def test_broken(broken): pass
+def test_nothing_of_it_is_seen(pg_session): assert names(pg_session) == ["ann"]
 def test_broken_again(broken): pass
 def test_twice(twice): pass
 def test_wrong(wrong): pass
@@ -537,7 +547,7 @@ def test_the_others_go_on(ann, pg_session):
 """
     )
     result = run()
-    result.assert_outcomes(passed=1, errors=5)
+    result.assert_outcomes(passed=2, errors=5)
     assert result.stdout.str().count("RuntimeError: half way") >= 2
 
 
@@ -660,10 +670,23 @@ def between(ann, pg_module_session, pg_admin_engine): kill(pg_module_session, pg
 def test_killed(between, pg_session): pass
 def test_rest(pg_session): pass
 """,
+        test_x=HEAD
+        + KILL
+        + """
+@pytest.fixture(scope="module")
+def between(ann, pg_module_session, pg_admin_engine): kill(pg_module_session, pg_admin_engine)
+
+@pytest.fixture
+def more(pg_module_session): names(pg_module_session)
+
+def test_without_an_engine(between, more): pass
+""",
         test_z=HEAD + "def test_new(ann, pg_session): assert names(pg_session) == ['ann']\n",
     )
     result = run()
-    assert result.parseoutcomes() == {"passed": 2, "errors": 4}
+    assert result.parseoutcomes() == {"passed": 2, "errors": 5}
+    for other in ("*while no test that asked for it ran*", "*AttributeError*"):
+        result.stdout.no_fnmatch_line(other)
     result.stdout.fnmatch_lines(
         [
             "IsolationError: the rows that were set up with pg_module_session are gone: the connection that had them was lost "

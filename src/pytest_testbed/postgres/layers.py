@@ -249,6 +249,9 @@ class Layers:
         self._engines.clear()  # their pools have the connection that is gone
         if self._open and not self._lost:
             self._lost = reason + (f" (in {self.test})" if self.test else "")
+            if self.between:
+                self.between = False
+                self._guard.go_on(False)
 
     def note_of_loss(self) -> str:
         """Return what is to be said of lost rows, "" where there were none."""
