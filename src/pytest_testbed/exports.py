@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from .errors import ConfigurationError
-from .plugin import PARTS, RUN, CoreSettings, run_of, sections, usage_errors
+from .plugin import PARTS, RUN, WORKER, CoreSettings, run_of, sections, usage_errors
 from .reading import suggestion
 from .settings import SETTINGS, Settings
 
@@ -83,7 +83,8 @@ def export(config: pytest.Config) -> None:
         wanted = check(lines, parts, settings.source(CoreSettings, "env"))
         run = run_of(config)
         if handed_on is not None:
-            run.take_part(handed_on)
+            config.stash[WORKER] = os.environ["PYTEST_XDIST_WORKER"]
+            run.take_part(handed_on["party"])
         elif hands_on:
             run.share()
         addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
@@ -104,15 +105,14 @@ def _parts(config: pytest.Config) -> Iterator[Any]:
             yield part
 
 
-def _take_over() -> list[Any] | None:
+def _take_over() -> dict[str, Any] | None:
     """Return what a controller has handed on, if one has, and undo its own exports."""
     text = os.environ.pop(HANDED_ON, None)
     if text is None or "PYTEST_XDIST_WORKER" not in os.environ:
         return None
-    told = json.loads(text)
+    told: dict[str, Any] = json.loads(text)
     restore(told["before"])
-    party: list[Any] | None = told["party"]
-    return party
+    return told
 
 
 def restore(before: Mapping[str, str | None]) -> None:

@@ -72,6 +72,8 @@ ASKS = ("testbed", "_pg_test")
 """Fixtures of which a test that can talk to a service has one; the second alone where its application is bound."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Where the run is on `config.stash`, once anything asked for it."""
+WORKER = pytest.StashKey[str]()
+"""xdist's name of this process, where a controller has told it before the configuration knows it."""
 ENVIRON = pytest.StashKey[dict[str, str]]()
 """The environment before the first test could change it."""
 BAD_MARK = pytest.StashKey[str]()
@@ -191,6 +193,11 @@ def is_controller(config: pytest.Config) -> bool:
 def is_worker(config: pytest.Config) -> bool:
     """Tell whether this process is one of xdist's workers."""
     return hasattr(config, "workerinput")
+
+
+def worker_of(config: pytest.Config) -> str:
+    """Return xdist's name of this process, or "main"; a pytest that runs inside of a worker's test is none."""
+    return config.stash.get(WORKER, None) or str(getattr(config, "workerinput", {}).get("workerid", "main"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from ..plugin import CoreSettings, is_controller, run_of
+from ..plugin import CoreSettings, is_controller, run_of, worker_of
 from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
@@ -209,15 +209,10 @@ def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
         find_given(config)
         spec = run.specs["postgres"]
         user = spec.container.user if spec.container is not None else ""
-        database = f"testbed_{run.testbed.run}_{worker_name()}"
+        database = f"testbed_{run.testbed.run}_{worker_of(config)}"
         config.stash[ADDRESS] = address = DatabaseAddress(database, spec.url or "", user or "postgres")
         address.open(run.testbed)
     return config.stash[ADDRESS]
-
-
-def worker_name() -> str:
-    """Return xdist's name of this process, or "main"."""
-    return os.environ.get("PYTEST_XDIST_WORKER", "main")
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
@@ -331,7 +326,7 @@ def _pg_database(
     from ..postgres.database import worker_database
 
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
-    worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
+    worker = worker_of(pytestconfig)
     address = pytestconfig.stash.get(ADDRESS, None)
     doorway = address.doorway if address is not None else None
     made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway)
