@@ -179,7 +179,7 @@ def test_help_and_fixtures_read_well(project: Project) -> None:
         "or with pytest itself. One of prefetch, lazy, eager. Default: prefetch. Environment: TESTBED_START." in shown
     )
     shown = project.run("--markers").stdout.str()
-    assert "@pytest.mark.pg(isolation='transaction'): how this test is kept apart" in shown
+    assert "@pytest.mark.pg(isolation='transaction', reset_sequences=False): how this test is kept apart" in shown
     assert "@pytest.mark.integration: (level) tests how parts work together" in shown
     shown = project.run("--fixtures").stdout.str()
     assert "pg_session -- " in shown

@@ -136,7 +136,7 @@ class PostgresSettings(Section, prefix="pg"):
 SECTION = PostgresSettings
 MARKS = (
     "pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL; "
-    "with 'database' it commits for real, on a database that the next test gets anew; reset_sequences lets ids "
+    "with 'database' it commits for real, and the database is put back; reset_sequences lets ids "
     "begin as in a new database",
 )
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
