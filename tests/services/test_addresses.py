@@ -282,6 +282,78 @@ def test_the_header_says_how_tests_are_kept_apart(run: Run) -> None:
     result.stdout.fnmatch_lines(["testbed: DATABASE_URL from PostgreSQL; tests commit for real (isolation: database)"])
 
 
+# --- a schema that reads the address
+
+ENV = """
+import os
+from alembic import context
+from sqlalchemy import create_engine
+
+with create_engine(os.environ["DATABASE_URL"]).begin() as connection:
+    context.configure(connection=connection)
+    context.run_migrations()
+"""
+REVISION = """
+from alembic import op
+
+revision, down_revision = "one", None
+
+
+def upgrade():
+    op.execute("CREATE TABLE users (id serial PRIMARY KEY, name text)")
+"""
+
+
+def test_migrations_that_have_their_url_from_the_environment(project: pytest.Pytester, run: Run) -> None:
+    """So has almost every env.py that is in use; and a function may use the application's own engine."""
+    pytest.importorskip("alembic")
+    project.mkdir("migrations").joinpath("versions").mkdir()
+    project.path.joinpath("migrations/env.py").write_text(ENV)
+    project.path.joinpath("migrations/versions/one.py").write_text(REVISION)
+    project.path.joinpath("alembic.ini").write_text("[alembic]\nscript_location = migrations\npath_separator = os\n")
+    project.makepyfile(rows="from app import add\n\ndef first():\n    add('of the schema')")
+    write_ini(project)
+    ini = project.path.joinpath("pytest.ini")
+    ini.write_text(ini.read_text().replace("= schema.sql", "=\n    alembic.ini\n    rows:first"))
+    run(
+        test_it="""
+        import pytest
+        from app import add, names
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_it(turn):
+            assert names() == ["of the schema"]
+            add("of the test")
+        """
+    ).assert_outcomes(passed=2)
+
+
+def test_a_schema_that_fails_is_told_by_each_test(project: pytest.Pytester, run: Run) -> None:
+    """The first fixture of the first test is not to blame, and is set up as new in the next one."""
+    project.path.joinpath("schema.sql").write_text("SELECT nix;")
+    result = run(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def first():
+            return 1
+        """,
+        test_it="""
+        import pytest
+
+        def test_one(): pass
+
+        def test_two(): pass
+
+        @pytest.mark.unit
+        def test_unit(first): assert first == 1
+        """,
+    )
+    result.assert_outcomes(errors=2, passed=1)
+    result.stdout.fnmatch_lines(["*at setup of test_one*", "SchemaError: *", "*at setup of test_two*", "SchemaError: *"])
+
+
 # --- which way a test is kept apart
 
 

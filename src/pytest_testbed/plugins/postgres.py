@@ -333,8 +333,8 @@ def _pg_database(
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
     worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "main")
     address = pytestconfig.stash.get(ADDRESS, None)
-    doorway = address.doorway if address is not None else None
-    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway)
+    doorway, exported = (address.doorway, address.form("dsn")) if address is not None else (None, "")
+    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway, exported)
     with plain_errors(pytestconfig), made as database:
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)
