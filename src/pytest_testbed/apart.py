@@ -53,12 +53,21 @@ class Everywhere:
         return [f"testbed: {', '.join(names)} from PostgreSQL; tests {what} (isolation: {mode})"]
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
         """Make the database before the first fixture of the first test that may use it."""
         item = request.session.config.stash.get(CURRENT, None)
         if not self._is_ready and item is not None and not is_quiet(item):
             self._is_ready = True
-            real_commits(request)
+            try:
+                real_commits(request)
+            except BaseException as error:
+                self._is_ready = False  # each later test is told the same
+                # pytest has begun this fixture, and would find it half begun in the next test
+                fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
+                fixturedef.finish(request)  # type: ignore[arg-type]
+                raise
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
