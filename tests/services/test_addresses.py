@@ -228,6 +228,16 @@ def test_xdist(project: pytest.Pytester, servers: Servers) -> None:
     result.stdout.fnmatch_lines(["testbed: postgres * was ready after *"])
 
 
+def test_a_server_of_our_own_though_the_variable_names_another(
+    project: pytest.Pytester, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address has the login of the server that is used, not of the one that is named."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@127.0.0.1:1/mine")
+    project.makepyfile(test_it="from app import add, names\ndef test_it():\n    add('x')\n    assert names() == ['x']")
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.any_local()))
+    result.assert_outcomes(passed=1)
+
+
 def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester, servers: Servers) -> None:
     """DATABASE_URL names a server, as in CI, and is replaced by the address of the run's own database on it."""
     url = servers.any_local().endpoint("postgres").url()

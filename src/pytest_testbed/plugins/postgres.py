@@ -210,7 +210,8 @@ def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
         spec = run.specs["postgres"]
         user = spec.container.user if spec.container is not None else ""
         database = f"testbed_{run.testbed.run}_{worker_name()}"
-        config.stash[ADDRESS] = address = DatabaseAddress(database, spec.url or "", user or "postgres")
+        url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
+        config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres")
         address.open(run.testbed)
     return config.stash[ADDRESS]
 
