@@ -63,13 +63,26 @@ class Everywhere:
         """
         item = request.session.config.stash.get(CURRENT, None)
         if item is not None and not is_quiet(item) and fixturedef.argname not in NEEDED:
-            if not self._is_ready:
-                self._is_ready = True
-                real_commits(request)
-            if fixturedef.scope == "function" and not self._is_apart:
-                self._is_apart = True
-                request.getfixturevalue("_pg_apart")
+            try:
+                self._begin(fixturedef, request)
+            except BaseException as error:
+                # pytest has begun this fixture, and would find it half begun in the next test
+                fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
+                fixturedef.finish(request)  # type: ignore[arg-type]
+                raise
         return (yield)
+
+    def _begin(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            try:
+                real_commits(request)
+            except BaseException:
+                self._is_ready = False  # each later test is told the same
+                raise
+        if fixturedef.scope == "function" and not self._is_apart:
+            self._is_apart = True
+            request.getfixturevalue("_pg_apart")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:

@@ -228,6 +228,16 @@ def test_xdist(project: pytest.Pytester, servers: Servers) -> None:
     result.stdout.fnmatch_lines(["testbed: postgres * was ready after *"])
 
 
+def test_a_server_of_our_own_though_the_variable_names_another(
+    project: pytest.Pytester, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The address has the login of the server that is used, not of the one that is named."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://somebody@127.0.0.1:1/mine")
+    project.makepyfile(test_it="from app import add, names\ndef test_it():\n    add('x')\n    assert names() == ['x']")
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.any_local()))
+    result.assert_outcomes(passed=1)
+
+
 def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester, servers: Servers) -> None:
     """DATABASE_URL names a server, as in CI, and is replaced by the address of the run's own database on it."""
     url = servers.any_local().endpoint("postgres").url()
@@ -355,6 +365,78 @@ def test_another_plugin_whose_fixtures_come_before_ours(project: pytest.Pytester
             assert names() == ["seed"]
         """,
     ).assert_outcomes(passed=2)
+
+
+# --- a schema that reads the address
+
+ENV = """
+import os
+from alembic import context
+from sqlalchemy import create_engine
+
+with create_engine(os.environ["DATABASE_URL"]).begin() as connection:
+    context.configure(connection=connection)
+    context.run_migrations()
+"""
+REVISION = """
+from alembic import op
+
+revision, down_revision = "one", None
+
+
+def upgrade():
+    op.execute("CREATE TABLE users (id serial PRIMARY KEY, name text)")
+"""
+
+
+def test_migrations_that_have_their_url_from_the_environment(project: pytest.Pytester, run: Run) -> None:
+    """So has almost every env.py that is in use; and a function may use the application's own engine."""
+    pytest.importorskip("alembic")
+    project.mkdir("migrations").joinpath("versions").mkdir()
+    project.path.joinpath("migrations/env.py").write_text(ENV)
+    project.path.joinpath("migrations/versions/one.py").write_text(REVISION)
+    project.path.joinpath("alembic.ini").write_text("[alembic]\nscript_location = migrations\npath_separator = os\n")
+    project.makepyfile(rows="from app import add\n\ndef first():\n    add('of the schema')")
+    write_ini(project)
+    ini = project.path.joinpath("pytest.ini")
+    ini.write_text(ini.read_text().replace("= schema.sql", "=\n    alembic.ini\n    rows:first"))
+    run(
+        test_it="""
+        import pytest
+        from app import add, names
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_it(turn):
+            assert names() == ["of the schema"]
+            add("of the test")
+        """
+    ).assert_outcomes(passed=2)
+
+
+def test_a_schema_that_fails_is_told_by_each_test(project: pytest.Pytester, run: Run) -> None:
+    """The first fixture of the first test is not to blame, and is set up as new in the next one."""
+    project.path.joinpath("schema.sql").write_text("SELECT nix;")
+    result = run(
+        conftest="""
+        import pytest
+
+        @pytest.fixture(scope="session", autouse=True)
+        def first():
+            return 1
+        """,
+        test_it="""
+        import pytest
+
+        def test_one(): pass
+
+        def test_two(): pass
+
+        @pytest.mark.unit
+        def test_unit(first): assert first == 1
+        """,
+    )
+    result.assert_outcomes(errors=2, passed=1)
+    result.stdout.fnmatch_lines(["*at setup of test_one*", "SchemaError: *", "*at setup of test_two*", "SchemaError: *"])
 
 
 # --- which way a test is kept apart

@@ -11,6 +11,7 @@ import textwrap
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -592,6 +593,13 @@ def _asyncpg(url: URL) -> object:
     return asyncio.run(connect())
 
 
+def _database(connection: Any) -> object:
+    raw = getattr(getattr(connection, "connection", None), "driver_connection", connection)
+    with raw.cursor() as cursor:
+        cursor.execute("SELECT current_database()")
+        return cursor.fetchone()[0]
+
+
 def _closed(connection: Any) -> None:
     if connection is not None:
         connection.close()
@@ -618,6 +626,37 @@ class TestFence:
             with pytest.raises(SchemaError, match=f"/{canary.database} was refused"):
                 connect(canary)
         _closed(connect(canary))
+
+    @pytest.mark.parametrize("connect", WAYS)
+    def test_every_way_to_an_exported_address_leads_to_the_template(self, connect: Any, scratch_url: str) -> None:
+        template = make_url(scratch_url)
+        nowhere = template.set(port=1, database="app", username="app", password="app")
+        with guarded_process(template, "host=127.0.0.1 port=1 dbname=app user=app password=app"):
+            connection = connect(nowhere)
+            assert connection is None or _database(connection) == template.database
+            _closed(connection)
+            for other in (nowhere.set(port=2), nowhere.set(database="other")):
+                with pytest.raises(SchemaError, match="was refused"):
+                    connect(other)
+
+    def test_another_driver_may_not_go_to_an_exported_address(self, scratch_url: str) -> None:
+        driver = SimpleNamespace(paramstyle="format", __version__="1.31", __name__="pg8000", Error=OSError)
+        engine = create_engine("postgresql+pg8000://app:app@127.0.0.1:1/app", module=driver)
+        exported = "host=127.0.0.1 port=1 dbname=app"
+        with (
+            guarded_process(make_url(scratch_url), exported),
+            pytest.raises(SchemaError, match="driver pg8000 was refused"),
+        ):
+            engine.connect()
+
+    def test_an_applications_engine_connects_anew_afterwards(self, scratch_url: str, canary: URL) -> None:
+        engine = create_engine(canary)
+        with guarded_process(make_url(scratch_url), canary.set(drivername="postgresql").render_as_string(hide_password=False)):
+            with engine.connect() as connection:
+                assert connection.scalar(text("SELECT current_database()")) == make_url(scratch_url).database
+        with engine.connect() as connection:
+            assert connection.scalar(text("SELECT current_database()")) == canary.database
+        engine.dispose()
 
     @pytest.mark.parametrize(
         "change",

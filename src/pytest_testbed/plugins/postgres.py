@@ -210,7 +210,8 @@ def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
         spec = run.specs["postgres"]
         user = spec.container.user if spec.container is not None else ""
         database = f"testbed_{run.testbed.run}_{worker_of(config)}"
-        config.stash[ADDRESS] = address = DatabaseAddress(database, spec.url or "", user or "postgres")
+        url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
+        config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres")
         address.open(run.testbed)
     return config.stash[ADDRESS]
 
@@ -328,8 +329,8 @@ def _pg_database(
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
     worker = worker_of(pytestconfig)
     address = pytestconfig.stash.get(ADDRESS, None)
-    doorway = address.doorway if address is not None else None
-    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway)
+    doorway, exported = (address.doorway, address.form("dsn")) if address is not None else (None, "")
+    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway, exported)
     with plain_errors(pytestconfig), made as database:
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)

@@ -67,6 +67,7 @@ def worker_database(
     worker: str,
     seeds: Sequence[object] = (),
     doorway: Doorway | None = None,
+    exported: str = "",
 ) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
@@ -78,6 +79,7 @@ def worker_database(
         worker: xdist's name of this worker, or "main".
         seeds: rows of the schema's tables, for `apply_schema`.
         doorway: where applications wait for it, if they have its address.
+        exported: that address, as a DSN.
     """
     for name, given in (("pg_schema", schema), ("pg_seed", seeds)):
         if isinstance(given, str) or not isinstance(given, Sequence):
@@ -95,6 +97,7 @@ def worker_database(
         lock_timeout=options.lock_timeout,
         server=(*options.args, "", *options.initdb_args, "", *options.environment),
         seeds=seeds,
+        exported=exported,
     )
     try:
         with waited_for(doorway) as there:
@@ -141,6 +144,7 @@ class Database:
         lock_timeout: seconds after which a statement of the kept connection gives up a lock.
         server: what the user said of the server, on which its databases may depend.
         seeds: rows of the schema's tables, for `apply_schema`.
+        exported: a DSN by which applications reach it; "" where they have none.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class Database:
         lock_timeout: float,
         server: Sequence[str] = (),
         seeds: Sequence[object] = (),
+        exported: str = "",
     ) -> None:
         self._services = services
         self._schema = schema
@@ -163,7 +168,7 @@ class Database:
         self._admin = Admin(services)
         self._templates: Templates | None = None
         if schema or seeds:
-            self._templates = Templates(self._admin, services, schema, root, driver, worker, server, seeds)
+            self._templates = Templates(self._admin, services, schema, root, driver, worker, server, seeds, exported)
         self.name = f"testbed_{services.run}_{worker}"
         self._keep_as = ""
         self._bases = 0

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import URL, Engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import Pool
 
 from ..errors import SchemaError
@@ -20,12 +21,14 @@ from .later import WhenImported
 
 _OPENED_INSIDE = "pytest_testbed.opened_inside"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_DRIVERS = frozenset({"psycopg2", "psycopg", "psycopg_async", "asyncpg"})
+"""Those whose connections can be led to another place."""
 # libpq would follow these even for a connection that names its host, our own included.
 _REROUTING = ("PGSERVICE", "PGHOSTADDR")
 
 
 @contextmanager
-def guarded_process(allowed: URL) -> Iterator[Callable[[], None]]:
+def guarded_process(allowed: URL, exported: str = "") -> Iterator[Callable[[], None]]:
     """Refuse connections that lead elsewhere than to `allowed`; afterwards restore the process.
 
     Restored are the working directory, the environment, `sys.path` and logging. The fence holds
@@ -34,6 +37,7 @@ def guarded_process(allowed: URL) -> Iterator[Callable[[], None]]:
 
     Args:
         allowed: The only database that may be reached. In-memory SQLite is harmless and passes.
+        exported: A DSN by which applications know the database that is to be; who connects to it comes to `allowed`.
 
     Raises:
         SchemaError: From the connecting call, when it leads elsewhere.
@@ -42,7 +46,7 @@ def guarded_process(allowed: URL) -> Iterator[Callable[[], None]]:
         keep = stack.enter_context(_process_restored())
         stack.enter_context(_logging_restored())
         rerouting = {name: os.environ.pop(name) for name in _REROUTING if name in os.environ}
-        _Fence(allowed).put_up(stack)
+        _Fence(allowed, exported).put_up(stack)
         yield lambda: keep(rerouting)
 
 
@@ -112,11 +116,15 @@ def _plain(host: str) -> str:
 class _Fence:
     """Stands in every way by which a process can come to a database connection."""
 
-    def __init__(self, allowed: URL) -> None:
+    def __init__(self, allowed: URL, exported: str = "") -> None:
         args, params = allowed.get_dialect()().create_connect_args(allowed)
         self._allowed = _Place.from_libpq(args[0] if args else None, params)
+        self._params = {key: str(value) for key, value in params.items() if value is not None}
+        self._exported = _Place.from_libpq(exported, {}) if exported else None
+        self._records: list[Any] = []
 
     def put_up(self, stack: ExitStack) -> None:
+        stack.callback(self._forget_connections)
         listeners = (
             (Engine, "do_connect", self._connecting),
             (Pool, "connect", self._connected),
@@ -139,23 +147,44 @@ class _Fence:
         sys.meta_path.insert(0, later)
         stack.callback(sys.meta_path.remove, later)
 
-    def check(self, place: _Place) -> None:
+    def check(self, place: _Place) -> bool:
+        """Refuse a place that is neither the template nor exported; tell whether it is to be led to the template."""
+        if self._exported is not None and place.leads_to(self._exported):
+            return True
         if not place.leads_to(self._allowed):
             self._refuse(str(place))
+        return False
+
+    def _led(self, dsn: str) -> str:
+        """Return where a driver of libpq may connect to."""
+        if not self.check(_Place.from_libpq(dsn, {})):
+            return dsn
+        from psycopg2.extensions import make_dsn, parse_dsn
+
+        params = {key: value for key, value in parse_dsn(dsn).items() if key not in ("hostaddr", "database")}
+        return str(make_dsn(**{**params, **self._params}))
+
+    def _forget_connections(self) -> None:
+        """Let an application's engine connect anew afterwards: what it has opened here leads to the template."""
+        for record in self._records:
+            record.invalidate(soft=True)
 
     def _refuse(self, wanted: str) -> None:
         raise SchemaError(
             f"A connection to {wanted} was refused before it was made. While the schema is built, migrations may only "
             f"touch the template database ({self._allowed}). In Alembic's env.py use "
             '`config.attributes.get("connection")`, or make the engine from `config.get_main_option("sqlalchemy.url")`; '
-            "in a function take `engine`, `connection` or `session` as an argument."
+            "in a function take `engine`, `connection` or `session` as an argument. Or let `testbed_env` set the variable "
+            "from which it has its URL: that leads to the template then."
         )
 
     # SQLAlchemy, whatever the driver
 
     def _connecting(self, dialect: Any, _record: Any, args: Sequence[Any], params: Mapping[str, Any]) -> None:
         if dialect.name == "postgresql":
-            self.check(_Place.from_libpq(args[0] if args else None, params))
+            place = _Place.from_libpq(args[0] if args else None, params)
+            if self.check(place) and dialect.driver not in _DRIVERS:
+                self._refuse(f"{place} with the driver {dialect.driver}")
         elif dialect.name != "sqlite":
             self._refuse(f"{dialect.name}://{params.get('host', '')}/{params.get('database', params.get('db', ''))}")
         else:
@@ -165,6 +194,7 @@ class _Fence:
 
     def _connected(self, _connection: Any, record: Any) -> None:
         record.info[_OPENED_INSIDE] = self
+        self._records.append(record)
 
     def _lent(self, _connection: Any, record: Any, _proxy: Any) -> None:
         """A pool may hold connections from before the fence: an application's engine, already used."""
@@ -177,7 +207,8 @@ class _Fence:
                 return
             self._refuse(f"an unknown database, over a pooled {type(driver).__module__} connection opened earlier,")
         params = {key: getattr(info, key) for key in ("host", "port", "dbname", "user")}
-        self.check(_Place.from_libpq("", params))
+        if self.check(_Place.from_libpq("", params)):
+            raise DisconnectionError("it leads to the database that was there before")  # the pool makes another
 
     # The drivers themselves: the innermost function, since the outer names are often imported already
 
@@ -187,8 +218,7 @@ class _Fence:
         inner = psycopg2._connect
 
         def fenced(dsn: str, *args: Any, **kwargs: Any) -> Any:
-            self.check(_Place.from_libpq(dsn, {}))
-            return inner(dsn, *args, **kwargs)
+            return inner(self._led(dsn), *args, **kwargs)
 
         _swap(stack, psycopg2, "_connect", fenced)
 
@@ -197,8 +227,7 @@ class _Fence:
 
         def fenced(inner: Callable[..., Any]) -> classmethod[Any, Any, Any]:
             def connect(cls: type, conninfo: str = "", *args: Any, **kwargs: Any) -> Any:
-                self.check(_Place.from_libpq(conninfo, {}))
-                return inner(cls, conninfo, *args, **kwargs)
+                return inner(cls, self._led(conninfo), *args, **kwargs)
 
             return classmethod(connect)
 
@@ -217,10 +246,19 @@ class _Fence:
 
         async def fenced(*, addr: Any, params: Any, **kwargs: Any) -> Any:
             host, port = addr if not isinstance(addr, str) else addr.rsplit("/.s.PGSQL.", 1)
-            self.check(_Place.from_libpq("", {"host": host, "port": port, "dbname": params.database, "user": params.user}))
+            place = _Place.from_libpq("", {"host": host, "port": port, "dbname": params.database, "user": params.user})
+            if self.check(place):
+                addr, params = self._led_asyncpg(params)
             return await inner(addr=addr, params=params, **kwargs)
 
         _swap(stack, connect_utils, "_connect_addr", fenced)
+
+    def _led_asyncpg(self, params: Any) -> tuple[Any, Any]:
+        host, port = self._allowed.host, self._allowed.port
+        changed = {"database": self._allowed.database, "user": self._allowed.user, "password": self._params.get("password")}
+        if host.startswith("/"):
+            return f"{host}/.s.PGSQL.{port}", params._replace(**changed, ssl=None)
+        return (host, int(port)), params._replace(**changed)
 
 
 def _swap(stack: ExitStack, owner: Any, name: str, new: object) -> None:

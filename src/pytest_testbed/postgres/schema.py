@@ -28,7 +28,7 @@ _KINDS = """An entry is one of:
 In Python code also the object itself: MetaData, base class, pathlib.Path or function."""
 
 
-def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = ()) -> None:
+def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = (), exported: str = "") -> None:
     """Apply the entries in their order to the database at `url`, and after them the seeds.
 
     Meanwhile no other database can be reached; working directory, environment, `sys.path` and
@@ -39,11 +39,12 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequenc
         url: The template, with the driver psycopg2 or psycopg.
         root: The folder from which relative file paths count.
         seeds: What `seeds.apply_seeds` takes.
+        exported: A DSN that leads to `url` meanwhile: applications have it.
 
     Raises:
         SchemaError: An entry could not be applied; names it and shows the database's own error.
     """
-    with loaded(entries, url, root, seeds):
+    with loaded(entries, url, root, seeds, exported):
         engine = create_engine(url, poolclass=NullPool)
         for number, entry in enumerate(entries, start=1):
             with named(f"Entry {number} of the schema", entry, root):
@@ -60,13 +61,13 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequenc
 
 
 @contextmanager
-def loaded(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = ()) -> Iterator[None]:
+def loaded(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = (), exported: str = "") -> Iterator[None]:
     """Import the modules of entries and seeds; give a process that reaches no database but the one at `url`, restored afterwards.
 
     Raises:
         SchemaError: A module cannot be imported; names the entry.
     """
-    with guarded_process(url) as keep_environment:
+    with guarded_process(url, exported) as keep_environment:
         titled = [
             *((f"Entry {number} of the schema", entry) for number, entry in enumerate(entries, start=1)),
             # without a colon it is a folder

@@ -57,6 +57,7 @@ class Templates:
         worker: this worker's name, for a template that is being made.
         server: what else decides how the server would make it: its arguments.
         seeds: rows that are in it, for `apply_schema`.
+        exported: the DSN by which applications know the database that is to be, "" for none.
     """
 
     def __init__(
@@ -69,11 +70,13 @@ class Templates:
         worker: str,
         server: Sequence[str] = (),
         seeds: Sequence[object] = (),
+        exported: str = "",
     ) -> None:
         self._admin = admin
         self._services = services
         self._schema = schema
         self._seeds = seeds
+        self._exported = exported
         self._root = root
         self._driver = driver
         self._server = tuple(server)
@@ -163,7 +166,7 @@ class Templates:
         create(self._admin, self._services, self._half_made)
         url = engine_url(self._admin.endpoint, self._half_made, self._driver)
         with FilesRead(self._root) as read:
-            apply_schema(self._schema, url, self._root, self._seeds)
+            apply_schema(self._schema, url, self._root, self._seeds, self._exported)
         facts = {"files": read.files(), "project": str(self._root), "used": today()}
         name = self._finish(facts)
         self._services.details.append(f"postgres: template {name} was made in {time.perf_counter() - began:.2f} s")
