@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -15,11 +15,14 @@ from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session, sessionmaker
 
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
+    from ..postgres.guard_async import AsyncGuard
+    from ..postgres.plain_async import PlainAsync
     from ..services.client import Testbed
     from ..services.model import Endpoint, ServiceSpec
 
@@ -78,6 +81,7 @@ class PostgresSettings(Section, prefix="pg"):
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
+    async_driver: Literal["asyncpg", "psycopg"] = option("asyncpg", help="Driver of the async engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
     environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
     initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
@@ -97,6 +101,8 @@ ISOLATION: pytest.StashKey[Guard | Database] = pytest.StashKey()
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 """On the configuration: this process's database, while there is one."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
+ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
+"""On a test: what gives it its async engine."""
 
 
 def words(lines: Sequence[str]) -> list[str]:
@@ -240,13 +246,15 @@ def _pg_guard(_pg_database: Database) -> Iterator[Guard]:
         yield guard
 
 
-def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | Database:
+def isolation(request: pytest.FixtureRequest, *, anew: bool = False, guard: str = "_pg_guard") -> Guard | Database:
     """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
     stash = request.node.stash
     if anew or ISOLATION not in stash:
         mark = request.node.get_closest_marker("pg")
         real = mark is not None and mark.kwargs.get("isolation") == "database"
-        stash[ISOLATION] = request.getfixturevalue("_pg_database" if real else "_pg_guard")
+        if not real:
+            refuse_both(request)
+        stash[ISOLATION] = request.getfixturevalue("_pg_database" if real else guard)
     found: Guard | Database = stash[ISOLATION]
     return found
 
@@ -280,4 +288,57 @@ def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessio
 def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRequest) -> Iterator[Session]:
     """An ORM session whose commits are undone after the test."""
     with isolation(request).closing(pg_sessionmaker()) as session:
+        yield session
+
+
+# --- async
+
+
+def refuse_both(request: pytest.FixtureRequest) -> None:
+    """Refuse a test in transaction isolation that has a sync and an async engine: those are two transactions."""
+    if {"pg_engine", "pg_async_engine"} <= {*request.fixturenames}:
+        from ..errors import IsolationError
+
+        raise IsolationError(
+            "this test has pg_engine and pg_async_engine (or fixtures on them), which in transaction isolation are two "
+            "connections that never see each other's rows. Use one of them, such as pg_async_session.run_sync(…) for "
+            "synchronous code, or database isolation: @pytest.mark.pg(isolation='database')."
+        )
+
+
+def async_isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> AsyncGuard | PlainAsync:
+    """Return what gives this test its async engine; `anew` for each run of a test."""
+    stash = request.node.stash
+    if anew or ASYNC not in stash:
+        found: Any = isolation(request, anew=True, guard="_pg_async_guard")
+        if found is request.config.stash[DATABASE]:
+            request.getfixturevalue("pg_engine")  # whose end puts the database back
+            found = found.plain_async(request.config.stash[SETTINGS][PostgresSettings].async_driver)
+        stash[ASYNC] = found
+    made: AsyncGuard | PlainAsync = stash[ASYNC]
+    return made
+
+
+@pytest.fixture(scope="session")
+def _pg_async_guard(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[AsyncGuard]:
+    """The kept connections of the transaction isolation for async engines."""
+    with _pg_database.async_guard(pytestconfig.stash[SETTINGS][PostgresSettings].async_driver) as guard:
+        yield guard
+
+
+@pytest.fixture
+def pg_async_engine(request: pytest.FixtureRequest, pg_schema: Sequence[object], _pg_database: Database) -> Iterator[AsyncEngine]:
+    """A SQLAlchemy async engine on which nothing outlives the test, whoever commits; hand it to the application."""
+    with plain_errors(request.config):
+        _pg_database.check_schema(pg_schema)
+        with async_isolation(request, anew=True).test() as engine:
+            yield engine
+
+
+@pytest.fixture
+def pg_async_session(pg_async_engine: AsyncEngine, request: pytest.FixtureRequest) -> Iterator[AsyncSession]:
+    """An async ORM session whose commits are undone after the test."""
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    with async_isolation(request).closing(AsyncSession(pg_async_engine)) as session:
         yield session

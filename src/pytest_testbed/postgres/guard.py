@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from threading import RLock
 from typing import Any
 
@@ -45,7 +44,6 @@ from .statements import (
 __all__ = ["Guard"]
 
 ARM = f"BEGIN;SAVEPOINT {BASE}"
-UNDO = f"ROLLBACK TO SAVEPOINT {BASE};ROLLBACK;DEALLOCATE ALL;SELECT pg_advisory_unlock_all()"
 CHECK = "SET CONSTRAINTS ALL IMMEDIATE"
 
 # by name, because there is no other way back to each constraint's own default
@@ -75,6 +73,9 @@ class Guard:
         bystanders: describes the other connections to this database, for a lock that could not be had.
     """
 
+    NAME = "pg_engine"
+    USER = "a thread"
+
     def __init__(
         self,
         connect: Callable[[], Any],
@@ -84,12 +85,12 @@ class Guard:
         set_aside: Callable[[], None] = lambda: None,
         bystanders: Callable[[], str] = lambda: "",
     ) -> None:
-        self._kept = Kept(connect)
+        self._kept = self._make_kept(connect)
         self._renew = renew
         self._set_aside = set_aside
         self._keeps = False
         self._bystanders = bystanders
-        self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
+        self._lock: Any = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
         self._abandoned: list[Owner] = []
         self._deferring = False
@@ -104,9 +105,15 @@ class Guard:
         self._url = url
         self.engine = self._make_engine()
 
+    def _make_kept(self, connect: Callable[[], Any]) -> Kept:
+        return Kept(connect)
+
+    def _create_engine(self, pool: GuardedPool) -> Engine:
+        return create_engine(self._url, pool=pool)
+
     def _make_engine(self) -> Engine:
         pool = GuardedPool(self)
-        engine = create_engine(self._url, pool=pool)
+        engine = self._create_engine(pool)
         dialect = engine.dialect
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, self._guarded(getattr(dialect, name)))
@@ -146,7 +153,9 @@ class Guard:
         """
         with self._lock:
             if not self._running:
-                raise IsolationError("pg_engine was used while no test that asked for it ran (a thread that was left over?).")
+                raise IsolationError(
+                    f"{self.NAME} was used while no test that asked for it ran ({self.USER} that was left over?)."
+                )
             self._settle(None)
 
     def admit(self, fairy: Any) -> None:
@@ -227,22 +236,28 @@ class Guard:
 
     def _begin(self) -> None:
         with self._lock:
-            if self._kept.connection is None or self._kept.connection.closed:
+            if self._kept.is_closed():
                 self._open()
-            if traits.of_engine(self.engine) != self._as_made:
-                self.engine = self._make_engine()  # listeners and options are a test's own, as its rows are
-            self._stack.clear()
-            self._breaches.clear()
-            self._abandoned.clear()
-            self._deferring = False
-            try:
-                self._send(ARM)
-            except Exception:
-                # the server, or this one backend, went away between two tests: once more on a new one
-                self._open()
-                self._send(ARM)
-            self.test_number += 1
-            self._running = True
+            self._renew_engine()
+            self._arm()
+
+    def _renew_engine(self) -> None:
+        if traits.of_engine(self.engine) != self._as_made:
+            self.engine = self._make_engine()  # listeners and options are a test's own, as its rows are
+
+    def _arm(self) -> None:
+        self._stack.clear()
+        self._breaches.clear()
+        self._abandoned.clear()
+        self._deferring = False
+        try:
+            self._send(ARM)
+        except Exception:
+            # the server, or this one backend, went away between two tests: once more on a new one
+            self._open()
+            self._send(ARM)
+        self.test_number += 1
+        self._running = True
 
     def keep(self) -> None:
         """Commit for real what the running test did so far, and let it do no more; its end sets the database aside.
@@ -251,7 +266,7 @@ class Guard:
             IsolationError: there is nothing that could be committed.
         """
         with self._lock:
-            if self._kept.connection is None or self._kept.connection.closed or self._kept.status() in (ACTIVE, IDLE):
+            if self._kept.is_closed() or self._kept.status() in (ACTIVE, IDLE):
                 raise IsolationError("the test's transaction is gone.")
             if self._kept.status() == IN_ERROR:
                 self._send(self._stack.fail()[0])
@@ -262,7 +277,7 @@ class Guard:
     def _end(self) -> None:
         self._running = False
         if not self._lock.acquire(timeout=PATIENCE):
-            self._kept.connection.cancel()
+            self._kept.cancel()
             self._lock.acquire()
         try:
             if self._keeps:
@@ -275,21 +290,21 @@ class Guard:
             self._lock.release()
 
     def _undo_test(self) -> None:
-        if self._kept.connection.closed:
+        if self._kept.is_closed():
             # a killed backend has committed nothing; whoever closes it himself may have (psycopg's `with` block does)
-            if not is_broken(self._kept.connection):
+            if not self._kept.is_broken():
                 self._breaches.append("the driver's own connection was closed, which ended the test's transaction")
             self._discard()
         elif self._kept.status() == ACTIVE:
             # a statement that a signal broke off (pytest-timeout): who hangs up has committed nothing
             with suppress(Exception):
-                self._kept.connection.cancel()
+                self._kept.cancel()
             self._discard()
         else:
             try:
-                self._send(UNDO)
+                self._send(self._kept.undo)
             except Exception as error:
-                if self._kept.connection.closed or sqlstate(error).startswith(("57P", "08")):
+                if self._kept.is_closed() or sqlstate(error).startswith(("57P", "08")):
                     self._discard()
                 elif not self._breaches:
                     self._breaches.append(f"{RAW} ended the test's transaction")
@@ -319,16 +334,22 @@ class Guard:
         """
         try:
             yield thing
-            if self._may_be_looked_at(thing):
-                connection = thing.connection() if isinstance(thing, Session) else thing
-                if not connection.invalidated and self._has_written(self._owner_of(connection._dbapi_connection)):
-                    connection.exec_driver_sql(CHECK)
+            self._look(thing)
         finally:
-            self._closing = True  # its work may well stay below another session's: nobody looks any more
-            try:
-                thing.close()
-            finally:
-                self._closing = False
+            self._close(thing)
+
+    def _look(self, thing: Any) -> None:
+        if self._may_be_looked_at(thing):
+            connection = thing.connection() if isinstance(thing, Session) else thing
+            if not connection.invalidated and self._has_written(self._owner_of(connection._dbapi_connection)):
+                connection.exec_driver_sql(CHECK)
+
+    def _close(self, thing: Any) -> None:
+        self._closing = True  # its work may well stay below another session's: nobody looks any more
+        try:
+            thing.close()
+        finally:
+            self._closing = False
 
     def sessionmaker(self, engine: Engine) -> SessionFactory:
         """Return a factory of sessions for one test."""
@@ -364,9 +385,9 @@ class Guard:
 
     def _check(self, owner: Owner) -> None:
         if not self._running or (owner.test != self.test_number and owner.test is not None):
-            raise IsolationError("a session or connection of pg_engine was used after its test had ended.")
+            raise IsolationError(f"a session or connection of {self.NAME} was used after its test had ended.")
         if os.getpid() != self._process:
-            raise IsolationError(f"pg_engine cannot be used in a forked child: it is one connection. {REMEDY}")
+            raise IsolationError(f"{self.NAME} cannot be used in a forked child: it is one connection. {REMEDY}")
 
     def _enter(self, owner: Owner) -> None:
         """Let the owner send a statement: a savepoint before it, where another one's work is on top."""
@@ -378,7 +399,7 @@ class Guard:
 
     def _settle(self, owner: Owner | None) -> None:
         """Bring the transaction into a state in which the owner, or somebody new, can work."""
-        if self._kept.connection.closed:
+        if self._kept.is_closed():
             raise IsolationError(f"the connection of this test's transaction is gone, and its work with it. {REMEDY}")
         while self._abandoned:
             self._undo_of(self._abandoned.pop())
@@ -395,11 +416,7 @@ class Guard:
 
     def _failed_before(self) -> Exception:
         """Make the error that the server would give, had each session a connection of its own."""
-        errors: Any = import_module(f"{self.engine.dialect.dbapi.__name__}.errors")  # type: ignore[union-attr]
-        error: Exception = errors.InFailedSqlTransaction(
-            "current transaction is aborted, commands ignored until end of transaction block"
-        )
-        return error
+        return self._kept.failed_before(self.engine.dialect)
 
     def _after(self, owner: Owner, cursor: Any, statement: str) -> None:
         if self._kept.status() == IDLE:
@@ -407,7 +424,7 @@ class Guard:
             return
         if owner is self._nobody:
             return  # SQLAlchemy's own questions change nothing
-        tag = cursor.statusmessage or ""  # psycopg has none for a cursor of the server
+        tag = self._kept.tag(cursor, statement)
         kind = tag.partition(" ")[0] or "DECLARE"
         if kind == "SELECT":
             if may_write(statement):
@@ -482,7 +499,7 @@ class Guard:
             try:
                 self._send(";".join(part for part in self._commit_parts(owner) if part))
             except Exception as error:
-                if not self._kept.connection.closed:
+                if not self._kept.is_closed():
                     self._undo_of(owner)  # the server's transaction is over, too, when its commit fails
                 if sqlstate(error).startswith("23") and self._stack.runs:
                     error.add_note(f"Another session has uncommitted work in this test; the rows may be its own. {REMEDY}")
@@ -500,7 +517,7 @@ class Guard:
     def _rollback(self, fairy: Any) -> None:
         owner = self._owner_of(fairy)
         with self._lock:
-            if self._running and owner.test in (self.test_number, None) and not self._kept.connection.closed:
+            if self._running and owner.test in (self.test_number, None) and not self._kept.is_closed():
                 self._settle(owner)
                 self._undo_of(owner)
 
@@ -588,11 +605,6 @@ class Guard:
 def warn(text: str) -> None:
     """Give a warning that pytest shows with the test."""
     warnings.warn(TestbedWarning(text), stacklevel=3)
-
-
-def is_broken(connection: Any) -> bool:
-    """Tell whether a closed connection was lost, rather than closed by its user."""
-    return bool(connection.broken) if hasattr(connection, "broken") else connection.closed == 2
 
 
 def sqlstate(error: BaseException | None) -> str:

@@ -49,7 +49,9 @@ class GuardedPool(Pool):
         self._out += 1
         # who listens for new connections (to set a search_path) wants to hear of one in each test
         if self._free and len(self.dispatch.connect) <= self.own_listeners:
-            return self._free.pop()
+            for index, record in enumerate(self._free):
+                if record.dbapi_connection is self._guard.kept_connection():  # async tests have several, one for each loop
+                    return self._free.pop(index)
         return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["find", "local_settings", "may_write", "quoted", "shortened"]
+__all__ = ["find", "local_settings", "may_write", "quoted", "shortened", "tag_of"]
 
 CHANGES = frozenset(["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"])
 READS = frozenset(["SHOW", "CLOSE", "FETCH", "MOVE", "NOTIFY"])
@@ -92,3 +92,21 @@ def shortened(statement: str) -> str:
     """Return a statement on one line, cut to what fits."""
     text = " ".join(statement.split())
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+_BEFORE_VERB = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*", re.DOTALL)
+_SAME_TAG = {"VALUES": "SELECT", "TABLE": "SELECT", "WITH": "SELECT", "END": "COMMIT", "ABORT": "ROLLBACK"}
+
+
+@lru_cache(maxsize=1000)
+def tag_of(statement: str) -> str:
+    """Return what the command tag of a statement will begin with, for drivers that do not tell it.
+
+    What begins with WITH counts as a SELECT, of which `may_write` tells whether it changes something.
+    """
+    start = _BEFORE_VERB.match(statement)
+    words = statement[start.end() if start else 0 :].split(None, 2)[:2]
+    verb = (re.match(r"\w*", words[0]) or [""])[0].upper() if words else ""
+    if verb == "SET" and len(words) > 1 and words[1].upper() == "CONSTRAINTS":
+        return "SET CONSTRAINTS"
+    return _SAME_TAG.get(verb, verb)
