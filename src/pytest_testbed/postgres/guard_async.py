@@ -21,6 +21,7 @@ from sqlalchemy.pool.base import _ConnectionFairy
 
 from ..errors import IsolationError
 from .guard import REMEDY, Guard, warn
+from .kept import ACTIVE
 from .kept_async import AsyncKept, make_kept
 from .loops import Leaves, reach, running_loop
 from .pool import OWNER, GuardedPool, Owner
@@ -78,18 +79,18 @@ class AsyncGuard(Guard):
         """Take note of somebody new, of the cursors that he uses past SQLAlchemy, and of the driver's connection."""
         super().admit(fairy)
         fairy.__class__ = GuardedFairy
-        fairy.info[RAW] = self._raw
+        fairy.info[GUARD] = self
         owner, inner = fairy.info[OWNER], fairy.cursor
 
         def cursor(*args: Any, **options: Any) -> Any:
-            self._kept.raw |= owner.cursor_out
+            self._kept.note_loose_cursor()
             made = inner(*args, **options)
             self._kept.loose = owner
             return Streamed(made, self._lock) if options.get("server_side") else made
 
         fairy.cursor = cursor
 
-    def _raw(self, owner: Owner) -> None:
+    def note_raw(self, owner: Owner) -> None:
         """Note that somebody takes the driver's own connection, whose statements nobody sees."""
         owner.raw = self._kept.raw = True
         if self._stack.runs and self._stack.runs[-1].owner not in (owner, None):
@@ -206,7 +207,11 @@ class AsyncGuard(Guard):
         super()._end()
 
     def _undo_test(self) -> None:
+        self._kept.note_loose_cursor()
         stale = self._schema_changed or self._kept.raw
+        if not self._kept.is_closed() and self._kept.status() == ACTIVE:
+            with suppress(Exception):
+                self._kept.kill()  # what a server is told by a closed connection it may hear when it is done
         super()._undo_test()
         if stale and not self._kept.is_closed():
             self._kept.refresh()
@@ -256,7 +261,8 @@ class AsyncGuard(Guard):
             self._kept.discard()
 
 
-RAW = "testbed_raw"
+GUARD = "testbed_guard"
+"""Under this key a checked-out connection's `info` has the guard."""
 
 
 class GuardedFairy(_ConnectionFairy):
@@ -267,9 +273,16 @@ class GuardedFairy(_ConnectionFairy):
     @property
     def driver_connection(self) -> Any:  # type: ignore[override]
         """The driver's own connection."""
-        if (note := self.info.get(RAW)) is not None:
-            note(self.info[OWNER])
+        self.info[GUARD].note_raw(self.info[OWNER])
         return super().driver_connection
+
+    def commit(self) -> None:
+        """Commit, as a session does."""
+        self.info[GUARD].engine.dialect.do_commit(self)
+
+    def rollback(self) -> None:
+        """Roll back, as a session does."""
+        self.info[GUARD].engine.dialect.do_rollback(self)
 
 
 def once_for_each(setup: Callable[[Any], Any]) -> Callable[[Any], Any]:

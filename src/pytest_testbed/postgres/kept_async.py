@@ -45,6 +45,10 @@ class AsyncKept(Kept):
     def settle_in(self) -> None:
         """Make ready for another loop."""
 
+    def note_loose_cursor(self) -> None:
+        """Note that somebody may use a cursor past SQLAlchemy: the last one that was given it has not used yet."""
+        self.raw |= self.loose is not None and self.loose.cursor_out
+
     def doubt(self) -> None:
         """Note that something failed, so that the state of the transaction is not known."""
 
@@ -52,8 +56,12 @@ class AsyncKept(Kept):
         """Forget what is known of the schema, and of statements that were prepared."""
 
     def cancel(self) -> None:
-        """Break off the statement that runs; where its loop does not run any more, the backend with it."""
-        self._end(self._pid, not in_greenlet())
+        """Break off the statement that runs."""
+        self._end(self._pid, False)
+
+    def kill(self) -> None:
+        """End the backend, and wait until it has gone."""
+        self._end(self._pid, True)
 
 
 class PsycopgKept(AsyncKept):

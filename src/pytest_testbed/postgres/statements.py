@@ -38,7 +38,7 @@ ON_COMMIT = (
 SETS_LOCALLY = re.compile(r"\bset\s+local\b|\bset_config\b", re.IGNORECASE)
 """Found in every statement that may set something for one transaction."""
 _SET_LOCAL = r"(?:^|;)\s*set\s+local\s+(time\s+zone|session\s+authorization|xml\s+option|[\w.]+)"
-_ARGUMENT = r"\s*('(?:[^']|'')*'|%\(\w+\)s|[^,()']+)(?:::[\w\s]+)?\s*"
+_ARGUMENT = r"\s*('(?:[^']|'')*'|%\(\w+\)s|\$\d+|[^,()']+)(?:::[\w\s]+)?\s*"
 _SET_CONFIG = rf"\bset_config\({_ARGUMENT},{_ARGUMENT},{_ARGUMENT}\)"
 _LONG_NAMES = {
     "time zone": "timezone",
@@ -69,7 +69,9 @@ def local_settings(statement: str, parameters: object) -> list[str]:
 
 
 def _value(argument: str, parameters: object) -> str:
-    """Return an argument's value, where it is a literal or a parameter by name."""
+    """Return an argument's value, where it is a literal or a parameter."""
+    if argument.startswith("$") and isinstance(parameters, tuple | list):
+        return str(parameters[int(argument[1:]) - 1])
     if argument.startswith("%("):
         return str(parameters.get(argument[2:-2])) if isinstance(parameters, dict) else ""
     return argument.strip().strip("'")
