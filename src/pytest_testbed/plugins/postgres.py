@@ -296,7 +296,7 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
 
 def refuse_both(request: pytest.FixtureRequest) -> None:
     """Refuse a test in transaction isolation that has a sync and an async engine: those are two transactions."""
-    if {"pg_engine", "pg_async_engine"} <= {*request.fixturenames}:
+    if {"pg_engine", "pg_async_engine"} <= {request.fixturename, *request.fixturenames}:
         from ..errors import IsolationError
 
         raise IsolationError(
