@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool.base import _ConnectionFairy
+from sqlalchemy.util.concurrency import in_greenlet
 
 from ..errors import IsolationError
 from .guard import REMEDY, Guard, warn
@@ -246,11 +247,20 @@ class AsyncGuard(Guard):
         self._open_sessions.append(session)
         try:
             yield thing
-            if (loop := self._lock.loop) is not None and not loop.is_closed():
-                self._reach(partial(self._look, session))
+        except BaseException:
+            self._reach(partial(self._close, session))
+            raise
+        else:
+            self._reach(partial(self._look_and_close, session))
         finally:
             self._open_sessions.remove(session)
-            self._reach(partial(self._close, session))
+
+    def _look_and_close(self, session: Any) -> None:
+        try:
+            if in_greenlet():  # else its loop is closed; it was looked at before that
+                self._look(session)
+        finally:
+            self._close(session)
 
     def close(self) -> None:
         """Close the kept connections."""
