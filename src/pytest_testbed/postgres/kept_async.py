@@ -37,6 +37,7 @@ class AsyncKept(Kept):
         self._end = end
         self._driver: Any = None
         self._pid = 0
+        self._killed = False
         self.raw = False
         """Somebody has the driver's own connection, or a cursor that SQLAlchemy did not use."""
         self.loose: Any = None
@@ -61,6 +62,7 @@ class AsyncKept(Kept):
 
     def kill(self) -> None:
         """End the backend, and wait until it has gone."""
+        self._killed = True
         self._end(self._pid, True)
 
 
@@ -83,7 +85,8 @@ class PsycopgKept(AsyncKept):
     def settle_in(self) -> None:
         """Make ready for another loop."""
         self._driver.lock = asyncio.Lock()
-        self.connection._execute_mutex = asyncio.Lock()
+        if hasattr(self.connection, "_execute_mutex"):  # SQLAlchemy's, in some of its versions
+            self.connection._execute_mutex = asyncio.Lock()
 
     def discard(self) -> None:
         """Close it."""
@@ -146,7 +149,7 @@ class AsyncpgKept(AsyncKept):
         await_only(self._driver.execute("ROLLBACK"))
         self._adopt(adapted)
         self.has_deferred = None
-        self.raw = self._doubted = False
+        self.raw = self._doubted = self._killed = False
 
     def _adopt(self, adapted: Any) -> None:
         adapted.set_isolation_level("autocommit")  # else it would begin by itself
@@ -158,10 +161,9 @@ class AsyncpgKept(AsyncKept):
         if driver is None:
             return
         with suppress(Exception):
-            if in_greenlet():
-                await_only(driver.close(timeout=1))
-            else:
-                driver.terminate()
+            if in_greenlet() and not self._killed:
+                await_only(asyncio.wait_for(driver.close(timeout=1), 2))
+            driver.terminate()  # does nothing to one that is closed
 
     def is_closed(self) -> bool:
         """Tell whether it is not open, whoever closed it."""
