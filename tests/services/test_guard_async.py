@@ -23,6 +23,7 @@ from pytest_testbed.errors import ConfigurationError, IsolationError, TestbedWar
 from pytest_testbed.postgres.connect import engine_url
 from pytest_testbed.postgres.guard import Guard
 from pytest_testbed.postgres.guard_async import AsyncGuard
+from pytest_testbed.postgres.kept_async import AsyncKept
 from tests.services import test_guard as sync
 from tests.services.test_guard import CLEAN, Order, User, World, look
 
@@ -537,6 +538,18 @@ class TestTasks:
 
         assert isolation.play(scenario) == ["a"]
 
+    def test_what_is_left_to_the_garbage_collector_is_undone(self, isolation: Isolation) -> None:
+        async def scenario(engine: AsyncEngine) -> Any:
+            connection = await engine.connect()
+            await add(connection, "lost")
+            del connection
+            swept()
+            async with engine.begin() as other:
+                await add(other, "kept")
+            return await emails(engine)
+
+        assert isolation.play(scenario) == ["kept"]
+
     def test_left_over_from_an_earlier_test(self, isolation: Isolation) -> None:
         errors: list[BaseException] = []
         go_on = asyncio.Event()
@@ -585,6 +598,9 @@ class TestTasks:
         self, isolation: Isolation, monkeypatch: pytest.MonkeyPatch, raw: bool
     ) -> None:
         monkeypatch.setattr("pytest_testbed.postgres.guard.PATIENCE", 0.1)
+        killed: list[int] = []
+        kill = AsyncKept.kill
+        monkeypatch.setattr(AsyncKept, "kill", lambda kept: (killed.append(kept._pid), kill(kept)))
 
         async def work(engine: AsyncEngine, begun: asyncio.Event) -> None:
             async with engine.connect() as connection:
@@ -597,13 +613,18 @@ class TestTasks:
 
         async def scenario(engine: AsyncEngine) -> Any:
             begun = asyncio.Event()
+            pid = await _scalar(engine, PID)
             task = asyncio.create_task(work(engine, begun))
             await begun.wait()
             await asyncio.sleep(0)
-            return task
+            return task, pid
 
-        task = isolation.play(scenario)
+        task, pid = isolation.play(scenario)
         assert isolation.others() == []
+        if raw:
+            rows = isolation.world.guarded._admin.rows("SELECT FROM pg_stat_activity WHERE pid = %s", (pid,))
+            assert rows == []
+            assert killed == [pid]  # nothing less is sure to have ended it by now
         isolation.run(asyncio.wait([task], timeout=10))
         assert task.done()
         assert raw or isinstance(task.exception(), Exception)  # asyncpg lets its own end without one
@@ -642,6 +663,18 @@ class TestLoops:
             with isolation.test() as engine:
                 assert asyncio.run(scenario(engine)) == ["a", "b"]
             assert isolation.others() == []
+
+    def test_a_connection_that_outlives_its_loop_is_tied_to_none(self, isolation: Isolation) -> None:
+        async def scenario(engine: AsyncEngine) -> Any:
+            async with engine.connect() as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                if isolation.driver == "psycopg":  # which lets them wait for each other; asyncpg does not
+                    await asyncio.gather(*(raw.execute("SELECT 1") for _ in range(3)))
+
+        for _ in range(3):
+            with isolation.test() as engine:
+                asyncio.run(scenario(engine))
+            isolation.play(scenario)
 
     @pytest.mark.parametrize("in_a_thread", [False, True])
     def test_two_loops_in_one_test(self, isolation: Isolation, in_a_thread: bool) -> None:

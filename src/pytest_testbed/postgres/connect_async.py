@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from ..errors import ConfigurationError
 from ..services.model import Endpoint
-from .connect import APPLICATION, libpq_parameters, without_pg_environment
+from .connect import APPLICATION, engine_url, libpq_parameters, without_pg_environment
 
-__all__ = ["connect_async", "need_driver"]
+__all__ = ["async_url", "connect_async", "need_driver"]
 
 TLS = (
     "sslmode",
@@ -73,6 +73,15 @@ async def connect_async(
         import asyncpg
 
         return await asyncpg.connect(**asyncpg_arguments(endpoint, database, options or {}, application_name))
+
+
+def async_url(endpoint: Endpoint, database: str, driver: str) -> Any:
+    """Return the `sqlalchemy.URL` of a database for an async driver; for asyncpg in the words that it has."""
+    url = engine_url(endpoint, database, driver)
+    if driver != "asyncpg":
+        return url
+    words = {"host": "host", "port": "port", "sslmode": "ssl"}
+    return url.set(query={words[name]: value for name, value in url.query.items() if name in words})
 
 
 def asyncpg_arguments(endpoint: Endpoint, database: str, options: Mapping[str, str], application_name: str) -> dict[str, Any]:

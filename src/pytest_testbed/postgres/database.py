@@ -15,7 +15,7 @@ from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
-from .connect_async import connect_async, need_driver
+from .connect_async import async_url, connect_async, need_driver
 from .guard import Guard
 from .templates import NO_SUCH_DATABASE, Templates, create, disown
 
@@ -354,7 +354,7 @@ class Database:
 
         guard = AsyncGuard(
             partial(self.connect_async, driver),
-            engine_url(self.endpoint, self.name, driver),
+            async_url(self.endpoint, self.name, driver),
             driver=driver,
             end=self._end_backend,
             renew=self.renew,
@@ -377,7 +377,7 @@ class Database:
 
         return PlainAsync(
             partial(connect_async, self.endpoint, self.name, driver, options=self._settings()),
-            engine_url(self.endpoint, self.name, driver),
+            async_url(self.endpoint, self.name, driver),
             end=partial(self._end_backend, whole=True),
             explain=self._explain,
         )
