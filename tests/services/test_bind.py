@@ -283,7 +283,7 @@ class TestEngines:
             assert counted(engine) == counted(before) == counted(during) == 2
             with pytest.raises(IsolationError, match="isolation level AUTOCOMMIT"):
                 engine.execution_options(isolation_level="AUTOCOMMIT").connect()
-        with pytest.raises(Exception, match="nowhere.invalid|IsolationError|not running|ended"):
+        with pytest.raises(Exception, match="nowhere.invalid|not known|IsolationError|not running|ended"):
             during.connect().execute(ADD)
 
     def test_an_engine_made_by_execution_options_can_be_named(self, world: World, engine: Engine) -> None:

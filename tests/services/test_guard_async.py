@@ -338,6 +338,7 @@ class TestAsyncFace:
 
         assert isolation.same(scenario) == (100, 100)
 
+    @pytest.mark.filterwarnings("ignore:the server-side cursor")  # of psycopg before 3.3: it is right
     def test_a_stream_half_read_is_left(self, isolation: Isolation) -> None:
         with isolation.test() as engine, isolation.closing(AsyncSession(engine)) as session:
 
