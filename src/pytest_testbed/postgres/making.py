@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
+import time
 from contextlib import contextmanager, suppress
 
+from ..errors import HostError, TestbedError
 from ..services.frontdoor import FrontDoor
+from ..services.wire import Wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from ..services.model import Endpoint
 
-__all__ = ["make"]
+__all__ = ["create", "make"]
 
 TIMEOUT = 10.0
+ANSWER_TIMEOUT = 2.0
+"""Seconds in which the pytest process must say what it is like: some code waits without letting other threads run."""
+HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FLAGS = ("-P", "-c", "import sys; sys.path.append(sys.argv[2]); from pytest_testbed.postgres.beforehand import main; main()")
+LAST_WORDS = 4000
+"""Characters of what a process has written that are shown where it did not come to say what was wrong."""
 
 
 def make(door: FrontDoor) -> None:
-    """Make the database that a door's clients want, with its schema where it has one.
+    """Make the database that a door's clients want: with schema and seeds where the run's options name them.
 
     Raises:
         TestbedError: it could not be made.
     """
-    endpoint, name = door.endpoint(), door.facts["database"]
+    plan = door.facts["plan"]
+    if not plan:
+        create(door, door.facts["database"])
+        return
+    began = time.monotonic()
+    door.endpoint()
+    notes = _by_another_process(door, plan)
+    seconds = time.monotonic() - began
+    door.notes += [*notes, f"postgres: a connection before the tests had the database made for it, in {seconds:.3f} s"]
+
+
+def create(door: FrontDoor, name: str) -> None:
+    """Make an empty database."""
+    endpoint = door.endpoint()
     host = door.host
     if host.kept or not endpoint.is_ours:
         host.ledger.own(f"on {door.spec.kind}", f"{endpoint.host}:{endpoint.port}/{name}", door.run)
@@ -59,3 +86,74 @@ def _session(endpoint: Endpoint) -> Iterator[Callable[[str], None]]:
         yield connection.cursor().execute
     finally:
         connection.close()
+
+
+# --- with a schema: that is Python code of the project, and the process whose code it is waits for us
+
+
+def _by_another_process(door: FrontDoor, plan: dict[str, Any]) -> list[str]:
+    """Let a process like the one that waits make the database; return what it has to tell.
+
+    Raises:
+        TestbedError: the schema cannot be applied, or the process came to an end before.
+    """
+    import json
+    from tempfile import TemporaryFile
+
+    now = _surroundings(door)
+    path = now.get("path") or list(sys.path)
+    order = {**plan, "run": door.run, "database": door.facts["database"], "spec": door.spec.to_json(), "path": path}
+    with TemporaryFile() as noise:
+        child = _started(door, now, noise.fileno())
+        door.at_close.append(child.kill)
+        try:
+            said, _ = child.communicate(json.dumps(order).encode())
+        finally:
+            door.at_close.remove(child.kill)
+        with suppress(ValueError):
+            outcome: dict[str, Any] = json.loads(said)
+            if outcome["fault"]:
+                raise TestbedError(outcome["fault"])
+            return list(outcome["notes"])
+        noise.seek(0)
+        words = noise.read().decode(errors="replace")[-LAST_WORDS:].strip()
+    raise TestbedError(f"the process that makes the database has ended early (exit code {child.returncode}).\n{words}".strip())
+
+
+def _surroundings(door: FrontDoor) -> dict[str, Any]:
+    """Return what the pytest process is like at the moment; what it was like at last, or nothing, where it cannot say."""
+    if door.witness is None:
+        return {}
+    with suppress(HostError):  # it has closed its end, and left its last words
+        door.witness.send({"do": "tell"})
+    with suppress(HostError, EOFError):
+        if door.witness.waiting(ANSWER_TIMEOUT):
+            return door.witness.receive()
+    return {}
+
+
+def _started(door: FrontDoor, now: dict[str, Any], noise: int) -> subprocess.Popen[bytes]:
+    """Start a process as the other one is, which talks to the host for the same run."""
+    import _socket
+    import subprocess
+
+    ours, theirs = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
+    environ = now.get("environ") or os.environ
+    try:
+        child = subprocess.Popen(
+            [sys.executable, *FLAGS, HOME, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=noise,
+            # what the tests' coverage is measured with is theirs
+            env={name: value for name, value in environ.items() if not name.startswith(("COV_CORE_", "COVERAGE_PROCESS"))},
+            cwd=now["directory"] if os.path.isdir(now.get("directory", "")) else None,
+        )
+    except OSError as error:
+        ours.close()
+        raise TestbedError(f"the process that makes the database could not be started: {error}.") from error
+    finally:
+        theirs.close()
+    threading.Thread(target=door.converse, args=(door, Wire(ours)), name="converse", daemon=True).start()
+    return child
