@@ -64,7 +64,7 @@ def run(pytester: pytest.Pytester, servers: Servers, monkeypatch: pytest.MonkeyP
         write(pytester, "pytest.ini", "\n".join(lines) + "\n")
         for name, text in {"app": APP, "test_it": TEST, **files}.items():
             write(pytester, f"{name.replace('__', '/')}.py", text)
-        return pytester.runpytest_subprocess(*QUIET, *options, "-v", *arguments)
+        return pytester.runpytest_subprocess(*QUIET, *options, "-v", *arguments, timeout=120)
 
     return run
 
@@ -135,6 +135,19 @@ def test_workers(run: Run) -> None:
     """The controller imports the conftest too."""
     result = run("-n", "2", conftest="import app")
     result.assert_outcomes(passed=2)
+
+
+def test_connections_of_several_threads(run: Run) -> None:
+    """One of them has the database made, and the others wait for it: none may see it half made."""
+    app = APP.replace(
+        "AT_IMPORT = names()",
+        "from concurrent.futures import ThreadPoolExecutor\nwith ThreadPoolExecutor(5) as pool:\n"
+        "    AT_IMPORT, *others = [each.result() for each in [pool.submit(names) for _ in range(5)]]\n"
+        "assert others == [AT_IMPORT] * 4",
+    )
+    run(app=app, seed="\n    users.csv\n    rows:slow", rows="import time\ndef slow():\n    time.sleep(0.5)\n").assert_outcomes(
+        passed=2
+    )
 
 
 def test_create_all_at_import(run: Run) -> None:
@@ -229,7 +242,7 @@ def test_a_server_that_is_not_ours(run: Run, servers: Servers, monkeypatch: pyte
 
 @pytest.mark.parametrize("said_by", ["option", "fixture"])
 def test_a_connection_that_is_open_already(run: Run, said_by: str) -> None:
-    """Django's, for one, in the process of its own and in the tests': what the schema sends by it reaches the template, and afterwards it leads to the tests' database."""
+    """Django's, for one: what the schema sends by it reaches the template, and it leads to the tests' database again."""
     app = """
     import os, subprocess, sys
     import psycopg2

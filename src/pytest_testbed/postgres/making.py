@@ -15,7 +15,7 @@ from ..services.wire import Wire
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from ..services.model import Endpoint
@@ -103,13 +103,15 @@ def _by_another_process(door: FrontDoor, plan: dict[str, Any]) -> list[str]:
     now = _surroundings(door)
     path = now.get("path") or list(sys.path)
     order = {**plan, "run": door.run, "database": door.facts["database"], "spec": door.spec.to_json(), "path": path}
+    environ = _told_apart(door, now.get("environ") or os.environ)
     with TemporaryFile() as noise:
-        child = _started(door, now, noise.fileno())
+        child = _started(door, environ, now.get("directory", ""), noise.fileno())
         door.at_close.append(child.kill)
         try:
             said, _ = child.communicate(json.dumps(order).encode())
         finally:
             door.at_close.remove(child.kill)
+            door.maker = ""
         with suppress(ValueError):
             outcome: dict[str, Any] = json.loads(said)
             if outcome["fault"]:
@@ -132,13 +134,24 @@ def _surroundings(door: FrontDoor) -> dict[str, Any]:
     return {}
 
 
-def _started(door: FrontDoor, now: dict[str, Any], noise: int) -> subprocess.Popen[bytes]:
+def _told_apart(door: FrontDoor, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment with another password in it, by which the other process's clients are known at the door.
+
+    They come to the template, while all others have to wait for the database itself.
+    """
+    given = door.facts["password"]
+    if door.facts["through"]:
+        return dict(environ)
+    door.maker = os.urandom(12).hex()
+    return {name: value.replace(given, door.maker) for name, value in environ.items()}
+
+
+def _started(door: FrontDoor, environ: Mapping[str, str], directory: str, noise: int) -> subprocess.Popen[bytes]:
     """Start a process as the other one is, which talks to the host for the same run."""
     import _socket
     import subprocess
 
     ours, theirs = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
-    environ = now.get("environ") or os.environ
     try:
         child = subprocess.Popen(
             [sys.executable, *FLAGS, HOME, str(theirs.fileno())],
@@ -148,7 +161,7 @@ def _started(door: FrontDoor, now: dict[str, Any], noise: int) -> subprocess.Pop
             stderr=noise,
             # what the tests' coverage is measured with is theirs
             env={name: value for name, value in environ.items() if not name.startswith(("COV_CORE_", "COVERAGE_PROCESS"))},
-            cwd=now["directory"] if os.path.isdir(now.get("directory", "")) else None,
+            cwd=directory if os.path.isdir(directory) else None,
         )
     except OSError as error:
         ours.close()

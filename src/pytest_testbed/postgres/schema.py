@@ -72,17 +72,28 @@ def loaded(
         SchemaError: A module cannot be imported; names the entry.
     """
     with guarded_process(url, exported) as keep_environment:
-        titled = [
-            *((f"Entry {number} of the schema", entry) for number, entry in enumerate(entries, start=1)),
-            # without a colon it is a folder
-            *((f"Seed {number}", seed) for number, seed in enumerate(seeds, start=1) if isinstance(seed, str) and ":" in seed),
-        ]
-        for title, entry in titled:
-            if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
-                with named(title, entry, root):
-                    import_object(entry.strip().partition(":")[0])
+        for title, entry, module in _modules(entries, seeds):
+            with named(title, entry, root):
+                import_object(module)
         keep_environment()  # a module is imported once: what it has set there would not come back
         yield
+
+
+def modules_of(entries: Sequence[object], seeds: Sequence[object] = ()) -> list[str]:
+    """Return the modules that `loaded` imports."""
+    return [module for _, _, module in _modules(entries, seeds)]
+
+
+def _modules(entries: Sequence[object], seeds: Sequence[object]) -> Iterator[tuple[str, str, str]]:
+    """Yield what each entry that names a module is called, its text, and the module."""
+    titled = [
+        *((f"Entry {number} of the schema", entry) for number, entry in enumerate(entries, start=1)),
+        # without a colon it is a folder
+        *((f"Seed {number}", seed) for number, seed in enumerate(seeds, start=1) if isinstance(seed, str) and ":" in seed),
+    ]
+    for title, entry in titled:
+        if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
+            yield title, entry, entry.strip().partition(":")[0]
 
 
 def _is_file(entry: str) -> bool:

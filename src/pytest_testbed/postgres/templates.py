@@ -8,9 +8,10 @@ IntegreSQL's template databases, keyed by content.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,16 +132,19 @@ class Templates:
     def _prefix(self) -> str:
         """Return what the names of this schema's templates begin with; one that cannot be recognised is this run's."""
         from .evidence import schema_key
-        from .schema import loaded
+        from .schema import loaded, modules_of
 
         if not self._has_key:
             endpoint = self._admin.endpoint
             facts = (endpoint.version, endpoint.user, self._driver, *self._server)
             url = engine_url(endpoint, self._half_made, self._driver)
-            with self._led(cache(self._make_half)) as detour, loaded(self._schema, url, self._root, self._seeds, detour):
-                self._key = schema_key(self._schema, self._root, *facts, seeds=self._seeds)
+            imports = not all(name in sys.modules for name in modules_of(self._schema, self._seeds))
+            # who does not need it has to wait: there are no tables yet
+            with self._led(cache(self._make_half)) if imports else nullcontext() as detour:
+                with loaded(self._schema, url, self._root, self._seeds, detour):
+                    self._key = schema_key(self._schema, self._root, *facts, seeds=self._seeds)
             self._has_key = True
-            if self._exported is not None:
+            if imports and self._exported is not None:
                 self._drop_half_made()  # of an application that has connected when it was imported
         return f"{TEMPLATE_PREFIX}{self._key}" if self._key else f"testbed_{self._services.run}_shared"
 

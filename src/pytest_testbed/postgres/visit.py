@@ -60,6 +60,7 @@ class PostgresVisit(Visit):
         self._said: dict[str, str] = {}
         self._last = b""  # the last piece that the server sent, or b"" since the client has sent something
         self.is_parked = False
+        self._is_makers = False
         self._in_transaction = False
         self._prepared: dict[bytes, bytes] = {}
         self._settings: list[bytes] = []
@@ -101,7 +102,7 @@ class PostgresVisit(Visit):
         is_ours = self._said.get("database", self._said["user"]) == self.door.facts["database"]
         while True:
             endpoint = self.door.endpoint()
-            stand_in = self.door.await_made(self.make) if is_ours else ""
+            stand_in = self.door.await_made(self.make, is_makers=self._is_makers) if is_ours else ""
             upstream, words = self._log_in(endpoint, stand_in)
             if upstream is not None:
                 self._tell_again(upstream)
@@ -146,8 +147,10 @@ class PostgresVisit(Visit):
             unknown = [name.encode() + b"\0" for name in said if name not in self._said]
             self.client.sendall(message(b"v", LONG.pack(VERSION_3) + LONG.pack(len(unknown)) + b"".join(unknown)))
         self.client.sendall(message(b"R", LONG.pack(3)))
-        user, secret = self.door.facts["user"], self.door.facts["password"].encode() + b"\0"
-        if reader.next() != (b"p", secret) or self._said.get("user") != user:
+        kind, secret = reader.next()
+        known = [secret == each.encode() + b"\0" for each in (self.door.facts["password"], self.door.maker) if each]
+        self._is_makers = known[1:] == [True]
+        if kind != b"p" or not any(known) or self._said.get("user") != self.door.facts["user"]:
             return self._refuse("28P01", f'pytest-testbed: password authentication failed for user "{self._said.get("user")}"')
         return True
 

@@ -69,6 +69,8 @@ class FrontDoor:
         self._fault = ""
         self.stand_in = ""
         """What clients are led to while that which they want is being made; "" where they have to wait."""
+        self.maker = ""
+        """The password by which the clients of another process are known that makes it: then they alone are led."""
         self._changed = threading.Condition()
         self._visit: Callable[[FrontDoor, _socket.socket], Visit] = resolve(spec.visit) if spec.visit else Visit
         self.visits: list[Visit] = []
@@ -111,10 +113,14 @@ class FrontDoor:
         assert slot.endpoint is not None
         return slot.endpoint
 
-    def await_made(self, make: Callable[[], None]) -> str:
+    def await_made(self, make: Callable[[], None], *, is_makers: bool = False) -> str:
         """Wait until what the run itself makes on the service is made (its database), or make it where nobody does.
 
         The pytest process may be unable to: it waits for the very connection that waits here.
+
+        Args:
+            make: makes it.
+            is_makers: whether it is a client of the process that makes it.
 
         Returns:
             What stands in for it meanwhile; "" where it is there.
@@ -132,7 +138,7 @@ class FrontDoor:
             finally:
                 self.made(fault)
         with self._changed:
-            self._changed.wait_for(lambda: self._is_made or self.stand_in)
+            self._changed.wait_for(lambda: self._is_made or (self.stand_in and (is_makers or not self.maker)))
             if not self._is_made:
                 return self.stand_in
         if self._fault:
