@@ -132,9 +132,11 @@ def test_asyncpg(run: Run) -> None:
 
 
 def test_workers(run: Run) -> None:
-    """The controller imports the conftest too."""
-    result = run("-n", "2", conftest="import app")
-    result.assert_outcomes(passed=2)
+    """The controller imports the conftest too. One process makes the template, and the others' databases are copies."""
+    result = run("-n", "2", "--dist=each", conftest="import app")
+    result.assert_outcomes(passed=4)
+    for worker in ("gw0", "gw1"):
+        result.stdout.fnmatch_lines([f"testbed: {worker}: postgres: the template of another process of this run was copied"])
 
 
 def test_connections_of_several_threads(run: Run) -> None:

@@ -51,8 +51,8 @@ def plan(
     }
 
 
-def make(order: dict[str, Any], connection: _socket.socket) -> list[str]:
-    """Make the database as the run's own process would; return what there is to tell.
+def make(order: dict[str, Any], connection: _socket.socket) -> dict[str, Any]:
+    """Make the database as the run's own process would; return its "template", and "notes" to tell.
 
     Raises:
         TestbedError: it cannot be made.
@@ -70,8 +70,8 @@ def make(order: dict[str, Any], connection: _socket.socket) -> list[str]:
     exported = Exported(order["dsn"], Way(testbed, "postgres"), leads=order["leads"])
     options: Any = SimpleNamespace(**order["options"])
     root, worker = Path(order["root"]), order["worker"]
-    with worker_database(testbed, order["schema"], root, options, worker, order["seeds"], None, exported):
-        return [*testbed.notes, *testbed.details]
+    with worker_database(testbed, order["schema"], root, options, worker, order["seeds"], None, exported) as database:
+        return {"template": database.template, "notes": [*testbed.notes, *testbed.details]}
 
 
 def main() -> NoReturn:
@@ -80,9 +80,9 @@ def main() -> NoReturn:
     os.dup2(2, 1)  # what the schema's code prints is not for the one who ordered it
     order = json.loads(sys.stdin.buffer.read())
     sys.path[:] = order["path"]
-    outcome: dict[str, Any] = {"fault": "", "notes": []}
+    outcome: dict[str, Any] = {"fault": ""}
     try:
-        outcome["notes"] = make(order, _socket.socket(fileno=int(sys.argv[2])))
+        outcome |= make(order, _socket.socket(fileno=int(sys.argv[2])))
     except TestbedError as error:
         outcome["fault"] = str(error)
     except BaseException:

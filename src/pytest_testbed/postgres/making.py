@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
 import time
+from collections import defaultdict
 from contextlib import contextmanager, suppress
 
 from ..errors import HostError, TestbedError
@@ -29,6 +31,11 @@ HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 FLAGS = ("-P", "-c", "import sys; sys.path.append(sys.argv[2]); from pytest_testbed.postgres.beforehand import main; main()")
 LAST_WORDS = 4000
 """Characters of what a process has written that are shown where it did not come to say what was wrong."""
+OF_ONE_PROCESS = ("worker", "dsn")
+"""What is different in the plans of the processes of one run."""
+_templates: dict[str, str] = {}
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+"""By run and plan: its template, and who looks for it. A run's processes import the same; its tests look for themselves."""
 
 
 def make(door: FrontDoor) -> None:
@@ -43,25 +50,42 @@ def make(door: FrontDoor) -> None:
         return
     began = time.monotonic()
     door.endpoint()
-    notes = _by_another_process(door, plan)
+    key = json.dumps([door.run, {name: value for name, value in plan.items() if name not in OF_ONE_PROCESS}])
+    with _turns[key]:
+        if _is_copied(door, _templates.get(key, "")):
+            notes = ["postgres: the template of another process of this run was copied"]
+        else:
+            _templates[key], notes = _by_another_process(door, plan)
     seconds = time.monotonic() - began
     door.notes += [*notes, f"postgres: a connection before the tests had the database made for it, in {seconds:.3f} s"]
 
 
-def create(door: FrontDoor, name: str) -> None:
-    """Make an empty database."""
+def _is_copied(door: FrontDoor, template: str) -> bool:
+    """Make the database from a template that is known to be this run's; tell whether it could be done."""
+    if template:
+        with suppress(Exception):  # it may be gone: then it is looked for as ever
+            create(door, door.facts["database"], template)
+            return True
+    return False
+
+
+def create(door: FrontDoor, name: str, template: str = "") -> None:
+    """Make a database: an empty one, or a copy of a template."""
     endpoint = door.endpoint()
     host = door.host
     if host.kept or not endpoint.is_ours:
         host.ledger.own(f"on {door.spec.kind}", f"{endpoint.host}:{endpoint.port}/{name}", door.run)
-    from .service import SPARE
+    from .service import SPARE, spare_of
 
+    copied = f' TEMPLATE "{template}"' if template else ""
+    if template and endpoint.is_ours and int(endpoint.version.partition(".")[0]) >= 15:
+        copied += " STRATEGY FILE_COPY"  # as `templates.create`
     with _session(endpoint) as execute:
         if endpoint.is_ours:
             with suppress(Exception):
-                execute(f'ALTER DATABASE "{SPARE}" RENAME TO "{name}"')
+                execute(f'ALTER DATABASE "{spare_of(template) if template else SPARE}" RENAME TO "{name}"')
                 return
-        execute(f'CREATE DATABASE "{name}"')
+        execute(f'CREATE DATABASE "{name}"{copied}')
 
 
 @contextmanager
@@ -91,13 +115,12 @@ def _session(endpoint: Endpoint) -> Iterator[Callable[[str], None]]:
 # --- with a schema: that is Python code of the project, and the process whose code it is waits for us
 
 
-def _by_another_process(door: FrontDoor, plan: dict[str, Any]) -> list[str]:
-    """Let a process like the one that waits make the database; return what it has to tell.
+def _by_another_process(door: FrontDoor, plan: dict[str, Any]) -> tuple[str, list[str]]:
+    """Let a process like the one that waits make the database; return the template, and what there is to tell.
 
     Raises:
         TestbedError: the schema cannot be applied, or the process came to an end before.
     """
-    import json
     from tempfile import TemporaryFile
 
     now = _surroundings(door)
@@ -116,7 +139,7 @@ def _by_another_process(door: FrontDoor, plan: dict[str, Any]) -> list[str]:
             outcome: dict[str, Any] = json.loads(said)
             if outcome["fault"]:
                 raise TestbedError(outcome["fault"])
-            return list(outcome["notes"])
+            return outcome["template"], list(outcome["notes"])
         noise.seek(0)
         words = noise.read().decode(errors="replace")[-LAST_WORDS:].strip()
     raise TestbedError(f"the process that makes the database has ended early (exit code {child.returncode}).\n{words}".strip())
