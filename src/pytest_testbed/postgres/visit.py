@@ -306,7 +306,7 @@ class PostgresVisit(Visit):
         except TestbedError as fault:
             words = error("57P01", f"pytest-testbed: {fault}")
         if self.is_parked or self.upstream is None:
-            self.client.sendall(words)
+            self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
             raise OSError("the server did not let us in again")
         self.answer_with(self.upstream)
 
