@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .exports import EXPORTS
-from .plugins.postgres import is_quiet, read_folders, real_commits
+from .plugins.postgres import ADDRESS, is_quiet, read_folders, real_commits
 
 if TYPE_CHECKING:
     from .postgres.real import RealCommits
@@ -52,6 +52,11 @@ class Everywhere:
         mode = read_folders(config)[0]
         what = "commit for real" if mode == "database" else "commit nothing"
         return [f"testbed: {', '.join(names)} from PostgreSQL; tests {what} (isolation: {mode})"]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note that all is imported: from now on the first test makes the database, before its first fixture."""
+        session.config.stash[ADDRESS].settle()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -204,11 +204,11 @@ def export_address(config: pytest.Config, run: Run) -> DatabaseAddress:
     from ..apart import Everywhere
 
     config.pluginmanager.register(Everywhere(), "pytest_testbed.everywhere")
-    return database_address(config, run)
+    return database_address(config, run, early=True)
 
 
-def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
-    """Return where applications reach this process's database; chosen when first asked for."""
+def database_address(config: pytest.Config, run: Run, *, early: bool = False) -> DatabaseAddress:
+    """Return where applications reach this process's database; chosen when first asked for, `early`: before any import."""
     if ADDRESS not in config.stash:
         from ..postgres.address import DatabaseAddress
 
@@ -218,8 +218,17 @@ def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
         database = f"testbed_{run.testbed.run}_{worker_of(config)}"
         url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
         config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres")
-        address.open(run.testbed)
+        address.open(run.testbed, plan_of(config, address.form("dsn")) if early else {})
     return config.stash[ADDRESS]
+
+
+def plan_of(config: pytest.Config, dsn: str) -> dict[str, Any]:
+    """Return how a database is made for an application that connects when it is imported; {} where it has no schema."""
+    from ..postgres.beforehand import plan
+
+    mine, core = config.stash[SETTINGS][PostgresSettings], config.stash[SETTINGS][CoreSettings]
+    reuse = core.reuse_ttl if core.reuse else None
+    return plan(mine.schema, mine.seed, config.rootpath, mine, worker_of(config), dsn, reuse)
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
@@ -335,7 +344,7 @@ def _pg_database(
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
     worker = worker_of(pytestconfig)
     address = pytestconfig.stash.get(ADDRESS, None)
-    doorway, exported = (address.doorway, address.form("dsn")) if address is not None else (None, "")
+    doorway, exported = (address.doorway, address.exported) if address is not None else (None, None)
     made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway, exported)
     with plain_errors(pytestconfig), made as database:
         pytestconfig.stash[DATABASE] = database

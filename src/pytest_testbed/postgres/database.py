@@ -17,6 +17,7 @@ from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .connect_async import async_url, connect_async, need_driver
+from .exported import Exported
 from .guard import Guard
 from .sequences import read
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
@@ -74,7 +75,7 @@ def worker_database(
     worker: str,
     seeds: Sequence[object] = (),
     doorway: Doorway | None = None,
-    exported: str = "",
+    exported: Exported | None = None,
 ) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
@@ -86,7 +87,7 @@ def worker_database(
         worker: xdist's name of this worker, or "main".
         seeds: rows of the schema's tables, for `apply_schema`.
         doorway: where applications wait for it, if they have its address.
-        exported: that address, as a DSN.
+        exported: that address, for the making of the template.
     """
     for name, given in (("pg_schema", schema), ("pg_seed", seeds)):
         if isinstance(given, str) or not isinstance(given, Sequence):
@@ -151,7 +152,7 @@ class Database:
         lock_timeout: seconds after which a statement of the kept connection gives up a lock.
         server: what the user said of the server, on which its databases may depend.
         seeds: rows of the schema's tables, for `apply_schema`.
-        exported: a DSN by which applications reach it; "" where they have none.
+        exported: the address by which applications reach it; None where they have none.
     """
 
     def __init__(
@@ -165,7 +166,7 @@ class Database:
         lock_timeout: float,
         server: Sequence[str] = (),
         seeds: Sequence[object] = (),
-        exported: str = "",
+        exported: Exported | None = None,
     ) -> None:
         self._services = services
         self._schema = schema
@@ -209,7 +210,7 @@ class Database:
         """Make the template and the worker's database where they are missing.
 
         Args:
-            there: whether it was made already, with an empty schema, for an application that came before the tests.
+            there: whether it was made already, for an application that came before the tests.
         """
         if there:
             if self._templates is not None:

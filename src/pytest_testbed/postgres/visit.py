@@ -60,6 +60,7 @@ class PostgresVisit(Visit):
         self._said: dict[str, str] = {}
         self._last = b""  # the last piece that the server sent, or b"" since the client has sent something
         self.is_parked = False
+        self._is_makers = False
         self._in_transaction = False
         self._prepared: dict[bytes, bytes] = {}
         self._settings: list[bytes] = []
@@ -77,29 +78,55 @@ class PostgresVisit(Visit):
         if not self._greet():
             return False
         try:
-            if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
-                self.door.endpoint()
-                self.door.await_made(self.make)
-            upstream, words = self._log_in(self.door.endpoint())
+            words = self._come_in()
         except TestbedError as fault:
             return self._refuse("57P03", f"pytest-testbed: {fault}")
         except (AuthenticationError, OSError, EOFError) as fault:
             return self._refuse("08001", f"pytest-testbed: the server cannot be reached: {fault}")
-        if upstream is None:
+        if self.upstream is None:
             self.client.sendall(words)
             return False
-        self.upstream = upstream
         self._first_key = self._key
         self.client.sendall(message(b"R", LONG.pack(0)) + words)
-        self._last = words
-        self.answer_with(upstream)
+        self.answer_with(self.upstream)
         return True
+
+    def _come_in(self) -> bytes:
+        """Connect to the database that the client wants, or to what stands in for it; return the server's words.
+
+        There is no `upstream` then where it has refused.
+
+        Raises:
+            TestbedError: the database could not be made, or there is no server.
+        """
+        is_ours = self._said.get("database", self._said["user"]) == self.door.facts["database"]
+        while True:
+            endpoint = self.door.endpoint()
+            stand_in = self.door.await_made(self.make, is_makers=self._is_makers) if is_ours else ""
+            upstream, words = self._log_in(endpoint, stand_in)
+            if upstream is not None:
+                self._tell_again(upstream)
+            with self._lock:
+                if stand_in == self.door.stand_in or not stand_in:
+                    self.upstream, self.is_led = upstream, bool(stand_in)
+                    self._last = b"" if self.is_parked else words  # who returns is about to send something
+                    self.is_parked = self.is_parked and upstream is None
+                    return words
+            if upstream is not None:  # it is about to be closed to everybody, or is gone by now
+                upstream.close()
 
     def make(self) -> None:
         """Make the run's database: the pytest process has not come to it."""
         from .making import make
 
         make(self.door)
+
+    def _make_stand_in(self, name: str) -> None:
+        """Make what stands in for the run's database: nobody has needed it so far."""
+        from .making import create
+
+        with suppress(Exception):  # another client was quicker; if not, the next log-in says why
+            create(self.door, name)
 
     def _greet(self) -> bool:
         """Hear what the client wants and who it is; tell whether it may stay."""
@@ -120,8 +147,10 @@ class PostgresVisit(Visit):
             unknown = [name.encode() + b"\0" for name in said if name not in self._said]
             self.client.sendall(message(b"v", LONG.pack(VERSION_3) + LONG.pack(len(unknown)) + b"".join(unknown)))
         self.client.sendall(message(b"R", LONG.pack(3)))
-        user, secret = self.door.facts["user"], self.door.facts["password"].encode() + b"\0"
-        if reader.next() != (b"p", secret) or self._said.get("user") != user:
+        kind, secret = reader.next()
+        known = [secret == each.encode() + b"\0" for each in (self.door.facts["password"], self.door.maker) if each]
+        self._is_makers = known[1:] == [True]
+        if kind != b"p" or not any(known) or self._said.get("user") != self.door.facts["user"]:
             return self._refuse("28P01", f'pytest-testbed: password authentication failed for user "{self._said.get("user")}"')
         return True
 
@@ -146,16 +175,25 @@ class PostgresVisit(Visit):
         path = f"{endpoint.socket}/.s.PGSQL.{endpoint.port}" if endpoint.socket else ""
         return connected(endpoint, path)
 
-    def _log_in(self, endpoint: Endpoint) -> tuple[_socket.socket | None, bytes]:
-        """Return a connection to the server and all that it said after letting us in; or None and its refusal."""
+    def _log_in(self, endpoint: Endpoint, database: str = "") -> tuple[_socket.socket | None, bytes]:
+        """Return a connection to the server and all that it said after letting us in; or None and its refusal.
+
+        Args:
+            endpoint: the server.
+            database: another one than the client has named.
+        """
+        said = {**self._said, "user": endpoint.user, **({"database": database} if database else {})}
         deadline = time.monotonic() + PATIENCE
         while True:
             server = self._reach(endpoint)
-            refusal, words = self._introduce(server, endpoint)
+            refusal, words = self._introduce(server, endpoint, said)
             if not refusal:
                 return server, words
             server.close()
             code = code_of(refusal)
+            if code == NO_DATABASE and database and database == self.door.stand_in and time.monotonic() < deadline:
+                self._make_stand_in(database)
+                continue
             if code not in (FULL, RECOVERING) or time.monotonic() > deadline:
                 return None, error(code, f"{text_of(refusal, 'M')}{self._advice(code)}")
             if code == FULL:
@@ -178,9 +216,9 @@ class PostgresVisit(Visit):
         for visit in idle[: max(1, len(idle) // 2)]:
             visit.park()
 
-    def _introduce(self, server: _socket.socket, endpoint: Endpoint) -> tuple[bytes, bytes]:
+    def _introduce(self, server: _socket.socket, endpoint: Endpoint, said: dict[str, str]) -> tuple[bytes, bytes]:
         """Log in; return the body of the server's error, or b"" and what it said when it let us in."""
-        server.sendall(startup({**self._said, "user": endpoint.user}))
+        server.sendall(startup(said))
         reader, memory, words = Reader(server), list[bytes](), b""
         while True:
             kind, body = reader.next()
@@ -263,20 +301,22 @@ class PostgresVisit(Visit):
 
     def _return(self) -> None:
         """Get a new backend, and tell it what the last one knew."""
-        with self._lock:
-            if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
-                self.door.await_made(self.make)
-            upstream, words = self._log_in(self.door.endpoint())
-            if upstream is None:
-                self.client.sendall(words)
-                raise OSError("the server did not let us in again")
-            reader = Reader(upstream)
-            for text in (*self._settings, *(each + SYNC for each in self._prepared.values())):
-                _ask(upstream, reader, text)
-            if self._in_transaction:
-                _ask(upstream, reader, BEGIN)
-            self.upstream, self.is_parked = upstream, False
-            self.answer_with(upstream)
+        try:
+            words = self._come_in()
+        except TestbedError as fault:
+            words = error("57P01", f"pytest-testbed: {fault}")
+        if self.is_parked or self.upstream is None:
+            self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
+            raise OSError("the server did not let us in again")
+        self.answer_with(self.upstream)
+
+    def _tell_again(self, upstream: _socket.socket) -> None:
+        """Tell a new backend what the last one knew; the first one is told nothing."""
+        reader = Reader(upstream)
+        for text in (*self._settings, *(each + SYNC for each in self._prepared.values())):
+            _ask(upstream, reader, text)
+        if self._in_transaction:
+            _ask(upstream, reader, BEGIN)
 
     # --- what can be done to it
 
@@ -289,7 +329,7 @@ class PostgresVisit(Visit):
         """Give up the backend, where no statement runs; with the next one the client gets another, in a fresh transaction."""
         with self._lock:
             state = self.state()
-            if self.upstream is None or self.is_parked or not state:
+            if self.upstream is None or self.is_parked or not state or self.door.facts["through"]:
                 return False
             self._in_transaction = state != IDLE
             self.is_parked = True
