@@ -2,7 +2,7 @@
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers,
-                                             queries
+                                             queries, frontdoor
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 
 from firstquery import docker, local
+from frontdoor import frontdoor
 from migrated import migrated
 from onetest import pertest, unused
 from queries import queries
@@ -33,6 +34,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "migrated": migrated,
     "workers": workers,
     "queries": queries,
+    "frontdoor": frontdoor,
 }
 
 
