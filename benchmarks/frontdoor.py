@@ -1,4 +1,8 @@
-"""What the front door costs: statements on kept connections, through it and past it, both by TCP on loopback."""
+"""What the front door costs: statements on kept connections, through it and past it, both by TCP on loopback.
+
+The floor is that of four wake-ups in place of two for each answer: a relay in C that does nothing else was measured at
+1.4 to 1.6 times the direct way, one in Python at 1.7, with one thread or two.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from measuring import Table
@@ -75,7 +80,7 @@ def psycopg2(ways: Ways) -> Iterator[dict[str, Run]]:
         return run
 
     connections = {name: opened(way) for name, way in reversed(ways.items())}  # the door makes the database
-    yield {name: lambda sql, count, c=connection.cursor(): sending(c, sql, count) for name, connection in connections.items()}
+    yield {name: partial(sending, connection.cursor()) for name, connection in connections.items()}
     for connection in connections.values():
         connection.close()
 
@@ -95,7 +100,7 @@ def asyncpg(ways: Ways) -> Iterator[dict[str, Run]]:
         return lambda: loop.run_until_complete(all_of_them())
 
     connections = {name: loop.run_until_complete(driver.connect(**way, ssl=False)) for name, way in reversed(ways.items())}
-    yield {name: lambda sql, count, c=connection: sending(c, sql, count) for name, connection in connections.items()}
+    yield {name: partial(sending, connection) for name, connection in connections.items()}
     for connection in connections.values():
         loop.run_until_complete(connection.close())
     loop.close()
