@@ -178,6 +178,7 @@ class Visit:
         """The server's process for this client, where that is known."""
         self.since = door.board.messages
         self.is_late = False
+        self.is_over = False
 
     def run(self) -> None:
         """Serve the client until it leaves."""
@@ -220,11 +221,17 @@ class Visit:
         return False
 
     def _hold(self) -> None:
-        """Wait until the next test begins."""
+        """Wait until the next test begins.
+
+        Raises:
+            EOFError: somebody has hung up on the client: what it said must not reach a backend that it would get now.
+        """
         self.is_late = True
         self.door.board.count_late()
-        while self.door.board.hushed:
+        while self.door.board.hushed and not self.is_over:
             time.sleep(GLANCE)
+        if self.is_over:
+            raise EOFError
         self.is_late = False
 
     def answer_with(self, upstream: _socket.socket) -> None:
@@ -262,6 +269,7 @@ class Visit:
 
     def cut(self) -> bool:
         """Hang up on both sides."""
+        self.is_over = True
         shut(self.client)
         if self.upstream is not None:
             shut(self.upstream)
