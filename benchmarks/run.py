@@ -2,7 +2,7 @@
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
-                                             queries
+                                             queries, frontdoor, isolation
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -19,6 +19,8 @@ from collections.abc import Callable
 
 from asynctest import async_
 from firstquery import docker, local
+from frontdoor import frontdoor
+from isolation import isolation
 from migrated import migrated
 from onetest import pertest, unused
 from queries import queries
@@ -35,6 +37,8 @@ PARTS: dict[str, Callable[[int], None]] = {
     "migrated": migrated,
     "workers": workers,
     "queries": queries,
+    "frontdoor": frontdoor,
+    "isolation": isolation,
 }
 
 

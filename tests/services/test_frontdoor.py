@@ -378,12 +378,12 @@ class TestAnotherBackend:
 
 
 class TestBetweenTests:
-    def hushed(self, door: Door, cursor: Any) -> tuple[Any, Callable[[], Any]]:
+    def hushed(self, door: Door, cursor: Any, sql: str = "SELECT 7") -> tuple[Any, Callable[[], Any]]:
         """Send a statement that has to wait; return what becomes of it."""
         late = door.way.board.late
         door.way.board.hush(True)
         pool = ThreadPoolExecutor()
-        future = pool.submit(value, cursor, "SELECT 7")
+        future = pool.submit(value, cursor, sql)
         while door.way.board.late == late:
             pass
         pool.shutdown(wait=False)
@@ -417,6 +417,27 @@ class TestBetweenTests:
         go_on()
         with pytest.raises(psycopg2.OperationalError):
             future.result(DEADLINE)
+
+    def test_who_is_ended_writes_nothing_to_the_database_that_took_the_place_of_his(self, door: Door) -> None:
+        door.connect()
+        watcher = door.direct()
+        watcher.execute("CREATE TABLE t (id int)")
+        since = door.way.board.messages
+        cursor = door.cursor()
+        future, go_on = self.hushed(door, cursor, "INSERT INTO t VALUES (1) RETURNING 1")
+        try:
+            assert door.way.visits("park")
+            assert len(door.way.end_late(since)) == 1
+        finally:
+            go_on()
+        with pytest.raises(psycopg2.OperationalError):
+            future.result(DEADLINE)
+        while door.way.visits("cut"):
+            pass
+        others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        while value(watcher, f"SELECT count(*) FROM pg_stat_activity WHERE {others}"):
+            pass
+        assert value(watcher, "SELECT count(*) FROM t") == 0
 
 
 class TestWithoutRoom:

@@ -221,6 +221,7 @@ class Visit:
         self.is_late = False
         self.is_led = False
         """Whether it has come to what stands in for that which it wants."""
+        self.is_over = False
 
     def run(self) -> None:
         """Serve the client until it leaves."""
@@ -263,11 +264,17 @@ class Visit:
         return False
 
     def _hold(self) -> None:
-        """Wait until the next test begins."""
+        """Wait until the next test begins.
+
+        Raises:
+            EOFError: somebody has hung up on the client: what it said must not reach a backend that it would get now.
+        """
         self.is_late = True
         self.door.board.count_late()
-        while self.door.board.hushed and not self.door.stand_in:
+        while self.door.board.hushed and not (self.is_over or self.door.stand_in):
             time.sleep(GLANCE)
+        if self.is_over:
+            raise EOFError
         self.is_late = False
 
     def answer_with(self, upstream: _socket.socket) -> None:
@@ -305,6 +312,7 @@ class Visit:
 
     def cut(self) -> bool:
         """Hang up on both sides."""
+        self.is_over = True
         shut(self.client)
         if self.upstream is not None:
             shut(self.upstream)
