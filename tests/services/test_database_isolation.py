@@ -1,0 +1,651 @@
+"""Database isolation as applications meet it: whatever a test does to the database, the next one finds it as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.conftest import QUIET, Servers, options_for
+
+SCHEMA = """
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL, mood mood NOT NULL DEFAULT 'good');
+CREATE TABLE orders (id serial PRIMARY KEY, user_id int REFERENCES users);
+"""
+APP = """
+import os
+from contextlib import closing
+
+import psycopg2
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import sessionmaker
+
+URL = os.environ["DATABASE_URL"]
+engine = create_engine(URL.replace("postgresql://", "postgresql+psycopg2://"))
+Session = sessionmaker(engine)
+
+
+def do(sql):
+    with engine.begin() as connection:
+        connection.execute(text(sql))
+
+
+def ask(sql):
+    with engine.connect() as connection:
+        return connection.execute(text(sql)).all()
+
+
+def add(name):
+    do(f"INSERT INTO users (name) VALUES ('{name}')")
+
+
+def names():
+    return [name for (name,) in ask("SELECT name FROM users ORDER BY id")]
+
+
+def warm():
+    '''Let the pool have a connection that is older than the next test.'''
+    assert ask("SELECT 1") == [(1,)]
+"""
+HEAD = """
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+import app
+from app import Session, add, ask, do, engine, names, warm
+"""
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """An application that knows its database by its address alone, and keeps a pool."""
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    pytester.makepyfile(app=APP)
+    pytester.path.joinpath("schema.sql").write_text(SCHEMA)
+    write_ini(pytester)
+    return pytester
+
+
+def write_ini(project: pytest.Pytester, *more: str) -> None:
+    lines = ["[pytest]", "pythonpath = .", "testbed_pg_schema = schema.sql", "testbed_env = DATABASE_URL={pg.url}", *more]
+    project.path.joinpath("pytest.ini").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def run(project: pytest.Pytester, servers: Servers) -> Run:
+    """Run pytest on tests whose lines follow `HEAD`."""
+    options = options_for(servers.any_local())
+
+    def run(tests: str, *arguments: str) -> pytest.RunResult:
+        from textwrap import dedent
+
+        project.path.joinpath("test_it.py").write_text(HEAD + dedent(tests))
+        return project.runpytest_inprocess(*QUIET, *options, "-W", "default", "--tb=short", *arguments)
+
+    return run
+
+
+# --- what a test leaves open
+
+
+def test_an_open_transaction_is_ended_and_named(run: Run) -> None:
+    """On a connection that is made in the test, and on one that is older; whoever keeps the session may use it again."""
+    result = run(
+        """
+        kept = []
+
+        def test_leaves_one_open():
+            kept.append(Session())
+            kept[0].execute(text("INSERT INTO users (name) VALUES ('of a new connection')"))
+
+        def test_next():
+            assert names() == []
+            kept[0].execute(text("INSERT INTO users (name) VALUES ('of an old connection')"))
+
+        def test_last():
+            assert names() == []
+            kept[0].execute(text("INSERT INTO users (name) VALUES ('used again')"))
+            kept[0].commit()
+            assert names() == ["used again"]
+        """
+    )
+    result.assert_outcomes(passed=3, warnings=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_leaves_one_open",
+            "*TestbedWarning: a connection (pid *) had a transaction open with changes * INSERT * ('of a new connection')*",
+            "test_it.py::test_next",
+            "*TestbedWarning: a connection (pid *) had a transaction open with changes * INSERT * ('of an old connection')*",
+        ]
+    )
+
+
+@pytest.mark.parametrize("held", ["LOCK TABLE users", "SELECT pg_advisory_xact_lock(7)", "SELECT pg_advisory_lock(7)"])
+def test_a_lock_is_given_up_and_named(run: Run, held: str) -> None:
+    """Also where nothing was written, and on a connection that is older than the test."""
+    result = run(
+        f"""
+        kept = []
+
+        def test_before():
+            warm()
+
+        def test_holds():
+            kept.append(engine.connect())
+            kept[0].execute(text("{held}"))
+
+        def test_next():
+            do("SET LOCAL lock_timeout TO '2s'; LOCK TABLE users; SELECT pg_advisory_xact_lock(7)")
+            kept[0].rollback()
+        """
+    )
+    result.assert_outcomes(passed=3, warnings=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_holds", f"*TestbedWarning: a connection (pid *lock*{held}*"])
+
+
+def test_a_transaction_that_has_only_read_holds_up_nobody(run: Run) -> None:
+    """Of that nothing is told: almost every application leaves one now and then."""
+    result = run(
+        """
+        kept = []
+
+        def test_before():
+            warm()
+
+        def test_reads():
+            kept.append(engine.connect())
+            kept[0].execute(text("SELECT * FROM users"))
+
+        def test_next():
+            do("SET LOCAL lock_timeout TO '2s'; TRUNCATE users CASCADE")
+            assert kept[0].execute(text("SELECT count(*) FROM users")).scalar() == 0
+        """
+    )
+    result.assert_outcomes(passed=3, warnings=0)
+
+
+def test_sessions_that_end_out_of_order(run: Run) -> None:
+    run(
+        """
+        @pytest.mark.parametrize("turn", [1, 2])
+        @pytest.mark.parametrize("first", [0, 1])
+        def test_two(turn, first):
+            sessions = [Session(), Session()]
+            for number, session in enumerate(sessions):
+                session.execute(text(f"INSERT INTO users (name) VALUES ('{number}')"))
+            sessions[first].commit()
+            assert names() == [str(first)]
+            sessions[1 - first].rollback()
+            assert names() == [str(first)]
+
+        @pytest.mark.pg(isolation="database")
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_of_our_own_engine(pg_sessionmaker, pg_session, turn):
+            other = pg_sessionmaker()
+            pg_session.execute(text("INSERT INTO users (name) VALUES ('ours')"))
+            other.execute(text("INSERT INTO users (name) VALUES ('other')"))
+            pg_session.commit()
+            other.rollback()
+            assert names() == ["ours"]
+            other.execute(text("INSERT INTO users (name) VALUES ('left open')"))
+            other.flush()
+            other.close()
+        """
+    ).assert_outcomes(passed=6, warnings=0)
+
+
+# --- definitions
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE users CASCADE",
+        "ALTER TYPE mood ADD VALUE 'ugly'",
+        "ALTER TABLE users ALTER COLUMN name TYPE varchar(3)",
+        "ALTER TABLE users ADD COLUMN age int",
+        "CREATE TABLE more (id int)",
+        "CREATE EXTENSION hstore",
+    ],
+)
+def test_a_changed_schema_is_brought_back_under_a_pool_that_stays(run: Run, change: str) -> None:
+    run(
+        f"""
+        DEFINED = '''SELECT table_name, column_name, data_type FROM information_schema.columns
+            WHERE table_schema = 'public' ORDER BY 1, 2'''
+        before, kept = [], []
+
+        def the_connection():
+            with engine.connect() as connection:
+                return connection.connection.dbapi_connection
+
+        def test_before():
+            before.append((ask(DEFINED), ask("SELECT enum_range(NULL::mood)::text")))
+            kept.append(the_connection())
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_changes(turn):
+            add("ann")
+            do("{change}")
+            assert (ask(DEFINED), ask("SELECT enum_range(NULL::mood)::text")) != before[0] or "EXTENSION" in "{change}"
+
+        def test_next():
+            assert the_connection() is kept[0]
+            assert (ask(DEFINED), ask("SELECT enum_range(NULL::mood)::text")) == before[0]
+            assert ask("SELECT FROM pg_extension WHERE extname = 'hstore'") == []
+            assert names() == []
+            add("a longer name")
+            assert ask("SELECT id FROM users") == [(1,)]
+        """
+    ).assert_outcomes(passed=4, warnings=0)
+
+
+def test_statements_that_were_prepared_before_a_changed_schema(run: Run) -> None:
+    """psycopg prepares after five executions, asyncpg at once: their plans and types must hold in the next test."""
+    run(
+        """
+        import asyncio, asyncpg, psycopg
+
+        SQL = "SELECT * FROM users"
+        loop = asyncio.new_event_loop()
+        kept = {}
+
+        def read():
+            rows = [kept["psycopg"].execute(SQL).fetchall() for _ in range(7)]
+            assert kept["psycopg"]._prepared._names, "psycopg has prepared it"
+            rows.append([tuple(row) for row in loop.run_until_complete(kept["asyncpg"].fetch(SQL))])
+            return rows
+
+        def test_before():
+            kept["psycopg"] = psycopg.connect(app.URL, autocommit=True)
+            kept["asyncpg"] = loop.run_until_complete(asyncpg.connect(app.URL))
+            assert read() == [[]] * 8
+            add("ann")
+            assert read() == [[(1, "ann", "good")]] * 8
+
+        @pytest.mark.parametrize("change", [
+            "ALTER TABLE users ADD COLUMN age int", "ALTER TABLE users ALTER COLUMN name TYPE varchar(9)",
+            "DROP TABLE users CASCADE", "ALTER TYPE mood ADD VALUE 'ugly'",
+        ])
+        def test_changes(change):
+            add("ann")
+            assert read() == [[(1, "ann", "good")]] * 8
+            do(change)
+
+        def test_next():
+            assert read() == [[]] * 8
+            add("bob")
+            assert read() == [[(1, "bob", "good")]] * 8
+            kept["psycopg"].close()
+            loop.run_until_complete(kept["asyncpg"].close())
+            loop.close()
+        """
+    ).assert_outcomes(passed=6, warnings=0)
+
+
+# --- fixtures of wider scopes
+
+
+@pytest.mark.parametrize("change", ["add('{scope}')", "do('CREATE TABLE of_{scope} (id int)'); add('{scope}')"])
+def test_what_wider_fixtures_have_made_lives_as_long_as_they(project: pytest.Pytester, run: Run, change: str) -> None:
+    wide = "\n".join(
+        f"@pytest.fixture(scope={scope!r})\ndef of_{scope}({below}): {change.format(scope=scope)}\n"
+        for scope, below in (("session", ""), ("module", "of_session"), ("class", "of_module"))
+    )
+    project.makeconftest("import pytest\nfrom app import add, do\n" + wide)
+    checks = """
+    def look(*scopes):
+        tables = [name for (name,) in ask("SELECT relname FROM pg_class WHERE relname ~ '^of_' ORDER BY oid")]
+        assert tables in ([], [f"of_{scope}" for scope in scopes])
+        assert names() == list(scopes)
+        add("of the test")
+        do("DELETE FROM users WHERE id = 1")
+        for table in tables:
+            do(f"DROP TABLE {table}")
+    """
+    project.makepyfile(test_other=HEAD + "from test_it import look\ndef test_another_module(of_session): look('session')\n")
+    run(
+        checks
+        + """
+    def test_before():
+        look()
+
+    class TestInClass:
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_in_class(self, of_class, turn):
+            look("session", "module", "class")
+
+        def test_who_does_not_ask(self):
+            look("session", "module", "class")
+
+    def test_after_class():
+        look("session", "module")
+    """
+    ).assert_outcomes(passed=6, warnings=0)
+
+
+def test_a_wider_fixture_that_fails_half_way(run: Run) -> None:
+    """What it has written goes with its scope, too."""
+    run(
+        """
+        @pytest.fixture(scope="class")
+        def broken():
+            add("half")
+            raise ValueError("in the fixture")
+
+        class TestIt:
+            def test_error(self, broken): pass
+            def test_same_scope(self): assert names() == ["half"]
+
+        def test_after(): assert names() == []
+        """
+    ).assert_outcomes(passed=2, errors=1)
+
+
+# --- connections past the test's transaction
+
+
+def test_an_escape_from_a_transaction_fails_the_test_that_did_it(project: pytest.Pytester, run: Run) -> None:
+    write_ini(project, "testbed_pg_isolation = transaction", "testbed_pg_bind = app:engine")
+    result = run(
+        """
+        other = create_engine(engine.url)
+
+        def past(sql):
+            with other.begin() as connection:
+                connection.execute(text(sql))
+
+        def test_bound():
+            add("bound")
+            assert names() == ["bound"]
+
+        def test_writes_past_it():
+            past("INSERT INTO users (name) VALUES ('escaped')")
+
+        def test_reads_past_it():
+            assert names() == []
+            with other.connect() as connection:
+                assert connection.execute(text("SELECT * FROM users")).all() == []
+
+        def test_defines_past_it():
+            past("CREATE TABLE more (id int)")
+
+        def test_next(pg_session):
+            assert names() == []
+            assert ask("SELECT to_regclass('more')") == [(None,)]
+        """
+    )
+    result.assert_outcomes(passed=5, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_writes_past_it*",
+            "IsolationError: *past its transaction and wrote to public.users.*testbed_pg_bind = *isolation='database'*",
+            "*ERROR at teardown of test_defines_past_it*",
+            "IsolationError: *past its transaction and changed definitions*",
+        ]
+    )
+
+
+# --- what costs nothing
+
+
+def test_a_test_that_does_not_connect_sends_nothing(run: Run) -> None:
+    """The connection that puts the database back tells when it was last asked something."""
+    run(
+        """
+        from contextlib import closing
+        import psycopg2
+        from pytest_testbed.postgres.service import connection_parameters
+        from pytest_testbed.postgres.strays import CLEANER
+
+        seen = []
+
+        def last_asked(endpoint):
+            with closing(psycopg2.connect(**connection_parameters(endpoint))) as connection, connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT a.query_start, a.state_change FROM pg_stat_activity a "
+                    "WHERE application_name = %s AND datname ~ 'testbed_'", (CLEANER,)
+                )
+                return cursor.fetchall()
+
+        def test_before(pg_service):
+            seen.append(last_asked(pg_service))
+            assert len(seen[0]) == 1
+
+        @pytest.mark.parametrize("turn", [1, 2, 3])
+        def test_does_not_connect(turn):
+            pass
+
+        def test_after(pg_service):
+            assert last_asked(pg_service) == seen[0]
+            warm()
+
+        def test_after_one_that_did(pg_service):
+            assert last_asked(pg_service) > seen[0]
+        """
+    ).assert_outcomes(passed=6)
+
+
+def test_a_pool_of_several_connections_goes_on(run: Run) -> None:
+    run(
+        """
+        pids = []
+
+        @pytest.mark.parametrize("turn", [1, 2, 3])
+        def test_it(turn):
+            connections = [engine.connect() for _ in range(4)]
+            pids.append({c.execute(text("SELECT pg_backend_pid()")).scalar() for c in connections})
+            assert len(pids[-1]) == 4
+            assert pids[-1] == pids[0]
+            for number, connection in enumerate(connections):
+                assert connection.execute(text("SHOW work_mem")).scalar() == "4MB"
+                connection.execute(text("INSERT INTO users (name) VALUES (:name)"), {"name": str(number)})
+                connection.commit()
+                connection.close()
+            assert names() == ["0", "1", "2", "3"]
+        """
+    ).assert_outcomes(passed=3, warnings=0)
+
+
+# --- what goes on after a test
+
+
+def test_a_thread_that_writes_after_its_test(run: Run) -> None:
+    """Between two tests, on a connection that is older than its test: that is undone, and told."""
+    result = run(
+        """
+        from threading import Event, Thread
+        go, done = Event(), Event()
+
+        def test_before():
+            warm()
+
+        def test_leaves_a_thread():
+            def work():
+                go.wait()
+                add("late")
+                done.set()
+            add("of the test")
+            Thread(target=work, name="the worker", daemon=True).start()
+
+        def test_next():
+            assert names() == []
+        """,
+        "-p",
+        "between",
+    )
+    result.assert_outcomes(passed=3, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["test_it.py::test_next", "*TestbedWarning: something wrote to public.users after the end of its test*(the worker*"]
+    )
+
+
+@pytest.fixture(autouse=True)
+def between(project: pytest.Pytester) -> None:
+    """A plugin that lets a thread of the tests go on between two of them."""
+    project.makepyfile(
+        between="""
+        import sys
+
+        def pytest_runtest_logfinish(nodeid):
+            module = sys.modules["test_it"]
+            if nodeid.endswith("test_leaves_a_thread"):
+                module.go.set()
+                assert module.done.wait(10)
+        """
+    )
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a connection of the test", "an older connection"])
+def test_a_thread_in_the_middle_of_a_transaction(run: Run, is_new: bool) -> None:
+    """What it has written by then is gone, and told."""
+    result = run(
+        f"""
+        from threading import Event, Thread
+        written, go, done = Event(), Event(), Event()
+
+        def test_before():
+            if not {is_new}:
+                warm()
+
+        def test_leaves_a_thread():
+            def work():
+                with Session() as session:
+                    session.execute(text("INSERT INTO users (name) VALUES ('late')"))
+                    written.set()
+                    go.wait()
+                    session.commit()
+                done.set()
+            Thread(target=work, daemon=True).start()
+            assert written.wait(10)
+
+        def test_next():
+            assert names() == []
+        """,
+        "-p",
+        "between",
+    )
+    result.assert_outcomes(passed=3, warnings=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaves_a_thread", "*had a transaction open with changes*('late')*"])
+
+
+def test_a_thread_that_writes_without_end(run: Run) -> None:
+    """While the database is put back it must wait; its connection came with the test, so it is ended."""
+    result = run(
+        """
+        from threading import Event, Thread
+        from sqlalchemy.pool import NullPool
+        begun = Event()
+        own = create_engine(engine.url)
+        faults = []
+
+        def test_leaves_a_thread():
+            def work():
+                with own.connect() as connection:
+                    while True:
+                        connection.execute(text("INSERT INTO users (name) VALUES ('late')"))
+                        connection.commit()
+                        begun.set()
+            def guarded():
+                try:
+                    work()
+                except DBAPIError as error:
+                    faults.append(error)
+            thread = Thread(target=guarded, daemon=True)
+            faults.append(thread)
+            thread.start()
+            assert begun.wait(10)
+
+        def test_next():
+            faults[0].join(10)
+            assert isinstance(faults[1], DBAPIError)
+            assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaves_a_thread", "*TestbedWarning: *"])
+
+
+def test_a_hook_that_writes_between_tests(project: pytest.Pytester, run: Run) -> None:
+    """It is for the tests to find, as it is no thread that somebody forgot."""
+    project.makeconftest("from app import add\ndef pytest_runtest_logfinish(nodeid): add(nodeid[-3:])")
+    run(
+        """
+        def test_one(): assert names() == []
+        def test_two(): assert names() == ["one"]
+        def test_three(): assert names() == ["one", "two"]
+        """
+    ).assert_outcomes(passed=3, warnings=0)
+
+
+# --- what only real connections can do
+
+
+def test_notifications_do_not_reach_the_next_test(run: Run) -> None:
+    run(
+        """
+        import select, psycopg2
+        kept = []
+
+        def heard(seconds):
+            found = []
+            while select.select([kept[0]], [], [], 0 if found else seconds)[0]:
+                kept[0].poll()
+                found += [each.payload for each in kept[0].notifies]
+                kept[0].notifies.clear()
+            return found
+
+        def test_before():
+            kept.append(psycopg2.connect(app.URL))
+            kept[0].autocommit = True
+
+        def test_listens():
+            kept[0].cursor().execute("LISTEN news")
+            do("NOTIFY news, 'hello'")
+            assert heard(10) == ["hello"]
+            do("NOTIFY news, 'left over'")
+
+        def test_next():
+            do("NOTIFY news, 'of the next test'")
+            kept[0].cursor().execute("SELECT pg_listening_channels()")
+            assert heard(0) == []
+        """
+    ).assert_outcomes(passed=3)
+
+
+def test_serializable_transactions_conflict_and_are_tried_again(run: Run) -> None:
+    run(
+        """
+        from threading import Barrier, Thread
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_two_threads(turn):
+            barrier, codes = Barrier(2), []
+            strict = engine.execution_options(isolation_level="SERIALIZABLE")
+
+            def once(wait):
+                with strict.begin() as connection:
+                    count = connection.execute(text("SELECT count(*) FROM users")).scalar()
+                    wait()
+                    connection.execute(text("INSERT INTO users (name) VALUES (:name)"), {"name": f"found {count}"})
+                    wait()
+
+            def work():
+                try:
+                    once(lambda: barrier.wait(10))
+                except DBAPIError as error:
+                    codes.append(error.orig.pgcode)
+                    once(lambda: None)
+
+            threads = [Thread(target=work) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+            assert codes == ["40001"]
+            assert sorted(names()) == ["found 0", "found 1"]
+        """
+    ).assert_outcomes(passed=2, warnings=0)
