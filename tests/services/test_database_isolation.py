@@ -649,3 +649,120 @@ def test_serializable_transactions_conflict_and_are_tried_again(run: Run) -> Non
             assert sorted(names()) == ["found 0", "found 1"]
         """
     ).assert_outcomes(passed=2, warnings=0)
+
+
+# --- two-phase commit
+
+
+TWO_PHASE = """
+import psycopg2
+
+def prepare(name, sql="INSERT INTO users (name) VALUES ('of two phases')"):
+    connection = psycopg2.connect(app.URL)
+    connection.tpc_begin(name)
+    connection.cursor().execute(sql)
+    connection.tpc_prepare()
+    connection.close()
+
+def prepared():
+    return [gid for (gid,) in ask("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()")]
+"""
+
+
+def test_a_transaction_that_was_prepared_is_rolled_back_and_named(run: Run) -> None:
+    """Also where the schema was changed, as no database can be renamed or dropped that has one."""
+    result = run(
+        TWO_PHASE
+        + """
+def test_in_two_phases():
+    with engine.connect() as connection:
+        transaction = connection.begin_twophase("whole")
+        connection.execute(text("INSERT INTO users (name) VALUES ('ann')"))
+        transaction.prepare()
+        assert prepared() == ["whole"]
+        transaction.commit()
+    assert names() == ["ann"]
+
+def test_leaves_it_open():
+    prepare("it's \\"left\\"")
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_next(turn):
+    assert prepared() == names() == []
+    add("bob")
+    assert ask("SELECT id FROM users") == [(1,)]
+    prepare("definitions", "CREATE TABLE more (id int)")
+    do("CREATE TABLE others (id int)")
+
+def test_last():
+    assert prepared() == names() == []
+    assert ask("SELECT to_regclass('others'), to_regclass('more')") == [(None, None)]
+"""
+    )
+    result.assert_outcomes(passed=5, warnings=3)
+    told = "*TestbedWarning: transactions were prepared and never ended: {}. They were rolled back, so that the next*"
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_leaves_it_open",
+            told.format('it\'s "left"'),
+            *("test_it.py::test_next[[]2[]]", told.format("definitions")),
+        ]
+    )
+
+
+def test_a_two_phase_commit_in_transaction_isolation(project: pytest.Pytester, run: Run) -> None:
+    """On the test's engine it is refused; past it, it is rolled back and named, and fails nobody else."""
+    write_ini(project, "testbed_pg_isolation = transaction")
+    result = run(
+        TWO_PHASE
+        + """
+from pytest_testbed.errors import IsolationError
+
+def test_by_sqlalchemy(pg_connection):
+    with pytest.raises(IsolationError, match="two-phase transaction cannot .*isolation='database'"):
+        pg_connection.begin_twophase()
+
+def test_as_text(pg_session):
+    pg_session.execute(text("INSERT INTO users (name) VALUES ('ann')"))
+    with pytest.raises(IsolationError, match="two-phase transaction cannot .*isolation='database'"):
+        pg_session.execute(text(" PREPARE TRANSACTION 'text'"))
+    assert pg_session.scalars(text("SELECT name FROM users")).all() == ["ann"]
+
+def test_past_sqlalchemy(pg_connection):
+    cursor = pg_connection.connection.cursor()
+    cursor.execute("INSERT INTO users (name) VALUES ('ann')")
+    cursor.execute("PREPARE TRANSACTION 'raw'")
+
+def test_past_the_transaction():
+    prepare("past")
+
+def test_next(pg_session):
+    assert prepared() == names() == []
+    pg_session.execute(text("LOCK TABLE users"))
+"""
+    )
+    result.assert_outcomes(passed=5, errors=1, warnings=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_past_sqlalchemy*",
+            "*went past SQLAlchemy*ended the test's transaction*",
+            "test_it.py::test_past_the_transaction",
+            "*TestbedWarning: transactions were prepared and never ended: past.*",
+        ]
+    )
+
+
+def test_a_lock_that_a_prepared_transaction_holds_is_explained(run: Run) -> None:
+    result = run(
+        TWO_PHASE
+        + """
+@pytest.mark.pg(isolation="database")
+def test_it(pg_session):
+    prepare("the holder", "LOCK TABLE users")
+    pg_session.execute(text("INSERT INTO users (name) VALUES ('ann')"))
+""",
+        "-o",
+        "testbed_pg_lock_timeout=0.2",
+    )
+    result.assert_outcomes(failed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*other transactions open in this test's database*", "*prepared * not ended: 'the holder'*"])
