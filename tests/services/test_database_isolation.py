@@ -291,6 +291,64 @@ def test_statements_that_were_prepared_before_a_changed_schema(run: Run) -> None
     ).assert_outcomes(passed=6, warnings=0)
 
 
+def test_statements_that_were_prepared_on_a_changed_schema(run: Run) -> None:
+    """asyncpg keeps what they give: in the next test it is told that this has changed, as PostgreSQL would tell it."""
+    run(
+        """
+        import asyncio, asyncpg, psycopg
+
+        loop = asyncio.new_event_loop()
+        kept = {}
+
+        def users(turn): return f"SELECT * FROM users /* {turn} */"
+        def more(turn): return f"SELECT * FROM more /* {turn} */"
+
+        def both(sql):
+            with_psycopg = [kept["psycopg"].execute(sql).fetchall() for _ in range(7)][-1]
+            assert [tuple(row) for row in loop.run_until_complete(kept["asyncpg"].fetch(sql))] == with_psycopg
+            return with_psycopg
+
+        async def in_a_transaction(sql):
+            async with kept["asyncpg"].transaction():
+                return [tuple(row) for row in await kept["asyncpg"].fetch(sql)]
+
+        def test_before():
+            kept["psycopg"] = psycopg.connect(app.URL, autocommit=True)
+            kept["asyncpg"] = loop.run_until_complete(asyncpg.connect(app.URL))
+            assert both(users(0)) == []
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_changes(turn):
+            do("ALTER TABLE users ADD COLUMN age int; CREATE TABLE more (id int)")
+            add("ann")
+            do("INSERT INTO more VALUES (7)")
+            assert (both(users(turn)), both(more(turn))) == ([(1, "ann", "good", None)], [(7,)])
+
+        def test_next():
+            add("bob")
+            assert both(users(0)) == both(users(1)) == both(users(2)) == [(1, "bob", "good")]
+            do("CREATE TABLE more (name text)")
+            do("INSERT INTO more VALUES ('x')")
+            assert both(more(1)) == both(more(2)) == [("x",)]
+
+        def test_changes_again():
+            do("ALTER TABLE users ADD COLUMN age int")
+            assert both(users(3)) == []
+
+        def test_in_a_transaction():
+            with pytest.raises(asyncpg.InvalidCachedStatementError, match="cached statement plan is invalid"):
+                loop.run_until_complete(in_a_transaction(users(3)))
+            assert loop.run_until_complete(in_a_transaction(users(3))) == []
+            assert both(users(3)) == []
+
+        def test_last():
+            kept["psycopg"].close()
+            loop.run_until_complete(kept["asyncpg"].close())
+            loop.close()
+        """
+    ).assert_outcomes(passed=7, warnings=0)
+
+
 # --- fixtures of wider scopes
 
 
