@@ -647,36 +647,97 @@ def test_a_hook_that_writes_between_tests(project: pytest.Pytester, run: Run) ->
 # --- what only real connections can do
 
 
-def test_notifications_do_not_reach_the_next_test(run: Run) -> None:
-    run(
-        """
-        import select, psycopg2
-        kept = []
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+def test_notifications_do_not_reach_the_next_test(run: Run, driver: str) -> None:
+    """Who has listened since before the test goes on, also when the schema was changed and he has a new backend."""
+    result = run(
+        f"""
+        import asyncio, asyncpg, psycopg2, select
 
-        def heard(seconds):
-            found = []
-            while select.select([kept[0]], [], [], 0 if found else seconds)[0]:
-                kept[0].poll()
-                found += [each.payload for each in kept[0].notifies]
-                kept[0].notifies.clear()
-            return found
+        class Psycopg2:
+            def __init__(self, channel):
+                self.connection = psycopg2.connect(app.URL)
+                self.connection.autocommit = True
+                self.listen(channel)
 
-        def test_before():
-            kept.append(psycopg2.connect(app.URL))
-            kept[0].autocommit = True
+            def listen(self, channel):
+                self.connection.cursor().execute(f"LISTEN {{channel}}")
 
-        def test_listens():
-            kept[0].cursor().execute("LISTEN news")
-            do("NOTIFY news, 'hello'")
-            assert heard(10) == ["hello"]
-            do("NOTIFY news, 'left over'")
+            def heard(self, count):
+                while len(self.connection.notifies) < count and select.select([self.connection], [], [], 10)[0]:
+                    self.connection.poll()
+                self.connection.cursor().execute("SELECT 1")  # what is on its way comes with the answer
+                found = [each.payload for each in self.connection.notifies]
+                self.connection.notifies.clear()
+                return found
 
-        def test_next():
+            def close(self):
+                self.connection.close()
+
+        class Asyncpg:
+            def __init__(self, channel):
+                self.loop = asyncio.new_event_loop()
+                self.connection = self.loop.run_until_complete(asyncpg.connect(app.URL))
+                self.found = []
+                self.listen(channel)
+
+            def listen(self, channel):
+                put = lambda connection, pid, channel, payload: self.found.append(payload)
+                self.loop.run_until_complete(self.connection.add_listener(channel, put))
+
+            def heard(self, count):
+                async def wait():
+                    async with asyncio.timeout(10):
+                        while len(self.found) < count:
+                            await asyncio.sleep(0)
+                self.loop.run_until_complete(wait())
+                self.loop.run_until_complete(self.connection.execute("SELECT 1"))
+                found, self.found = self.found, []
+                return found
+
+            def close(self):
+                self.loop.run_until_complete(self.connection.close())
+                self.loop.close()
+
+        @pytest.fixture(scope="session")
+        def wide():
+            listener = {driver.title()}("always")
+            yield listener
+            listener.close()
+
+        @pytest.fixture(scope="session")
+        def other():
+            listener = {driver.title()}("nothing")
+            yield listener
+            listener.close()
+
+        def test_listens(wide, other):
+            for listener in (wide, other):
+                listener.listen("news")
+                do("NOTIFY news, 'hello'")
+                assert listener.heard(1) == ["hello"]
+            do("NOTIFY always, 'you'")
+            assert wide.heard(1)[-1:] == ["you"]
+            wide.heard(0)
+
+        def test_next(wide, other):
             do("NOTIFY news, 'of the next test'")
-            kept[0].cursor().execute("SELECT pg_listening_channels()")
-            assert heard(0) == []
+            do("NOTIFY always, 'you'")
+            assert wide.heard(1) == ["you"]
+            assert other.heard(0) == []
+
+        def test_changes_the_schema():
+            do("CREATE TABLE more (id int)")
+
+        def test_after_that(wide, other):
+            do("NOTIFY news, 'of the last test'")
+            do("NOTIFY always, 'you'")
+            assert wide.heard(1) == ["you"]
+            assert other.heard(0) == []
         """
-    ).assert_outcomes(passed=3)
+    )
+    result.assert_outcomes(passed=4, warnings=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_listens", "*TestbedWarning: *(pid *, pid *)*listening for notifications*"])
 
 
 def test_serializable_transactions_conflict_and_are_tried_again(run: Run) -> None:

@@ -70,6 +70,7 @@ class RealCommits:
         self._in_test = False
         self._told: list[str] = []
         self._came = 0
+        self._listens = 0
         database.noted = self.use
         database.around = self._carry_over
 
@@ -106,6 +107,9 @@ class RealCommits:
             layer.remember()
         self._began = Moment(time.time() + self._ahead, self._next)
         self._came = self._seen
+        if self.doorway is not None:
+            self.doorway.board.begin(self._came)
+            self._listens = self.doorway.board.listens
         self._threads.begin()
         self._in_test = True
         told, self._told = self._told, []
@@ -219,13 +223,22 @@ class RealCommits:
             except CatalogChanged:
                 written, renewed = [], True
                 self._renew_definitions(left)
-            if self.doorway is not None and self.doorway.board.late != late:
-                left += self._end_late(self.doorway)
+            if self.doorway is not None:
+                left += self._silence(self.doorway)
+                if self.doorway.board.late != late:
+                    left += self._end_late(self.doorway)
             self._note_seen()
         for layer in self._wide:
             layer.restore()
         self._is_used = False  # what the sessions of wider scopes have just read
         return Aftermath(self._emptier.tables_among(written), left, renewed)
+
+    def _silence(self, doorway: Doorway) -> list[str]:
+        """Let nobody listen any more who began to in the test, and stays; return what there is to tell."""
+        if doorway.board.listens == self._listens or not (pids := doorway.visits("silence")):
+            return []
+        who = ", ".join(f"pid {pid}" for pid in pids)
+        return [f"a connection ({who}) went on listening for notifications (LISTEN). It does so no more, {UNMET}"]
 
     def _end_late(self, doorway: Doorway) -> list[str]:
         """End connections of the test that send statements by now; return what there is to tell."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from ..errors import TestbedError
 from ..services.frontdoor import PIECE, FrontDoor, Visit, connected, shut
+from .channels import Channels
 from .messages import (
     CANCEL,
     GSS,
@@ -63,6 +64,7 @@ class PostgresVisit(Visit):
         self._in_transaction = False
         self._prepared = Prepared()
         self._settings: list[bytes] = []
+        self._channels = Channels()
         self._lock = threading.Lock()
         self._swallowing: threading.Event | None = None
         self._swallowed = b""
@@ -175,7 +177,7 @@ class PostgresVisit(Visit):
     def _make_room(self) -> None:
         """Let connections that wait for nothing give up their backends until they need one again."""
         others = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
-        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked]
+        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked and not visit._channels.names]
         for visit in idle[: max(1, len(idle) // 2)]:
             visit.park()
 
@@ -210,7 +212,9 @@ class PostgresVisit(Visit):
             self._prepared.remember(piece)
         elif first == 81 and piece[5:9].lower() == b"set ":
             self._settings.append(piece)
-        elif first == 66 and not self._is_bound(piece, state):
+        if (first == 81 or first == 80) and self._channels.hear(piece, self.door.board.messages):
+            self.door.board.count_listen()
+        if first == 66 and not self._is_bound(piece, state):
             return
         try:
             assert self.upstream is not None
@@ -273,6 +277,8 @@ class PostgresVisit(Visit):
     def _return(self) -> None:
         """Get a new backend, and tell it what the last one knew."""
         with self._lock:
+            if not self.is_parked:
+                return  # somebody was first
             if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
                 self.door.await_made(self.make)
             upstream, words = self._log_in(self.door.endpoint())
@@ -280,7 +286,7 @@ class PostgresVisit(Visit):
                 self.client.sendall(words)
                 raise OSError("the server did not let us in again")
             reader = Reader(upstream)
-            for text in self._settings:
+            for text in (*self._settings, *self._channels.again()):
                 _ask(upstream, reader, text)
             self._prepared.bring(lambda text: _ask(upstream, reader, text))
             if self._in_transaction:
@@ -317,6 +323,17 @@ class PostgresVisit(Visit):
     def unlock(self) -> bool:
         """Give up the session's advisory locks, unseen by the client."""
         return self._slip_in(UNLOCK, (IDLE, IN_TRANSACTION))
+
+    def silence(self) -> bool:
+        """Listen no more to the channels of this test, unseen by the client, where it has no transaction open."""
+        text = self._channels.without_those_since(self.door.board.began)
+        return bool(text) and self._slip_in(text, (IDLE,))
+
+    def wake(self) -> None:
+        """Get a new backend at once where the client listens to a channel: it would send nothing, and wait in vain."""
+        if self.is_parked and self._channels.names:
+            with suppress(OSError, EOFError, TestbedError):
+                self._return()
 
     def _slip_in(self, text: bytes, states: tuple[bytes, ...]) -> bool:
         """Send something that the client knows nothing of; tell whether it could be done."""

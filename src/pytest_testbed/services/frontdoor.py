@@ -133,6 +133,8 @@ class FrontDoor:
         self._made.set()
         with suppress(RuntimeError):  # nobody was making it
             self._making.release()
+        for visit in [] if fault else list(self.visits):
+            visit.wake()
 
     # --- what the pytest process asks for
 
@@ -140,7 +142,7 @@ class FrontDoor:
         """Let each visit of the given backends do something; return what those answer that could.
 
         Args:
-            what: "park", "reset", "unlock" or "cut", methods of `Visit`.
+            what: "park", "reset", "unlock", "silence" or "cut", methods of `Visit`.
             backends: process ids on the server; empty for all.
         """
         wanted = [visit for visit in list(self.visits) if not backends or visit.backend in backends]
@@ -259,6 +261,13 @@ class Visit:
     def unlock(self) -> bool:
         """Give up the session's locks, unseen by the client: not where the protocol is unknown."""
         return False
+
+    def silence(self) -> bool:
+        """Tell the client of nothing more that it has wanted to be told of in this test: not where the protocol is unknown."""
+        return False
+
+    def wake(self) -> None:
+        """Get a new end at the server, where the client waits to be told of something: not where the protocol is unknown."""
 
     def cut(self) -> bool:
         """Hang up on both sides."""
