@@ -1,7 +1,7 @@
 """The figures that the project promises, measured in pairs in one run; medians and ratios, no verdict.
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
-    python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers,
+    python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
                                              queries
     python benchmarks/run.py --rounds 5
 
@@ -17,6 +17,7 @@ import os
 import sys
 from collections.abc import Callable
 
+from asynctest import async_
 from firstquery import docker, local
 from migrated import migrated
 from onetest import pertest, unused
@@ -27,6 +28,7 @@ from workers import workers
 PARTS: dict[str, Callable[[int], None]] = {
     "unused": unused,
     "pertest": pertest,
+    "async": async_,
     "local": local,
     "docker": docker,
     "reuse": reuse,

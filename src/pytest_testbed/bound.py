@@ -10,7 +10,7 @@ import pytest
 
 from .errors import IsolationError
 from .plugin import collection_errors, runs_tests
-from .plugins.postgres import PostgresSettings
+from .plugins.postgres import PostgresSettings, mode_of
 from .postgres.targets import Targets
 from .settings import SETTINGS
 
@@ -92,6 +92,9 @@ class BoundApplication:
                 "the application connected for the first time while the fixtures of its test were being torn down, where "
                 "PostgreSQL cannot be set up any more. Let the test, or the fixture that does it, ask for pg_engine."
             )
+        if "pg_async_engine" in request.fixturenames and mode_of(request.node) == "transaction":
+            asynchronous: Engine = request.getfixturevalue("pg_async_engine").sync_engine
+            return asynchronous  # whose rows the application has to see
         engine: Engine = request.getfixturevalue("pg_engine")
         return engine
 

@@ -499,6 +499,7 @@ class TestAsync:
         async def work() -> int:
             async with engine.begin() as connection:
                 await connection.execute(ADD)
+                assert list(await connection.scalars(COUNT)) == [1]
             derived = engine.execution_options(schema_translate_map={"shop": None})
             async with derived.connect() as connection:
                 await connection.execute(ADD)

@@ -15,6 +15,7 @@ from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session, sessionmaker
 
     from ..bound import BoundApplication
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
+    from ..postgres.guard_async import AsyncGuard
+    from ..postgres.plain_async import PlainAsync
     from ..postgres.queries import Queries
     from ..postgres.real import RealCommits
     from ..services.client import Testbed
@@ -119,6 +122,7 @@ class PostgresSettings(Section, prefix="pg"):
         help="The application's own engines and session factories, pointed at each test's engine: shop.db:SessionLocal.",
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
+    async_driver: Literal["asyncpg", "psycopg"] = option("asyncpg", help="Driver of the async engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
     environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
     initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
@@ -153,6 +157,8 @@ BOUND: pytest.StashKey[BoundApplication] = pytest.StashKey()
 ADDRESS: pytest.StashKey[DatabaseAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's database, once that has been given away."""
 FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
+ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
+"""On a test: what gives it its async engine."""
 
 
 def words(lines: Sequence[str]) -> list[str]:
@@ -433,6 +439,7 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
             guard.layers.refuse_database()
             stash[ISOLATION] = real_commits(request)
         else:
+            refuse_both(request)
             guard.resets_sequences = argument(request.node.iter_markers("pg"), "reset_sequences") is True
             stash[ISOLATION] = guard
     found: Guard | RealCommits = stash[ISOLATION]
@@ -582,3 +589,67 @@ def pg_queries(request: pytest.FixtureRequest) -> Iterator[Queries]:
 
     with queries_of(request.node) as queries:
         yield queries
+
+
+# --- async
+
+
+def refuse_both(request: pytest.FixtureRequest) -> None:
+    """Refuse a test in transaction isolation that has a sync and an async engine: those are two transactions."""
+    if {"pg_engine", "pg_async_engine"} <= {request.fixturename, *request.fixturenames}:
+        from ..errors import IsolationError
+
+        raise IsolationError(
+            "this test has pg_engine and pg_async_engine (or fixtures on them), which in transaction isolation are two "
+            "connections that never see each other's rows. Use one of them, such as pg_async_session.run_sync(…) for "
+            "synchronous code, or database isolation: @pytest.mark.pg(isolation='database')."
+        )
+
+
+def async_isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> AsyncGuard | PlainAsync:
+    """Return what gives this test its async engine; `anew` for each run of a test."""
+    stash = request.node.stash
+    if anew or ASYNC not in stash:
+        database = request.config.stash[DATABASE]
+        if mode_of(request.node) == "database":
+            request.getfixturevalue("_pg_apart")  # whose end puts the database back
+            stash[ASYNC] = database.plain_async(request.config.stash[SETTINGS][PostgresSettings].async_driver)
+        else:
+            refuse_both(request)
+            request.getfixturevalue("_pg_guard").layers.refuse_async()
+            guard: AsyncGuard = request.getfixturevalue("_pg_async_guard")
+            guard.resets_sequences = argument(request.node.iter_markers("pg"), "reset_sequences") is True
+            stash[ASYNC] = stash[ISOLATION] = guard
+    made: AsyncGuard | PlainAsync = stash[ASYNC]
+    return made
+
+
+@pytest.fixture(scope="session")
+def _pg_async_guard(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[AsyncGuard]:
+    """The kept connections of the transaction isolation for async engines."""
+    with _pg_database.async_guard(pytestconfig.stash[SETTINGS][PostgresSettings].async_driver) as guard:
+        yield guard
+
+
+@pytest.fixture
+def pg_async_engine(
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_test: ExitStack,
+) -> Iterator[AsyncEngine]:
+    """A SQLAlchemy async engine on which nothing outlives the test, whoever commits; hand it to the application."""
+    with plain_errors(request.config):
+        _pg_database.check_schema(pg_schema, pg_seed)
+        with async_isolation(request, anew=True).test() as engine:
+            yield engine
+
+
+@pytest.fixture
+def pg_async_session(pg_async_engine: AsyncEngine, request: pytest.FixtureRequest) -> Iterator[AsyncSession]:
+    """An async ORM session whose commits are undone after the test."""
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    with async_isolation(request).closing(AsyncSession(pg_async_engine)) as session:
+        yield session

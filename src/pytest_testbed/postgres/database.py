@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavailable
 from ..services.doorway import Doorway
@@ -15,14 +16,20 @@ from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
+from .connect_async import async_url, connect_async, need_driver
 from .guard import Guard
 from .sequences import read
 from .strays import end_prepared
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
+if TYPE_CHECKING:
+    from .guard_async import AsyncGuard
+    from .plain_async import PlainAsync
+
 __all__ = ["Database", "Options", "worker_database"]
 
 CLONE_TRIES = 3
+THE_TEST = f"{APPLICATION} (the test)"
 TWICE_BEGUN = "WARNING:  there is already a transaction in progress"
 """What the server says when psycopg2 and the guard both begin their first transaction."""
 IN_USE = "55006"
@@ -391,17 +398,20 @@ class Database:
             ServiceDied: the server ended; by now it has been started again.
         """
         self.open()
-        options = {
-            "lock_timeout": f"{self._lock_timeout * 1000:.0f}",
-            # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
-            "idle_in_transaction_session_timeout": "0",
+        more: dict[str, Any] = {
+            "options": self._kept_settings(),
+            "application_name": THE_TEST,
+            "connect_timeout": CONNECT_TIMEOUT,
         }
-        name = f"{APPLICATION} (the test)"
-        return self._admin.reach(
-            lambda: connect(
-                self.endpoint, self.name, self._driver, options=options, application_name=name, connect_timeout=CONNECT_TIMEOUT
-            )
-        )
+        return self._admin.reach(lambda: connect(self.endpoint, self.name, self._driver, **more))
+
+    def _kept_settings(self) -> dict[str, str]:
+        # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
+        return {**self._settings(), "idle_in_transaction_session_timeout": "0"}
+
+    def _settings(self) -> dict[str, str]:
+        # a test that waits for a lock of its own fixtures would wait for ever
+        return {"lock_timeout": f"{self._lock_timeout * 1000:.0f}"}
 
     @contextmanager
     def guard(self) -> Iterator[Guard]:
@@ -433,8 +443,7 @@ class Database:
         from sqlalchemy import create_engine, event
 
         engine = create_engine(self.url)
-        # a test that waits for a lock of its own fixtures would wait for ever
-        options = {"lock_timeout": f"{self._lock_timeout * 1000:.0f}"}
+        options = self._settings()
 
         @event.listens_for(engine, "do_connect")
         def shielded(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
@@ -450,7 +459,65 @@ class Database:
         if sqlstate(error) == LOCK_NOT_AVAILABLE and (text := self.bystanders(but="")):
             (context.sqlalchemy_exception or error).add_note(text)
 
-    def bystanders(self, but: str = f"{APPLICATION} (the test)") -> str:
+    # --- async
+
+    async def connect_async(self, driver: str, **more: Any) -> Any:
+        """Open a connection of an async driver to the worker's database, for the guard.
+
+        Raises:
+            ServiceDied: the server ended; by now it has been started again.
+        """
+        self._admin.rows("SELECT 1")  # sees to a server that has died
+        self.open()
+        options = self._kept_settings()
+        return await connect_async(self.endpoint, self.name, driver, options=options, application_name=THE_TEST, **more)
+
+    @contextmanager
+    def async_guard(self, driver: str) -> Iterator[AsyncGuard]:
+        """Give the transaction isolation for async engines on this database.
+
+        Raises:
+            ConfigurationError: the driver, or greenlet, is not installed.
+        """
+        need_driver(driver)
+        from .guard_async import AsyncGuard
+
+        guard = AsyncGuard(
+            partial(self.connect_async, driver),
+            async_url(self.endpoint, self.name, driver),
+            driver=driver,
+            end=self._end_backend,
+            renew=self.renew,
+            set_aside=self.set_aside,
+            bystanders=self.bystanders,
+            sequences=self.sequences,
+        )
+        try:
+            yield guard
+        finally:
+            guard.close()
+
+    def plain_async(self, driver: str) -> PlainAsync:
+        """Return what gives a test in database isolation its async engine; `test` puts the database back.
+
+        Raises:
+            ConfigurationError: the driver, or greenlet, is not installed.
+        """
+        need_driver(driver)
+        from .plain_async import PlainAsync
+
+        return PlainAsync(
+            partial(connect_async, self.endpoint, self.name, driver, options=self._settings()),
+            async_url(self.endpoint, self.name, driver),
+            end=partial(self._end_backend, whole=True),
+            explain=self._explain,
+            noted=lambda: self.noted(),
+        )
+
+    def _end_backend(self, pid: int, whole: bool) -> None:
+        self._admin.rows("SELECT pg_terminate_backend(%s, 5000)" if whole else "SELECT pg_cancel_backend(%s)", (pid,))
+
+    def bystanders(self, but: str = THE_TEST) -> str:
         """Describe who has a transaction open in the worker's database, besides connections of the application `but`."""
         with suppress(Exception):
             rows = self._admin.rows(BYSTANDERS, (self.name,))
