@@ -408,6 +408,40 @@ def test_a_wider_fixture_that_fails_half_way(run: Run) -> None:
     ).assert_outcomes(passed=2, errors=1)
 
 
+def test_a_transaction_that_a_wider_fixture_has_open(run: Run) -> None:
+    """It stays with what the fixture has written, and a test that writes in such a one ends it."""
+    result = run(
+        """
+        def opened(sql):
+            with Session() as session:
+                session.execute(text(sql))
+                yield session
+
+        @pytest.fixture(scope="module")
+        def reads():
+            yield from opened("SELECT * FROM users")
+
+        @pytest.fixture(scope="module")
+        def writes():
+            yield from opened("INSERT INTO users (name) VALUES ('of the module')")
+
+        FOUND = text("SELECT name FROM users")
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_it(reads, writes, turn):
+            assert reads.scalars(FOUND).all() == names() == []
+            assert writes.scalars(FOUND).all() == ["of the module"]
+            reads.execute(text("INSERT INTO users (name) VALUES ('of the test')"))
+
+        def test_last(reads, writes):
+            assert reads.scalars(FOUND).all() == names() == []
+            assert writes.scalars(FOUND).all() == ["of the module"]
+        """
+    )
+    result.assert_outcomes(passed=3, warnings=2)
+    result.stdout.fnmatch_lines(["test_it.py::test_it[[]1[]]", "*had a transaction open with changes * ('of the test')*"])
+
+
 # --- connections past the test's transaction
 
 
