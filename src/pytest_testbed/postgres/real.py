@@ -12,7 +12,7 @@ from . import traits
 from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
-from .strays import CLEANER, Moment, Stray, end_prepared, find, now
+from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now
 from .threads import Threads
 
 __all__ = ["Aftermath", "RealCommits"]
@@ -272,15 +272,18 @@ class RealCommits:
     def _end_strays(self) -> list[str]:
         cursor = self._emptier.cursor()
         strays, self._next = find(cursor, self._began, self._begun_by_us)
-        told = [f"{stray.describe()}. It was ended, {UNMET}" for stray in strays if stray.is_worth_telling]
-        if strays:
-            self._end_all(cursor, strays)
+        ended = self._end_all(cursor, strays) if strays else set()
+        told = [f"{stray.describe()}. It was ended, {UNMET}" for stray in strays if stray.is_worth_telling and stray.pid in ended]
         if names := end_prepared(cursor):
             told.append(f"transactions were prepared and never ended: {', '.join(names)}. They were rolled back, {UNMET}")
         return told
 
-    def _end_all(self, cursor: Any, strays: list[Stray]) -> None:
-        """Undo what is open: behind the back of its connection where that can be done, else with the connection."""
+    def _end_all(self, cursor: Any, strays: list[Stray]) -> set[int]:
+        """Undo what is open: behind the back of its connection where that can be done, else with the connection.
+
+        Returns:
+            the backends of which something was ended: others were about to leave by themselves.
+        """
         ended: set[int] = set()
         if self.doorway is not None:
             # told of no backend at all it would do so to each
@@ -289,10 +292,9 @@ class RealCommits:
                 self._begun_by_us |= ended
             if locking := [stray.pid for stray in strays if stray.has_advisory_locks]:
                 ended |= set(self.doorway.visits("unlock", locking))
-        for stray in strays:
-            if stray.pid not in ended and (stray.is_worth_telling or stray.opened >= self._began.time):
-                # waits until it is gone, with its locks
-                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (stray.pid,))
+        rest = [stray for stray in strays if stray.pid not in ended]
+        rest = [stray for stray in rest if stray.is_worth_telling or stray.opened >= self._began.time]
+        return ended | end_backends(cursor, rest)
 
     # --- a new database
 

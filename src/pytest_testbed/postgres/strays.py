@@ -6,12 +6,14 @@ import time
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-__all__ = ["Moment", "Stray", "end_prepared", "find", "now"]
+__all__ = ["Moment", "Stray", "end_backends", "end_prepared", "find", "now"]
 
 CLEANER = "pytest-testbed (clean-up)"
 """The application name of the connection that looks, and puts the database back."""
 SETTLING = 0.2
 """Seconds in which a statement that is about to end may do so."""
+LEAVING = 0.05
+"""Seconds in which the backend of a connection that was closed may find that out."""
 _NEXT = "pg_snapshot_xmax(pg_current_snapshot())::text::int8"
 _LOCKS = "SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND"
 _ADVISORY = f"EXISTS ({_LOCKS} l.locktype = 'advisory')"
@@ -114,6 +116,21 @@ def _counts(stray: Stray, since: Moment, ours: Container[int]) -> bool:
     has_written = stray.number is not None and stray.number >= since.number
     has_begun = stray.began >= since.time or (stray.pid in ours and stray.changed >= since.time)
     return has_written or has_begun
+
+
+def end_backends(cursor: Any, strays: list[Stray]) -> set[int]:
+    """End connections, and wait until they are gone with their locks; return those that did not leave by themselves."""
+    wanted = [stray.pid for stray in strays]
+    deadline = time.monotonic() + LEAVING
+    while wanted:
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE pid = ANY(%s)", (wanted,))
+        wanted = [pid for (pid,) in cursor.fetchall()]
+        if time.monotonic() > deadline or all(stray.is_running for stray in strays if stray.pid in wanted):
+            break
+        time.sleep(0.002)
+    for pid in wanted:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    return set(wanted)
 
 
 def end_prepared(cursor: Any) -> list[str]:
