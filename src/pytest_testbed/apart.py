@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .exports import EXPORTS
-from .plugins.postgres import is_quiet, read_folders, real_commits
+from .isolation import is_quiet, read_folders, real_commits
 
 if TYPE_CHECKING:
     from .postgres.real import RealCommits
