@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import IsolationError
+from .isolation import mode_of
 from .plugin import collection_errors, runs_tests
-from .plugins.postgres import PostgresSettings, mode_of
+from .plugins.postgres import PostgresSettings
 from .postgres.targets import Targets
 from .settings import SETTINGS
 

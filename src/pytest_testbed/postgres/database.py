@@ -20,6 +20,7 @@ from .connect_async import async_url, connect_async, need_driver
 from .exported import Exported
 from .guard import Guard
 from .sequences import read
+from .strays import end_prepared
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ BYSTANDERS = """
 SELECT pid, application_name, state, coalesce(extract(epoch FROM now() - xact_start), 0), left(query, 200)
 FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start
 """
+PREPARED = "SELECT gid, extract(epoch FROM now() - prepared) FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
 
 
 class Options(Protocol):
@@ -250,6 +252,11 @@ class Database:
         self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{old}")
         self._clone()
 
+    @property
+    def base(self) -> str:
+        """The database that renewals copy; "" where that is the template."""
+        return self._base
+
     def keep_base(self) -> bool:
         """Let later renewals begin with the database as it is now, its definitions included; tell whether that can be.
 
@@ -257,7 +264,7 @@ class Database:
         """
         for clean in self._cleaners:
             clean()
-        before, self._bases = self._base, self._bases + 1
+        self._bases += 1
         name = f"{self.name}_base{self._bases}"
         try:
             create(self._admin, self._services, name, self.name)
@@ -267,9 +274,18 @@ class Database:
                 raise
             return False
         self._base = name
-        if before:
-            self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{before}")
         return True
+
+    def begin_with(self, base: str) -> None:
+        """Let later renewals begin with what an earlier `base` was; the present one is needed no more."""
+        before, self._base = self._base, base
+        if before != base:
+            self.forget(before)
+
+    def forget(self, base: str) -> None:
+        """Let the host drop what was a `base`."""
+        if base:
+            self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{base}")
 
     def keep_as(self, name: str) -> None:
         """Say which name the database gets when it is set aside.
@@ -293,9 +309,19 @@ class Database:
         """Give the worker's database another name; whoever is connected to it is thrown out."""
         for clean in self._cleaners:
             clean()
+        self._throw_out()
+        while self._admin.rows(PREPARED, (self.name,)):
+            # they belong to nobody who could be thrown out
+            self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS true')
+            with closing(connect(self.endpoint, self.name, connect_timeout=CONNECT_TIMEOUT)) as connection:
+                connection.autocommit = True
+                end_prepared(connection.cursor())
+            self._throw_out()
+        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{name}"')
+
+    def _throw_out(self) -> None:
         self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
         self._admin.rows("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (self.name,))
-        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{name}"')
 
     def _exists(self) -> bool:
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
@@ -501,6 +527,8 @@ class Database:
                 for pid, application, state, age, query in rows
                 if application != but
             ]
+            prepared = self._admin.rows(PREPARED, (self.name,))
+            lines += [f"  prepared (PREPARE TRANSACTION) for {age:.1f} s, and not ended: {name!r}" for name, age in prepared]
             if lines:
                 return "\n".join(["other transactions open in this test's database, one of which holds the lock:", *lines])
         return ""

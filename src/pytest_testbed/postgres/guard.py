@@ -32,6 +32,7 @@ from .statements import (
     ENDS,
     HOLDS,
     ON_COMMIT,
+    PREPARES,
     READS,
     SAVEPOINT,
     SETS_LOCALLY,
@@ -511,6 +512,8 @@ class Guard:
                 self._enter(owner)
                 if self._stack.failed and owner in self._stack.failed:
                     raise self._failed_before()
+                if PREPARES.match(statement):
+                    self._refuse_twophase()
                 owner.cursor_out = False
                 if SETS_LOCALLY.search(statement):
                     self._remember(owner, local_settings(statement, rest[0]))
@@ -715,7 +718,7 @@ class Guard:
         # SQLAlchemy counts per connection, so two sessions would use one name in our one transaction
         return f"{name}_{id(self._owner_of(connection._dbapi_connection)):x}"
 
-    def _refuse_twophase(self, connection: Any, xid: Any) -> None:
+    def _refuse_twophase(self, *_: Any) -> None:
         raise IsolationError(f"a two-phase transaction cannot run inside the test's transaction. {REMEDY}")
 
     def _set_isolation_level(self, connection: Any, level: str) -> None:

@@ -48,6 +48,8 @@ _LONG_NAMES = {
     "schema": "search_path",
 }
 _NO_SETTINGS = ("seed", "transaction", "constraints")
+PREPARES = re.compile(r"\s*prepare\s+transaction\b", re.IGNORECASE)
+"""Begins the first half of a two-phase commit."""
 SETTING = r"^\s*set\s+(?:session\s+)?(?!local\b)([\w.]+)"
 
 VERBS = ("insert", "update", "delete", "merge", "call", "copy", "truncate", "create", "alter", "drop", "into")

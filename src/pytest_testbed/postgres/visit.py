@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from ..errors import TestbedError
 from ..services.frontdoor import PIECE, FrontDoor, Visit, connected, shut
+from .channels import Channels
 from .messages import (
     CANCEL,
     GSS,
@@ -28,6 +29,7 @@ from .messages import (
     startup,
     text_of,
 )
+from .prepared import CHANGED, FAIL, Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ PATIENCE = 5.0
 UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
 UNLOCK = message(b"Q", b"SELECT pg_advisory_unlock_all()\0")
 BEGIN = message(b"Q", b"BEGIN\0")
-SYNC = message(b"S")
 FAREWELL = message(b"X")
 
 
@@ -62,10 +63,13 @@ class PostgresVisit(Visit):
         self.is_parked = False
         self._is_makers = False
         self._in_transaction = False
-        self._prepared: dict[bytes, bytes] = {}
+        self._prepared = Prepared()
         self._settings: list[bytes] = []
+        self._channels = Channels()
         self._lock = threading.Lock()
+        self._returning = threading.Lock()  # may be held for long: until the database is made
         self._swallowing: threading.Event | None = None
+        self._swallowed = b""
         self._key = (0, b"")
         self._first_key = (0, b"")
 
@@ -212,7 +216,7 @@ class PostgresVisit(Visit):
     def _make_room(self) -> None:
         """Let connections that wait for nothing give up their backends until they need one again."""
         others = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
-        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked]
+        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked and not visit._channels.names]
         for visit in idle[: max(1, len(idle) // 2)]:
             visit.park()
 
@@ -239,11 +243,18 @@ class PostgresVisit(Visit):
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent, to a new backend if it had to give up the last one."""
         first = piece[0]
-        if (first == 80 and piece[5:6] != b"\0") or (first == 81 and piece[5:9].lower() == b"set "):
-            self._remember(piece)
-        self._last = b""
+        state, self._last = self.state(), b""
         if self.is_parked:
             self._return()
+        # only now: another backend must not know them before they are passed on
+        if first == 80 and piece[5:6] != b"\0":
+            self._prepared.remember(piece)
+        elif first == 81 and piece[5:9].lower() == b"set ":
+            self._settings.append(piece)
+        if (first == 81 or first == 80) and self._channels.hear(piece, self.door.board.messages):
+            self.door.board.count_listen()
+        if first == 66 and not self._is_bound(piece, state):
+            return
         try:
             assert self.upstream is not None
             self.upstream.sendall(piece)
@@ -258,19 +269,19 @@ class PostgresVisit(Visit):
         """Tell whether the client only says that it leaves."""
         return piece == FAREWELL
 
-    def _remember(self, piece: bytes) -> None:
-        """Keep what another backend would have to know: named statements, and settings of the session."""
-        if piece[0] == 81:
-            self._settings.append(piece)
-            return
-        at = 0
-        while at + 5 <= len(piece):
-            end = at + 1 + int.from_bytes(piece[at + 1 : at + 5])
-            if end > len(piece):
-                return  # a statement of more than one piece is not kept
-            if piece[at] == 80 and piece[at + 5]:
-                self._prepared[piece[at + 5 : piece.index(0, at + 5)]] = piece[at:end]
-            at = end
+    def _is_bound(self, piece: bytes, state: bytes) -> bool:
+        """Tell whether the server can be asked for a prepared statement; if not, the client was told so."""
+        if self._prepared.is_refused(piece) and state in (IDLE, IN_TRANSACTION):
+            if state == IN_TRANSACTION:
+                self._behind(FAIL)
+                state = FAILED
+            self._last = CHANGED + READY + state
+            self.client.sendall(self._last)
+            return False
+        if missing := self._prepared.missing(piece):
+            self._behind(missing)
+            self._last = b""
+        return True
 
     def hear(self, upstream: _socket.socket) -> None:
         """Pass on what the server says until it hangs up."""
@@ -290,17 +301,25 @@ class PostgresVisit(Visit):
             piece += more
         at = piece.index(READY) + len(READY) + 1
         done, self._swallowing, self._last = self._swallowing, None, piece[:at]
+        self._swallowed = self._last
         if done is not None:
             done.set()
         return piece[at:]
 
     def ended(self, upstream: _socket.socket) -> None:
         """Hang up too, unless it was we who hung up on this backend."""
+        if self._swallowing is not None:
+            self._swallowing.set()  # there will be no answer
         if upstream is self.upstream and not self.is_parked:
             super().ended(upstream)
 
     def _return(self) -> None:
         """Get a new backend, and tell it what the last one knew."""
+        with self._returning:
+            if self.is_parked:  # else somebody was first
+                self._come_back()
+
+    def _come_back(self) -> None:
         try:
             words = self._come_in()
         except TestbedError as fault:
@@ -313,8 +332,9 @@ class PostgresVisit(Visit):
     def _tell_again(self, upstream: _socket.socket) -> None:
         """Tell a new backend what the last one knew; the first one is told nothing."""
         reader = Reader(upstream)
-        for text in (*self._settings, *(each + SYNC for each in self._prepared.values())):
+        for text in (*self._settings, *self._channels.again()):
             _ask(upstream, reader, text)
+        self._prepared.bring(lambda text: _ask(upstream, reader, text))
         if self._in_transaction:
             _ask(upstream, reader, BEGIN)
 
@@ -331,6 +351,9 @@ class PostgresVisit(Visit):
             state = self.state()
             if self.upstream is None or self.is_parked or not state or self.door.facts["through"]:
                 return False
+            if state != FAILED:  # there nothing can be asked
+                with suppress(OSError):
+                    self._prepared.describe(self._behind)
             self._in_transaction = state != IDLE
             self.is_parked = True
             self.backend = 0
@@ -345,18 +368,42 @@ class PostgresVisit(Visit):
         """Give up the session's advisory locks, unseen by the client."""
         return self._slip_in(UNLOCK, (IDLE, IN_TRANSACTION))
 
+    def silence(self) -> bool:
+        """Listen no more to the channels of this test, unseen by the client, where it has no transaction open."""
+        text = self._channels.without_those_since(self.door.board.began)
+        return bool(text) and self._slip_in(text, (IDLE,))
+
+    def wake(self) -> None:
+        """Get a new backend at once where the client listens to a channel: it would send nothing, and wait in vain."""
+        if self.is_parked and self._channels.names and self._returning.acquire(blocking=False):
+            try:
+                with suppress(OSError, EOFError):
+                    self._come_back()
+            finally:
+                self._returning.release()
+
     def _slip_in(self, text: bytes, states: tuple[bytes, ...]) -> bool:
         """Send something that the client knows nothing of; tell whether it could be done."""
         with self._lock:
             if self.upstream is None or self.is_parked or self.state() not in states:
                 return False
-            done = self._swallowing = threading.Event()
-            self.upstream.sendall(text)
-        return done.wait(PATIENCE)
+            return bool(self._behind(text))
+
+    def _behind(self, text: bytes) -> bytes:
+        """Send something behind the client's back, who waits for nothing; return the answer, b"" where there was none."""
+        assert self.upstream is not None
+        self._swallowed = b""
+        done = self._swallowing = threading.Event()
+        self.upstream.sendall(text)
+        done.wait(PATIENCE)
+        return self._swallowed
 
 
-def _ask(server: _socket.socket, reader: Reader, text: bytes) -> None:
-    """Send something and pass over all that it is answered."""
+def _ask(server: _socket.socket, reader: Reader, text: bytes) -> bytes:
+    """Send something; return all that it is answered."""
     server.sendall(text)
-    while reader.next()[0] != b"Z":
-        pass
+    answer, kind = b"", b""
+    while kind != b"Z":
+        kind, body = reader.next()
+        answer += message(kind, body)
+    return answer

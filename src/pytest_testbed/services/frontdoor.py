@@ -159,6 +159,8 @@ class FrontDoor:
             self._changed.notify_all()
         with suppress(RuntimeError):  # nobody was making it
             self._making.release()
+        for visit in [] if fault else list(self.visits):
+            visit.wake()
 
     def lead(self, stand_in: str) -> None:
         """Let clients in to something else while what they want is being made; the one who makes it may be among them.
@@ -179,7 +181,7 @@ class FrontDoor:
         """Let each visit of the given backends do something; return what those answer that could.
 
         Args:
-            what: "park", "reset", "unlock" or "cut", methods of `Visit`.
+            what: "park", "reset", "unlock", "silence" or "cut", methods of `Visit`.
             backends: process ids on the server; empty for all.
         """
         wanted = [visit for visit in list(self.visits) if not backends or visit.backend in backends]
@@ -309,6 +311,13 @@ class Visit:
     def unlock(self) -> bool:
         """Give up the session's locks, unseen by the client: not where the protocol is unknown."""
         return False
+
+    def silence(self) -> bool:
+        """Tell the client of nothing more that it has wanted to be told of in this test: not where the protocol is unknown."""
+        return False
+
+    def wake(self) -> None:
+        """Get a new end at the server, where the client waits to be told of something: not where the protocol is unknown."""
 
     def cut(self) -> bool:
         """Hang up on both sides."""
