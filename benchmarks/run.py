@@ -1,8 +1,8 @@
 """The figures that the project promises, measured in pairs in one run; medians and ratios, no verdict.
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
-    python benchmarks/run.py unused pertest  a part: unused, pertest, local, docker, reuse, migrated, workers,
-                                             queries
+    python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
+                                             queries, frontdoor, isolation
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -17,7 +17,10 @@ import os
 import sys
 from collections.abc import Callable
 
+from asynctest import async_
 from firstquery import docker, local
+from frontdoor import frontdoor
+from isolation import isolation
 from migrated import migrated
 from onetest import pertest, unused
 from queries import queries
@@ -27,12 +30,15 @@ from workers import workers
 PARTS: dict[str, Callable[[int], None]] = {
     "unused": unused,
     "pertest": pertest,
+    "async": async_,
     "local": local,
     "docker": docker,
     "reuse": reuse,
     "migrated": migrated,
     "workers": workers,
     "queries": queries,
+    "frontdoor": frontdoor,
+    "isolation": isolation,
 }
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .exports import EXPORTS
-from .plugins.postgres import is_quiet, read_folders, real_commits
+from .isolation import is_quiet, read_folders, real_commits
+from .plugins.postgres import ADDRESS
 
 if TYPE_CHECKING:
     from .postgres.real import RealCommits
@@ -21,22 +22,31 @@ class Apart:
 
     def __init__(self, real: RealCommits) -> None:
         self._real = real
+        self._depth = 0
+        """How many fixtures of wider scopes are being set up, one asked for by the other."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Take what a fixture has written that outlives the test for what tests begin with."""
-        result = yield
-        if fixturedef.scope != "function" and self._real.was_used:
-            self._real.settle(layer=id(fixturedef))
-        return result
+        if fixturedef.scope == "function":
+            return (yield)
+        if not self._depth:
+            self._real.settle_between()
+        self._depth += 1
+        try:
+            return (yield)
+        finally:  # it may have written before it failed
+            self._depth -= 1
+            if self._real.was_used:
+                self._real.settle(layer=id(fixturedef))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Undo that when the fixture has ended."""
         if fixturedef.scope != "function":
-            self._real.leave(id(fixturedef))
+            self._real.settle_after(id(fixturedef))
 
 
 class Everywhere:
@@ -52,6 +62,11 @@ class Everywhere:
         mode = read_folders(config)[0]
         what = "commit for real" if mode == "database" else "commit nothing"
         return [f"testbed: {', '.join(names)} from PostgreSQL; tests {what} (isolation: {mode})"]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Note that all is imported: from now on the first test makes the database, before its first fixture."""
+        session.config.stash[ADDRESS].settle()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import IsolationError, TestbedWarning
+from .isolation import mode_of
 from .plugin import collection_errors, runs_tests
 from .plugins.postgres import ADDRESS, PostgresSettings
 from .postgres.targets import Targets
@@ -128,6 +129,9 @@ class BoundApplication:
                 "the application connected for the first time while the fixtures of its test were being torn down, where "
                 "PostgreSQL cannot be set up any more. Let the test, or the fixture that does it, ask for pg_engine."
             )
+        if "pg_async_engine" in request.fixturenames and mode_of(request.node) == "transaction":
+            asynchronous: Engine = request.getfixturevalue("pg_async_engine").sync_engine
+            return asynchronous  # whose rows the application has to see
         engine: Engine = request.getfixturevalue("pg_engine")
         return engine
 

@@ -36,6 +36,9 @@ class Address(Protocol):
             KeyError: there is no such form.
         """
 
+    def settle(self) -> None:
+        """Note that nothing more will be imported before the tests."""
+
 
 class Exports(NamedTuple):
     """What a run exports: the templates, the addresses by their prefix, and the variables with their values before."""
@@ -126,6 +129,8 @@ def restore(before: Mapping[str, str | None]) -> None:
 
 def _end(config: pytest.Config) -> None:
     """End what was begun early, also where the configuration never came to its end."""
+    for address in config.stash[EXPORTS].addresses.values():
+        address.settle()
     if RUN in config.stash:
         config.stash[RUN].close()
     os.environ.pop(HANDED_ON, None)

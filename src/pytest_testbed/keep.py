@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .errors import TestbedError
+from .isolation import DATABASE, ISOLATION
 from .plugin import run_of
-from .plugins.postgres import DATABASE, ISOLATION
 
 if TYPE_CHECKING:
     from .postgres.autopsy import Autopsy

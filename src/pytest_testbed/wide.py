@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import IsolationError
-from .plugins.postgres import ISOLATION, argument, mode_of, plain_errors, real_commits
+from .isolation import ISOLATION, argument, mode_of, real_commits
+from .plugins.postgres import plain_errors
 
 if TYPE_CHECKING:
     from .postgres.guard import Guard

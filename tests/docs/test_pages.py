@@ -22,10 +22,10 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # are run, and where an empty folder begins, stands in comments that a reader does not see.
 STEP = re.compile(
     r"^(?:\*\*`(?P<file>[^`\s]+)`\*\*\n\n?```\w+\n(?P<text>.*?)^```$"
-    r"|<!-- run: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
+    r"|<!-- run(?: with (?P<plugin>\w+))?: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
     re.MULTILINE | re.DOTALL,
 )
-RUN_PAGES = [page for page in PAGES if "<!-- run:" in page.read_text(encoding="utf-8")]
+RUN_PAGES = [page for page in PAGES if "<!-- run" in page.read_text(encoding="utf-8")]
 
 
 def name_of(page: Path) -> str:
@@ -63,6 +63,8 @@ def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
 
 
+PLUGINS = {"asyncio": ("-p", "pytest_asyncio.plugin")}
+"""Of runs with another plugin: it is loaded by its module, as it is blocked by its name."""
 # some versions of Starlette want another package than httpx for their client, and warn
 CLIENT = ("-W", "ignore:Using `httpx` with `starlette.testclient`")
 QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWarning", *CLIENT)
@@ -81,7 +83,8 @@ def test_projects_run(page: Path, pytester: pytest.Pytester) -> None:
             path.write_text(step["text"], encoding="utf-8")
         else:
             wanted = {key: int(value) for key, value in (part.split("=") for part in step["run"].split())}
-            result = pytester.runpytest_inprocess(*QUIET, "--rootdir", project, project)
+            plugin = PLUGINS.get(step["plugin"], ())
+            result = pytester.runpytest_inprocess(*QUIET, *plugin, "--rootdir", project, project)
             result.assert_outcomes(**wanted)
 
 

@@ -301,7 +301,7 @@ def test_an_address_without_any_export(project: pytest.Pytester, run: Run, first
         import psycopg2, pytest
         from contextlib import closing
         from sqlalchemy import text
-        from pytest_testbed.plugins.postgres import mode_of
+        from pytest_testbed.isolation import mode_of
 
         @pytest.mark.pg(isolation="database")
         def test_before({first}):
@@ -451,7 +451,7 @@ def test_mark_fixture_folder_and_default(project: pytest.Pytester, run: Run) -> 
         (project.path / folder / f"test_{name}.py").write_text(
             textwrap.dedent(f"""
             import pytest
-            from pytest_testbed.plugins.postgres import mode_of
+            from pytest_testbed.isolation import mode_of
 
             def test_folder(request):
                 assert mode_of(request.node) == {"database" if real else "transaction"!r}

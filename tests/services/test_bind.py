@@ -283,7 +283,7 @@ class TestEngines:
             assert counted(engine) == counted(before) == counted(during) == 2
             with pytest.raises(IsolationError, match="isolation level AUTOCOMMIT"):
                 engine.execution_options(isolation_level="AUTOCOMMIT").connect()
-        with pytest.raises(Exception, match="nowhere.invalid|IsolationError|not running|ended"):
+        with pytest.raises(Exception, match="nowhere.invalid|not known|IsolationError|not running|ended"):
             during.connect().execute(ADD)
 
     def test_an_engine_made_by_execution_options_can_be_named(self, world: World, engine: Engine) -> None:
@@ -499,6 +499,7 @@ class TestAsync:
         async def work() -> int:
             async with engine.begin() as connection:
                 await connection.execute(ADD)
+                assert list(await connection.scalars(COUNT)) == [1]
             derived = engine.execution_options(schema_translate_map={"shop": None})
             async with derived.connect() as connection:
                 await connection.execute(ADD)

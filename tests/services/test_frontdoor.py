@@ -348,14 +348,42 @@ class TestAnotherBackend:
         assert value(watcher, "SELECT pg_try_advisory_lock(5)")
         assert value(connection.cursor(), "SELECT 1") == 1
 
+    def test_while_the_database_is_made_it_leads_to_what_stands_in(self, door: Door) -> None:
+        """The connection of before, and a new one; both lead to the database again. Nobody has to make the stand-in."""
+        here, before = "SELECT current_database()", door.cursor(application_name="kept")
+        name = f"{door.address.database}_stand_in"
+        assert door.way.begin_to_make()
+        door.way.visits("park")
+        with door.way.led_to(name):
+            inside = door.cursor()
+            assert value(before, here) == value(inside, here) == name
+            assert value(before, "SHOW application_name") == "kept"
+        drop_database(door.testbed.endpoint("postgres"), name)
+        door.way.made()
+        assert value(before, here) == value(inside, here) == door.address.database
+
+    def test_a_client_that_waits_is_in_nobodys_way(self, door: Door) -> None:
+        """Who makes the database may park everybody once more; why it failed, the client is told."""
+        cursor = door.cursor()
+        door.way.begin_to_make()
+        door.way.visits("park")
+        with ThreadPoolExecutor() as pool:
+            waits = pool.submit(value, cursor, "SELECT 1")
+            with pytest.raises(TimeoutError):
+                waits.result(0.1)
+            assert door.way.visits("park") == []
+            door.way.made("SchemaError: line 3 of schema.sql")
+            with pytest.raises(psycopg2.OperationalError, match="pytest-testbed: SchemaError: line 3 of schema.sql"):
+                waits.result(DEADLINE)
+
 
 class TestBetweenTests:
-    def hushed(self, door: Door, cursor: Any) -> tuple[Any, Callable[[], Any]]:
+    def hushed(self, door: Door, cursor: Any, sql: str = "SELECT 7") -> tuple[Any, Callable[[], Any]]:
         """Send a statement that has to wait; return what becomes of it."""
         late = door.way.board.late
         door.way.board.hush(True)
         pool = ThreadPoolExecutor()
-        future = pool.submit(value, cursor, "SELECT 7")
+        future = pool.submit(value, cursor, sql)
         while door.way.board.late == late:
             pass
         pool.shutdown(wait=False)
@@ -389,6 +417,27 @@ class TestBetweenTests:
         go_on()
         with pytest.raises(psycopg2.OperationalError):
             future.result(DEADLINE)
+
+    def test_who_is_ended_writes_nothing_to_the_database_that_took_the_place_of_his(self, door: Door) -> None:
+        door.connect()
+        watcher = door.direct()
+        watcher.execute("CREATE TABLE t (id int)")
+        since = door.way.board.messages
+        cursor = door.cursor()
+        future, go_on = self.hushed(door, cursor, "INSERT INTO t VALUES (1) RETURNING 1")
+        try:
+            assert door.way.visits("park")
+            assert len(door.way.end_late(since)) == 1
+        finally:
+            go_on()
+        with pytest.raises(psycopg2.OperationalError):
+            future.result(DEADLINE)
+        while door.way.visits("cut"):
+            pass
+        others = "datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        while value(watcher, f"SELECT count(*) FROM pg_stat_activity WHERE {others}"):
+            pass
+        assert value(watcher, "SELECT count(*) FROM t") == 0
 
 
 class TestWithoutRoom:

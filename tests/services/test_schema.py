@@ -33,7 +33,7 @@ from sqlalchemy.pool import NullPool
 
 from pytest_testbed import Endpoint
 from pytest_testbed.errors import SchemaError
-from pytest_testbed.postgres.fence import guarded_process
+from pytest_testbed.postgres.fence import Detour, guarded_process
 from pytest_testbed.postgres.schema import apply_schema
 
 
@@ -631,7 +631,7 @@ class TestFence:
     def test_every_way_to_an_exported_address_leads_to_the_template(self, connect: Any, scratch_url: str) -> None:
         template = make_url(scratch_url)
         nowhere = template.set(port=1, database="app", username="app", password="app")
-        with guarded_process(template, "host=127.0.0.1 port=1 dbname=app user=app password=app"):
+        with guarded_process(template, Detour("host=127.0.0.1 port=1 dbname=app user=app password=app")):
             connection = connect(nowhere)
             assert connection is None or _database(connection) == template.database
             _closed(connection)
@@ -642,7 +642,7 @@ class TestFence:
     def test_another_driver_may_not_go_to_an_exported_address(self, scratch_url: str) -> None:
         driver = SimpleNamespace(paramstyle="format", __version__="1.31", __name__="pg8000", Error=OSError)
         engine = create_engine("postgresql+pg8000://app:app@127.0.0.1:1/app", module=driver)
-        exported = "host=127.0.0.1 port=1 dbname=app"
+        exported = Detour("host=127.0.0.1 port=1 dbname=app")
         with (
             guarded_process(make_url(scratch_url), exported),
             pytest.raises(SchemaError, match="driver pg8000 was refused"),
@@ -651,7 +651,8 @@ class TestFence:
 
     def test_an_applications_engine_connects_anew_afterwards(self, scratch_url: str, canary: URL) -> None:
         engine = create_engine(canary)
-        with guarded_process(make_url(scratch_url), canary.set(drivername="postgresql").render_as_string(hide_password=False)):
+        exported = Detour(canary.set(drivername="postgresql").render_as_string(hide_password=False))
+        with guarded_process(make_url(scratch_url), exported):
             with engine.connect() as connection:
                 assert connection.scalar(text("SELECT current_database()")) == make_url(scratch_url).database
         with engine.connect() as connection:

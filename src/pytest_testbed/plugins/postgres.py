@@ -6,15 +6,27 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from ..isolation import (
+    DATABASE,
+    ISOLATION,
+    MODES,
+    async_isolation,
+    check_folders,
+    isolation,
+    isolation_lines,
+    mode_of,
+    real_commits,
+)
 from ..plugin import CoreSettings, is_controller, run_of, worker_of
 from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
     from sqlalchemy.orm import Session, sessionmaker
 
     from ..bound import BoundApplication
@@ -22,15 +34,12 @@ if TYPE_CHECKING:
     from ..postgres.database import Database
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
+    from ..postgres.guard_async import AsyncGuard
     from ..postgres.queries import Queries
     from ..postgres.real import RealCommits
     from ..services.client import Testbed
     from ..services.model import Endpoint, ServiceSpec
     from ..session import Run
-
-
-MODES = ("transaction", "database")
-"""How tests are kept apart."""
 
 
 def quoted_well(lines: Sequence[str]) -> None:
@@ -85,21 +94,6 @@ def references(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {each!r}, which is not of the form module:name, such as shop.db:SessionLocal")
 
 
-def isolation_lines(lines: Sequence[str]) -> None:
-    """Check the lines of `testbed_pg_isolation`; that its folders exist is seen later."""
-    for line in joined(lines):
-        mode = line.partition(":")[0].strip()
-        if mode not in MODES:
-            from ..reading import suggestion
-
-            raise ValueError(f"holds {mode!r}, which is not one of {', '.join(MODES)}{suggestion(mode, MODES) or ''}")
-
-
-def joined(lines: Sequence[str]) -> list[str]:
-    """Return the lines as they were meant: one that has blanks was taken apart where it stood alone."""
-    return [" ".join(lines)] if lines and lines[0].endswith(":") and not any(":" in each for each in lines[1:]) else list(lines)
-
-
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
@@ -119,6 +113,7 @@ class PostgresSettings(Section, prefix="pg"):
         help="The application's own engines and session factories, pointed at each test's engine: shop.db:SessionLocal.",
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
+    async_driver: Literal["asyncpg", "psycopg"] = option("asyncpg", help="Driver of the async engines and sessions.")
     args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
     environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
     initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
@@ -142,17 +137,12 @@ MARKS = (
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
 EXPORTS = {"pg": ("url", "dsn", "host", "port", "user", "password", "database")}
 """What `testbed_env` can say of a service of this part."""
-ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
-"""On a test: what keeps it apart, once that has been found."""
-DATABASE: pytest.StashKey[Database] = pytest.StashKey()
-"""On the configuration: this process's database, while there is one."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
 FOUND = pytest.StashKey[bool]()
 """Whether it was looked for already: our own export must not be taken for a server."""
 BOUND: pytest.StashKey[BoundApplication] = pytest.StashKey()
 ADDRESS: pytest.StashKey[DatabaseAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's database, once that has been given away."""
-FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
 
 
 def words(lines: Sequence[str]) -> list[str]:
@@ -198,11 +188,11 @@ def export_address(config: pytest.Config, run: Run) -> DatabaseAddress:
     from ..apart import Everywhere
 
     config.pluginmanager.register(Everywhere(), "pytest_testbed.everywhere")
-    return database_address(config, run)
+    return database_address(config, run, early=True)
 
 
-def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
-    """Return where applications reach this process's database; chosen when first asked for."""
+def database_address(config: pytest.Config, run: Run, *, early: bool = False) -> DatabaseAddress:
+    """Return where applications reach this process's database; chosen when first asked for, `early`: before any import."""
     if ADDRESS not in config.stash:
         from ..postgres.address import DatabaseAddress
 
@@ -212,8 +202,17 @@ def database_address(config: pytest.Config, run: Run) -> DatabaseAddress:
         database = f"testbed_{run.testbed.run}_{worker_of(config)}"
         url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
         config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres")
-        address.open(run.testbed)
+        address.open(run.testbed, plan_of(config, address.form("dsn")) if early else {})
     return config.stash[ADDRESS]
+
+
+def plan_of(config: pytest.Config, dsn: str) -> dict[str, Any]:
+    """Return how a database is made for an application that connects when it is imported; {} where it has no schema."""
+    from ..postgres.beforehand import plan
+
+    mine, core = config.stash[SETTINGS][PostgresSettings], config.stash[SETTINGS][CoreSettings]
+    reuse = core.reuse_ttl if core.reuse else None
+    return plan(mine.schema, mine.seed, config.rootpath, mine, worker_of(config), dsn, reuse)
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
@@ -329,7 +328,7 @@ def _pg_database(
     options = pytestconfig.stash[SETTINGS][PostgresSettings]
     worker = worker_of(pytestconfig)
     address = pytestconfig.stash.get(ADDRESS, None)
-    doorway, exported = (address.doorway, address.form("dsn")) if address is not None else (None, "")
+    doorway, exported = (address.doorway, address.exported) if address is not None else (None, None)
     made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway, exported)
     with plain_errors(pytestconfig), made as database:
         pytestconfig.stash[DATABASE] = database
@@ -364,84 +363,6 @@ def _pg_real(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[Re
         real.settle()
     yield real
     real.close()
-
-
-def real_commits(request: pytest.FixtureRequest) -> RealCommits:
-    """Return the database isolation of this process."""
-    found: RealCommits = request.getfixturevalue("_pg_real")
-    return found
-
-
-def mode_of(item: pytest.Item | pytest.Collector) -> str:
-    """Return how a test, or a module or class, is kept apart.
-
-    Its mark says it, or an address that it asks for, or its folder, or the default.
-    """
-    if (said := argument(item.iter_markers("pg"), "isolation")) is not None:
-        return str(said)
-    if any(name in getattr(item, "fixturenames", ()) for name in ("pg_database", "pg_url", "pg_dsn")):
-        return "database"
-    if FOLDERS not in item.config.stash:
-        item.config.stash[FOLDERS] = read_folders(item.config)
-    default, folders = item.config.stash[FOLDERS]
-    return next((mode for mode, folder in folders if folder in item.path.parents or folder == item.path), default)
-
-
-def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
-    """Return the default of `testbed_pg_isolation`, and its folders, the innermost first."""
-    # not by ADDRESS: a single test that asks for an address changes nothing for the others
-    default = "database" if config.pluginmanager.hasplugin("pytest_testbed.everywhere") else "transaction"
-    folders = []
-    for line in joined(config.stash[SETTINGS][PostgresSettings].isolation):
-        mode, colon, paths = line.partition(":")
-        if not colon:
-            default = mode.strip()
-        folders += [(mode.strip(), config.rootpath / path) for path in paths.split()]
-    return default, sorted(folders, key=lambda pair: -len(pair[1].parts))
-
-
-def check_folders(config: pytest.Config) -> None:
-    """Refuse a folder of `testbed_pg_isolation` that is not there: its tests would be kept apart in another way than meant.
-
-    Raises:
-        pytest.UsageError: names it, and the nearest that is there.
-    """
-    for _, folder in read_folders(config)[1]:
-        if not folder.exists():
-            from ..reading import suggestion
-
-            settings = config.stash[SETTINGS]
-            shown = folder.relative_to(config.rootpath)
-            near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            raise pytest.UsageError(
-                f"testbed_pg_isolation (from {settings.source(PostgresSettings, 'isolation')}) names the folder {str(shown)!r}, "
-                f"which is not there: {folder}{suggestion(folder.name, near) or '.'}"
-            )
-
-
-def is_quiet(item: pytest.Item) -> bool:
-    """Tell whether a test says of itself that it needs no service."""
-    return item.get_closest_marker("unit") is not None
-
-
-def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | RealCommits:
-    """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
-    stash = request.node.stash
-    if anew or ISOLATION not in stash:
-        guard: Guard = request.getfixturevalue("_pg_guard")
-        if mode_of(request.node) == "database":
-            guard.layers.refuse_database()
-            stash[ISOLATION] = real_commits(request)
-        else:
-            guard.resets_sequences = argument(request.node.iter_markers("pg"), "reset_sequences") is True
-            stash[ISOLATION] = guard
-    found: Guard | RealCommits = stash[ISOLATION]
-    return found
-
-
-def argument(marks: Iterable[pytest.Mark], name: str) -> object:
-    """Return an argument of the closest mark that has it, None where none does."""
-    return next((mark.kwargs[name] for mark in marks if name in mark.kwargs), None)
 
 
 @pytest.fixture
@@ -582,3 +503,37 @@ def pg_queries(request: pytest.FixtureRequest) -> Iterator[Queries]:
 
     with queries_of(request.node) as queries:
         yield queries
+
+
+# --- async
+
+
+@pytest.fixture(scope="session")
+def _pg_async_guard(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[AsyncGuard]:
+    """The kept connections of the transaction isolation for async engines."""
+    with _pg_database.async_guard(pytestconfig.stash[SETTINGS][PostgresSettings].async_driver) as guard:
+        yield guard
+
+
+@pytest.fixture
+def pg_async_engine(
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_test: ExitStack,
+) -> Iterator[AsyncEngine]:
+    """A SQLAlchemy async engine on which nothing outlives the test, whoever commits; hand it to the application."""
+    with plain_errors(request.config):
+        _pg_database.check_schema(pg_schema, pg_seed)
+        with async_isolation(request, anew=True).test() as engine:
+            yield engine
+
+
+@pytest.fixture
+def pg_async_session(pg_async_engine: AsyncEngine, request: pytest.FixtureRequest) -> Iterator[AsyncSession]:
+    """An async ORM session whose commits are undone after the test."""
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    with async_isolation(request).closing(AsyncSession(pg_async_engine)) as session:
+        yield session

@@ -10,6 +10,8 @@ from urllib.parse import quote
 from ..errors import ConfigurationError
 from ..services.client import Testbed
 from ..services.doorway import Doorway
+from ..services.witness import Witness
+from .exported import Exported
 
 __all__ = ["FORMS", "DatabaseAddress"]
 
@@ -33,6 +35,7 @@ class DatabaseAddress:
         self.database = database
         self._through = bool(url)
         self._query = ""
+        self._plan: Mapping[str, Any] = {}
         self.user, self.password = user, os.urandom(12).hex()
         if url:
             self._of_server(url)
@@ -54,11 +57,30 @@ class DatabaseAddress:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What a `PostgresVisit` needs to know."""
-        return {"user": self.user, "password": self.password, "database": self.database, "through": self._through}
+        login = {"user": self.user, "password": self.password, "database": self.database}
+        return {**login, "through": self._through, "plan": self._plan}
 
-    def open(self, testbed: Testbed) -> None:
-        """Let the host of a run hold the port from now on."""
+    @property
+    def exported(self) -> Exported:
+        """The address, for who makes the database."""
+        return Exported(self.form("dsn"), self.doorway, leads=not self._through)
+
+    def open(self, testbed: Testbed, plan: Mapping[str, Any] | None = None) -> None:
+        """Let the host of a run hold the port from now on.
+
+        Args:
+            testbed: the engine's face.
+            plan: what `beforehand.plan` gave, for who connects before the tests; None: they find an empty database.
+        """
+        if plan:
+            self._plan = {**plan, "leads": not self._through}
+            self.doorway.witness = Witness()
         self.doorway.hand_over(testbed, self.kind, self.facts)
+
+    def settle(self) -> None:
+        """Note that nothing more will be imported before the tests."""
+        if self.doorway.witness is not None:
+            self.doorway.witness.close()
 
     def form(self, name: str) -> str:
         """Return one of `FORMS`, such as "url", "url+asyncpg" or "port"."""

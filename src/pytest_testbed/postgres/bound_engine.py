@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import RLock
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.pool import QueuePool
+from sqlalchemy.util.concurrency import in_greenlet
 
 from ..errors import IsolationError
-from .listeners import adapter, carried_dialect, carry_pool_listeners, copy_pool_listeners, heard
+from .listeners import adapter, carried_dialect, carry_pool_listeners, copy_pool_listeners, heard, let_await
 from .pool import GuardedPool
 
 __all__ = ["BoundEngine", "Lane", "Route", "is_bound", "swapped"]
@@ -128,6 +129,12 @@ class Lane:
     def _refuse(self, engine: Engine) -> None:
         _, own, chosen = self._own
         level = chosen or getattr(own, "_on_connect_isolation_level", None)
+        if engine.dialect.is_async and not own.is_async and not in_greenlet():
+            raise IsolationError(
+                "a synchronous engine of the application connected in a test with pg_async_engine, which in transaction "
+                "isolation has the only connection, and that one needs to be awaited. Call this part of the application by "
+                "`await pg_async_session.run_sync(…)`, or use database isolation: @pytest.mark.pg(isolation='database')."
+            )
         if isinstance(engine.pool, GuardedPool):
             if chosen is not None or level not in LEVELS:
                 raise IsolationError(
@@ -152,22 +159,23 @@ class Lane:
             # which it learns when it first connects, and needs to end with the level that its engine wants
             vars(own_dialect)[DEFAULT_LEVEL], self._lent = vars(engine.dialect)[DEFAULT_LEVEL], own_dialect
         dialect = carried_dialect(engine.dialect, own_dialect)
-        pool = self._made_pool(engine.pool, own_pool, adapter(engine.dialect, own_dialect))
+        prepare = let_await if own_dialect.is_async and not engine.dialect.is_async else None
+        pool = self._made_pool(engine.pool, own_pool, prepare, adapter(engine.dialect, own_dialect))
         if (level := getattr(own_dialect, "_on_connect_isolation_level", None)) and not isinstance(pool, GuardedPool):
             event.listen(pool, "connect", lambda connection, record: dialect.set_isolation_level(connection, level))
         return Side(engine, pool, dialect, heard(own_pool, own_dialect), heard(pool, dialect))
 
-    def _made_pool(self, pool: Any, own: Any, adapt: Callable[[Any], None] | None) -> Any:
+    def _made_pool(self, pool: Any, own: Any, prepare: Callable[[Any], None] | None, adapt: Callable[[Any], None] | None) -> Any:
         if isinstance(pool, GuardedPool):
-            sibling = pool.sibling(adapt)
+            sibling = pool.sibling(prepare, adapt)
             copy_pool_listeners(pool, sibling)
             sibling.own_listeners = len(sibling.dispatch.connect)
             carry_pool_listeners(own, sibling, shielded=True)
             return sibling
         if isinstance(pool, QueuePool):  # any other one may be somebody's own way to keep tests apart
             pool = pool.recreate()
-            if adapt is not None:
-                event.listen(pool, "connect", lambda connection, record: adapt(connection))
+            for each in filter(None, (prepare, adapt)):
+                event.listen(pool, "connect", partial(_prepared, each))
             carry_pool_listeners(own, pool, shielded=False)
         return pool
 
@@ -176,6 +184,10 @@ class Lane:
         with self._route.lock if self._route is not None else RLock():
             if self._side is not None:
                 self._side = self._side._replace(pool=pool)
+
+
+def _prepared(prepare: Callable[[Any], None], connection: Any, record: Any) -> None:
+    prepare(connection)
 
 
 class BoundEngine(Engine):

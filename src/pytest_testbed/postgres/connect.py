@@ -10,11 +10,11 @@ from typing import Any
 from ..services.model import Endpoint
 from .service import connection_parameters
 
-__all__ = ["APPLICATION", "connect", "engine_url"]
+__all__ = ["APPLICATION", "connect", "engine_url", "libpq_parameters", "without_pg_environment"]
 
 
 @contextmanager
-def _without_pg_environment(*, ours: bool) -> Iterator[None]:
+def without_pg_environment(*, ours: bool) -> Iterator[None]:
     """Hide the caller's `PG*` variables for the time of one connect, and from a server of ours its `~/.pgpass`."""
     hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
     if ours:
@@ -27,6 +27,14 @@ def _without_pg_environment(*, ours: bool) -> Iterator[None]:
 
 
 APPLICATION = "pytest-testbed"
+
+
+def libpq_parameters(endpoint: Endpoint, database: str, options: Mapping[str, str] | None, **more: Any) -> dict[str, Any]:
+    """Return libpq's parameters for a connection of ours; the arguments are those of `connect`."""
+    parameters = {**connection_parameters(endpoint, database), "application_name": APPLICATION, **more}
+    ours = (f"-c {name}={value}" for name, value in (options or {}).items())
+    parameters["options"] = " ".join(filter(None, (parameters.get("options"), *ours)))  # of two the later counts
+    return parameters
 
 
 def connect(
@@ -46,11 +54,9 @@ def connect(
         options: server settings for the whole connection; a rollback returns to them.
         more: further arguments of the driver's own `connect`.
     """
-    parameters = {**connection_parameters(endpoint, database), "application_name": APPLICATION, **more}
-    ours = (f"-c {name}={value}" for name, value in (options or {}).items())
-    parameters["options"] = " ".join(filter(None, (parameters.get("options"), *ours)))  # of two the later counts
+    parameters = libpq_parameters(endpoint, database, options, **more)
     # a named server's endpoint has what its user's variables said when the run began; ~/.pgpass it may need still
-    with _without_pg_environment(ours=endpoint.is_ours):
+    with without_pg_environment(ours=endpoint.is_ours):
         if driver == "psycopg":
             import psycopg
 

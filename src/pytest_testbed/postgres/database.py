@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavailable
 from ..services.doorway import Doorway
@@ -15,13 +16,21 @@ from ..services.logs import of_database
 from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
+from .connect_async import async_url, connect_async, need_driver
+from .exported import Exported
 from .guard import Guard
 from .sequences import read
+from .strays import end_prepared
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
+
+if TYPE_CHECKING:
+    from .guard_async import AsyncGuard
+    from .plain_async import PlainAsync
 
 __all__ = ["Database", "Options", "worker_database"]
 
 CLONE_TRIES = 3
+THE_TEST = f"{APPLICATION} (the test)"
 TWICE_BEGUN = "WARNING:  there is already a transaction in progress"
 """What the server says when psycopg2 and the guard both begin their first transaction."""
 IN_USE = "55006"
@@ -32,6 +41,7 @@ BYSTANDERS = """
 SELECT pid, application_name, state, coalesce(extract(epoch FROM now() - xact_start), 0), left(query, 200)
 FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid() AND xact_start IS NOT NULL ORDER BY xact_start
 """
+PREPARED = "SELECT gid, extract(epoch FROM now() - prepared) FROM pg_prepared_xacts WHERE database = %s ORDER BY prepared"
 
 
 class Options(Protocol):
@@ -67,7 +77,7 @@ def worker_database(
     worker: str,
     seeds: Sequence[object] = (),
     doorway: Doorway | None = None,
-    exported: str = "",
+    exported: Exported | None = None,
 ) -> Iterator[Database]:
     """Make this worker's database and give it for the length of the run.
 
@@ -79,7 +89,7 @@ def worker_database(
         worker: xdist's name of this worker, or "main".
         seeds: rows of the schema's tables, for `apply_schema`.
         doorway: where applications wait for it, if they have its address.
-        exported: that address, as a DSN.
+        exported: that address, for the making of the template.
     """
     for name, given in (("pg_schema", schema), ("pg_seed", seeds)):
         if isinstance(given, str) or not isinstance(given, Sequence):
@@ -144,7 +154,7 @@ class Database:
         lock_timeout: seconds after which a statement of the kept connection gives up a lock.
         server: what the user said of the server, on which its databases may depend.
         seeds: rows of the schema's tables, for `apply_schema`.
-        exported: a DSN by which applications reach it; "" where they have none.
+        exported: the address by which applications reach it; None where they have none.
     """
 
     def __init__(
@@ -158,7 +168,7 @@ class Database:
         lock_timeout: float,
         server: Sequence[str] = (),
         seeds: Sequence[object] = (),
-        exported: str = "",
+        exported: Exported | None = None,
     ) -> None:
         self._services = services
         self._schema = schema
@@ -202,7 +212,7 @@ class Database:
         """Make the template and the worker's database where they are missing.
 
         Args:
-            there: whether it was made already, with an empty schema, for an application that came before the tests.
+            there: whether it was made already, for an application that came before the tests.
         """
         if there:
             if self._templates is not None:
@@ -242,6 +252,11 @@ class Database:
         self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{old}")
         self._clone()
 
+    @property
+    def base(self) -> str:
+        """The database that renewals copy; "" where that is the template."""
+        return self._base
+
     def keep_base(self) -> bool:
         """Let later renewals begin with the database as it is now, its definitions included; tell whether that can be.
 
@@ -249,7 +264,7 @@ class Database:
         """
         for clean in self._cleaners:
             clean()
-        before, self._bases = self._base, self._bases + 1
+        self._bases += 1
         name = f"{self.name}_base{self._bases}"
         try:
             create(self._admin, self._services, name, self.name)
@@ -259,9 +274,18 @@ class Database:
                 raise
             return False
         self._base = name
-        if before:
-            self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{before}")
         return True
+
+    def begin_with(self, base: str) -> None:
+        """Let later renewals begin with what an earlier `base` was; the present one is needed no more."""
+        before, self._base = self._base, base
+        if before != base:
+            self.forget(before)
+
+    def forget(self, base: str) -> None:
+        """Let the host drop what was a `base`."""
+        if base:
+            self._services.drop_later("postgres", f"{self.endpoint.host}:{self.endpoint.port}/{base}")
 
     def keep_as(self, name: str) -> None:
         """Say which name the database gets when it is set aside.
@@ -285,9 +309,19 @@ class Database:
         """Give the worker's database another name; whoever is connected to it is thrown out."""
         for clean in self._cleaners:
             clean()
+        self._throw_out()
+        while self._admin.rows(PREPARED, (self.name,)):
+            # they belong to nobody who could be thrown out
+            self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS true')
+            with closing(connect(self.endpoint, self.name, connect_timeout=CONNECT_TIMEOUT)) as connection:
+                connection.autocommit = True
+                end_prepared(connection.cursor())
+            self._throw_out()
+        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{name}"')
+
+    def _throw_out(self) -> None:
         self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
         self._admin.rows("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (self.name,))
-        self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{name}"')
 
     def _exists(self) -> bool:
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
@@ -365,17 +399,20 @@ class Database:
             ServiceDied: the server ended; by now it has been started again.
         """
         self.open()
-        options = {
-            "lock_timeout": f"{self._lock_timeout * 1000:.0f}",
-            # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
-            "idle_in_transaction_session_timeout": "0",
+        more: dict[str, Any] = {
+            "options": self._kept_settings(),
+            "application_name": THE_TEST,
+            "connect_timeout": CONNECT_TIMEOUT,
         }
-        name = f"{APPLICATION} (the test)"
-        return self._admin.reach(
-            lambda: connect(
-                self.endpoint, self.name, self._driver, options=options, application_name=name, connect_timeout=CONNECT_TIMEOUT
-            )
-        )
+        return self._admin.reach(lambda: connect(self.endpoint, self.name, self._driver, **more))
+
+    def _kept_settings(self) -> dict[str, str]:
+        # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
+        return {**self._settings(), "idle_in_transaction_session_timeout": "0"}
+
+    def _settings(self) -> dict[str, str]:
+        # a test that waits for a lock of its own fixtures would wait for ever
+        return {"lock_timeout": f"{self._lock_timeout * 1000:.0f}"}
 
     @contextmanager
     def guard(self) -> Iterator[Guard]:
@@ -407,8 +444,7 @@ class Database:
         from sqlalchemy import create_engine, event
 
         engine = create_engine(self.url)
-        # a test that waits for a lock of its own fixtures would wait for ever
-        options = {"lock_timeout": f"{self._lock_timeout * 1000:.0f}"}
+        options = self._settings()
 
         @event.listens_for(engine, "do_connect")
         def shielded(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
@@ -424,7 +460,65 @@ class Database:
         if sqlstate(error) == LOCK_NOT_AVAILABLE and (text := self.bystanders(but="")):
             (context.sqlalchemy_exception or error).add_note(text)
 
-    def bystanders(self, but: str = f"{APPLICATION} (the test)") -> str:
+    # --- async
+
+    async def connect_async(self, driver: str, **more: Any) -> Any:
+        """Open a connection of an async driver to the worker's database, for the guard.
+
+        Raises:
+            ServiceDied: the server ended; by now it has been started again.
+        """
+        self._admin.rows("SELECT 1")  # sees to a server that has died
+        self.open()
+        options = self._kept_settings()
+        return await connect_async(self.endpoint, self.name, driver, options=options, application_name=THE_TEST, **more)
+
+    @contextmanager
+    def async_guard(self, driver: str) -> Iterator[AsyncGuard]:
+        """Give the transaction isolation for async engines on this database.
+
+        Raises:
+            ConfigurationError: the driver, or greenlet, is not installed.
+        """
+        need_driver(driver)
+        from .guard_async import AsyncGuard
+
+        guard = AsyncGuard(
+            partial(self.connect_async, driver),
+            async_url(self.endpoint, self.name, driver),
+            driver=driver,
+            end=self._end_backend,
+            renew=self.renew,
+            set_aside=self.set_aside,
+            bystanders=self.bystanders,
+            sequences=self.sequences,
+        )
+        try:
+            yield guard
+        finally:
+            guard.close()
+
+    def plain_async(self, driver: str) -> PlainAsync:
+        """Return what gives a test in database isolation its async engine; `test` puts the database back.
+
+        Raises:
+            ConfigurationError: the driver, or greenlet, is not installed.
+        """
+        need_driver(driver)
+        from .plain_async import PlainAsync
+
+        return PlainAsync(
+            partial(connect_async, self.endpoint, self.name, driver, options=self._settings()),
+            async_url(self.endpoint, self.name, driver),
+            end=partial(self._end_backend, whole=True),
+            explain=self._explain,
+            noted=lambda: self.noted(),
+        )
+
+    def _end_backend(self, pid: int, whole: bool) -> None:
+        self._admin.rows("SELECT pg_terminate_backend(%s, 5000)" if whole else "SELECT pg_cancel_backend(%s)", (pid,))
+
+    def bystanders(self, but: str = THE_TEST) -> str:
         """Describe who has a transaction open in the worker's database, besides connections of the application `but`."""
         with suppress(Exception):
             rows = self._admin.rows(BYSTANDERS, (self.name,))
@@ -433,6 +527,8 @@ class Database:
                 for pid, application, state, age, query in rows
                 if application != but
             ]
+            prepared = self._admin.rows(PREPARED, (self.name,))
+            lines += [f"  prepared (PREPARE TRANSACTION) for {age:.1f} s, and not ended: {name!r}" for name, age in prepared]
             if lines:
                 return "\n".join(["other transactions open in this test's database, one of which holds the lock:", *lines])
         return ""

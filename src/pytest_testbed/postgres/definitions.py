@@ -131,6 +131,15 @@ class Contents(NamedTuple):
     views: list[View]
     sequences: list[Sequence]
 
+    def shared_with(self, other: Contents) -> Contents:
+        """Return these relations as far as the other has them too."""
+        names = {table.name for table in other.tables} | {view.name for view in other.views}
+        return Contents(
+            [table for table in self.tables if table.name in names],
+            [view for view in self.views if view.name in names],
+            [sequence for sequence in self.sequences if sequence.name in {each.name for each in other.sequences}],
+        )
+
 
 def read_contents(cursor: Any) -> Contents:
     """Return what a database holds data in: not the tables of extensions, which are their own affair."""

@@ -92,11 +92,12 @@ class Emptier:
             self._forget(before)
             self._mark(self.cursor())
 
-    def push(self, *, is_added: bool) -> None:
+    def push(self, *, is_added: bool, under: Layer | None = None) -> None:
         """Take the database as it is now for the state to go back to, until `pop`.
 
         Args:
             is_added: whether it has what a new database of the worker does not have.
+            under: a state that knew only a part of what is there by now: its definitions are the right ones for it.
         """
         cursor = self.cursor()
         self._count += 1
@@ -104,12 +105,16 @@ class Emptier:
         cursor.execute("BEGIN")
         try:
             contents = read_contents(cursor)
+            if under is not None:
+                contents = contents.shared_with(under.contents)
             seeded = self._copy(cursor, number, contents)
-            definitions = fingerprint(cursor)
+            definitions = fingerprint(cursor) if under is None else under.definitions
             layer = Layer(number, definitions, 0, seeded, contents, references(cursor), is_added)
             cursor.execute(self._source(layer))
             self._layers.append(layer)
             self._mark(cursor)
+            if under is not None:  # when it is gone back to, its definitions are looked at one by one
+                self._layers[-1] = self._layers[-1]._replace(objects=-1)
             cursor.execute("COMMIT")
         except BaseException:
             self._layers[:] = [each for each in self._layers if each.number != number]
@@ -202,12 +207,6 @@ class Emptier:
         found: list[str] | None = cursor.fetchone()[0]
         return found
 
-    def clock(self) -> float:
-        """Return the server's time, in seconds since the epoch."""
-        cursor = self.cursor()
-        cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
-        return float(cursor.fetchone()[0])
-
     def carry_over(self, replace: Callable[[], None]) -> None:
         """Replace the database by a new one, and bring all states that fixtures have added to it over.
 
@@ -220,7 +219,7 @@ class Emptier:
         for layer, rows in layers:
             if layer.is_added:
                 self._bring(layer, rows)
-            self.push(is_added=layer.is_added)
+            self.push(is_added=layer.is_added, under=None if layer is layers[-1][0] else layer)
 
     def _rows(self, layer: Layer) -> dict[int, bytes]:
         """Return the rows that tables must have, as the server writes them."""

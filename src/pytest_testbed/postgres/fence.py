@@ -27,8 +27,23 @@ _DRIVERS = frozenset({"psycopg2", "psycopg", "psycopg_async", "asyncpg"})
 _REROUTING = ("PGSERVICE", "PGHOSTADDR")
 
 
+@dataclass(frozen=True)
+class Detour:
+    """What becomes of connections to the address by which applications know the database that is to be.
+
+    Args:
+        dsn: the address.
+        passes: it leads to the allowed database by itself, so nothing has to be done.
+        prepare: called before a connection is led to the allowed database, which may not be there yet.
+    """
+
+    dsn: str
+    passes: bool = False
+    prepare: Callable[[], None] = lambda: None
+
+
 @contextmanager
-def guarded_process(allowed: URL, exported: str = "") -> Iterator[Callable[[], None]]:
+def guarded_process(allowed: URL, exported: Detour | None = None) -> Iterator[Callable[[], None]]:
     """Refuse connections that lead elsewhere than to `allowed`; afterwards restore the process.
 
     Restored are the working directory, the environment, `sys.path` and logging. The fence holds
@@ -37,7 +52,7 @@ def guarded_process(allowed: URL, exported: str = "") -> Iterator[Callable[[], N
 
     Args:
         allowed: The only database that may be reached. In-memory SQLite is harmless and passes.
-        exported: A DSN by which applications know the database that is to be; who connects to it comes to `allowed`.
+        exported: How applications know the database that is to be; who connects to it comes to `allowed`.
 
     Raises:
         SchemaError: From the connecting call, when it leads elsewhere.
@@ -116,11 +131,12 @@ def _plain(host: str) -> str:
 class _Fence:
     """Stands in every way by which a process can come to a database connection."""
 
-    def __init__(self, allowed: URL, exported: str = "") -> None:
+    def __init__(self, allowed: URL, exported: Detour | None = None) -> None:
         args, params = allowed.get_dialect()().create_connect_args(allowed)
         self._allowed = _Place.from_libpq(args[0] if args else None, params)
         self._params = {key: str(value) for key, value in params.items() if value is not None}
-        self._exported = _Place.from_libpq(exported, {}) if exported else None
+        self._detour = exported
+        self._exported = _Place.from_libpq(exported.dsn, {}) if exported else None
         self._records: list[Any] = []
 
     def put_up(self, stack: ExitStack) -> None:
@@ -149,8 +165,9 @@ class _Fence:
 
     def check(self, place: _Place) -> bool:
         """Refuse a place that is neither the template nor exported; tell whether it is to be led to the template."""
-        if self._exported is not None and place.leads_to(self._exported):
-            return True
+        if self._detour is not None and self._exported is not None and place.leads_to(self._exported):
+            self._detour.prepare()
+            return not self._detour.passes
         if not place.leads_to(self._allowed):
             self._refuse(str(place))
         return False

@@ -12,7 +12,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from threading import RLock
 from typing import Any
 
@@ -33,6 +32,7 @@ from .statements import (
     ENDS,
     HOLDS,
     ON_COMMIT,
+    PREPARES,
     READS,
     SAVEPOINT,
     SETS_LOCALLY,
@@ -47,7 +47,6 @@ from .statements import (
 __all__ = ["Guard"]
 
 ARM = f"BEGIN;SAVEPOINT {BASE}"
-UNDO = f"ROLLBACK TO SAVEPOINT {BASE};ROLLBACK;DEALLOCATE ALL;SELECT pg_advisory_unlock_all()"
 CHECK = "SET CONSTRAINTS ALL IMMEDIATE"
 
 # by name, because there is no other way back to each constraint's own default
@@ -81,6 +80,9 @@ class Guard:
         resets_sequences: whether the next test finds its sequences as in a database just made.
     """
 
+    NAME = "pg_engine"
+    USER = "a thread"
+
     def __init__(
         self,
         connect: Callable[[], Any],
@@ -91,14 +93,14 @@ class Guard:
         bystanders: Callable[[], str] = lambda: "",
         sequences: Callable[[], sequences_.Values] = dict,
     ) -> None:
-        self._kept = Kept(connect)
+        self._kept = self._make_kept(connect)
         self._renew = renew
         self._set_aside = set_aside
         self._keeps = False
         self._bystanders = bystanders
         self._sequences = sequences
         self.resets_sequences = False
-        self._lock = RLock()  # statements of several threads must not come between a savepoint and its run
+        self._lock: Any = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
         self._abandoned: list[Owner] = []
         self._deferring = False
@@ -114,10 +116,16 @@ class Guard:
         self.layers = Layers(self)
         self.engine = self.make_engine()
 
+    def _make_kept(self, connect: Callable[[], Any]) -> Kept:
+        return Kept(connect)
+
+    def _create_engine(self, pool: GuardedPool) -> Engine:
+        return create_engine(self._url, pool=pool)
+
     def make_engine(self, *, wide: bool = False) -> Engine:
         """Make an engine on the kept connection; a `wide` one is for the layers, and can be used between tests too."""
         pool = GuardedPool(self, wide=wide)
-        engine = create_engine(self._url, pool=pool)
+        engine = self._create_engine(pool)
         dialect = engine.dialect
         for name in ("do_execute", "do_executemany", "do_execute_no_params"):
             setattr(dialect, name, self._guarded(getattr(dialect, name)))
@@ -160,7 +168,9 @@ class Guard:
             if wide:
                 self.layers.check_use()
             if not self._running or (self.layers.between and not wide):
-                raise IsolationError("pg_engine was used while no test that asked for it ran (a thread that was left over?).")
+                raise IsolationError(
+                    f"{self.NAME} was used while no test that asked for it ran ({self.USER} that was left over?)."
+                )
             self._settle(None)
             if wide:
                 self.layers.touch()
@@ -285,17 +295,23 @@ class Guard:
         with self._lock:
             if self.layers:
                 self.layers.settle()
-            if self._kept.connection is None or self._kept.connection.closed:
+            if self._kept.is_closed():
                 self._open()
-            if traits.of_engine(self.engine) != self._as_made:
-                self.engine = self.make_engine()  # listeners and options are a test's own, as its rows are
-            self._stack.clear()
-            self._breaches.clear()
-            self._abandoned.clear()
-            self._deferring = False
-            self._arm()
-            self.go_on(True)
-            self.layers.between = False
+            self._renew_engine()
+            self._start()
+
+    def _renew_engine(self) -> None:
+        if traits.of_engine(self.engine) != self._as_made:
+            self.engine = self.make_engine()  # listeners and options are a test's own, as its rows are
+
+    def _start(self) -> None:
+        self._stack.clear()
+        self._breaches.clear()
+        self._abandoned.clear()
+        self._deferring = False
+        self._arm()
+        self.go_on(True)
+        self.layers.between = False
 
     def _arm(self) -> None:
         if self.layers:
@@ -367,7 +383,7 @@ class Guard:
         """
         with self._lock:
             self.layers.refuse_keeping()
-            if self._kept.connection is None or self._kept.connection.closed or self._kept.status() in (ACTIVE, IDLE):
+            if self._kept.is_closed() or self._kept.status() in (ACTIVE, IDLE):
                 raise IsolationError("the test's transaction is gone.")
             if self._kept.status() == IN_ERROR:
                 self._send(self._stack.fail()[0])
@@ -378,7 +394,7 @@ class Guard:
     def _end(self) -> None:
         self._running = False
         if not self._lock.acquire(timeout=PATIENCE):
-            self._kept.connection.cancel()
+            self._kept.cancel()
             self._lock.acquire()
         try:
             with self._reset_layers():
@@ -409,21 +425,21 @@ class Guard:
             self.layers.restore()
 
     def _undo_test(self) -> None:
-        if self._kept.connection.closed:
+        if self._kept.is_closed():
             # a killed backend has committed nothing; whoever closes it himself may have (psycopg's `with` block does)
-            if not is_broken(self._kept.connection):
+            if not self._kept.is_broken():
                 self._breaches.append("the driver's own connection was closed, which ended the test's transaction")
             self._discard()
         elif self._kept.status() == ACTIVE:
             # a statement that a signal broke off (pytest-timeout): who hangs up has committed nothing
             with suppress(Exception):
-                self._kept.connection.cancel()
+                self._kept.cancel()
             self._discard()
         else:
             try:
-                self._send(UNDO_LEVEL if self.layers else UNDO)
+                self._send(UNDO_LEVEL if self.layers else self._kept.undo)
             except Exception as error:
-                if self._kept.connection.closed or sqlstate(error).startswith(("57P", "08")):
+                if self._kept.is_closed() or sqlstate(error).startswith(("57P", "08")):
                     self._discard()
                 elif not self._breaches:
                     self._breaches.append(f"{RAW} ended the test's transaction")
@@ -455,16 +471,22 @@ class Guard:
         """
         try:
             yield thing
-            if self._may_be_looked_at(thing):
-                connection = thing.connection() if isinstance(thing, Session) else thing
-                if not connection.invalidated and self._has_written(self._owner_of(connection._dbapi_connection)):
-                    connection.exec_driver_sql(CHECK)
+            self._look(thing)
         finally:
-            self._closing = True  # its work may well stay below another session's: nobody looks any more
-            try:
-                thing.close()
-            finally:
-                self._closing = False
+            self._close(thing)
+
+    def _look(self, thing: Any) -> None:
+        if self._may_be_looked_at(thing):
+            connection = thing.connection() if isinstance(thing, Session) else thing
+            if not connection.invalidated and self._has_written(self._owner_of(connection._dbapi_connection)):
+                connection.exec_driver_sql(CHECK)
+
+    def _close(self, thing: Any) -> None:
+        self._closing = True  # its work may well stay below another session's: nobody looks any more
+        try:
+            thing.close()
+        finally:
+            self._closing = False
 
     def sessionmaker(self, engine: Engine) -> SessionFactory:
         """Return a factory of sessions for one test."""
@@ -490,6 +512,8 @@ class Guard:
                 self._enter(owner)
                 if self._stack.failed and owner in self._stack.failed:
                     raise self._failed_before()
+                if PREPARES.match(statement):
+                    self._refuse_twophase()
                 owner.cursor_out = False
                 if SETS_LOCALLY.search(statement):
                     self._remember(owner, local_settings(statement, rest[0]))
@@ -500,9 +524,9 @@ class Guard:
 
     def _check(self, owner: Owner) -> None:
         if not self._running or (owner.test != self.test_number and owner.test is not None):
-            raise IsolationError("a session or connection of pg_engine was used after its test had ended.")
+            raise IsolationError(f"a session or connection of {self.NAME} was used after its test had ended.")
         if os.getpid() != self._process:
-            raise IsolationError(f"pg_engine cannot be used in a forked child: it is one connection. {REMEDY}")
+            raise IsolationError(f"{self.NAME} cannot be used in a forked child: it is one connection. {REMEDY}")
 
     def _enter(self, owner: Owner) -> None:
         """Let the owner send a statement: a savepoint before it, where another one's work is on top."""
@@ -514,7 +538,7 @@ class Guard:
 
     def _settle(self, owner: Owner | None) -> None:
         """Bring the transaction into a state in which the owner, or somebody new, can work."""
-        if self._kept.connection.closed:
+        if self._kept.is_closed():
             raise IsolationError(f"the connection of this test's transaction is gone, and its work with it. {REMEDY}")
         while self._abandoned:
             self._undo_of(self._abandoned.pop())
@@ -531,11 +555,7 @@ class Guard:
 
     def _failed_before(self) -> Exception:
         """Make the error that the server would give, had each session a connection of its own."""
-        errors: Any = import_module(f"{self.engine.dialect.dbapi.__name__}.errors")  # type: ignore[union-attr]
-        error: Exception = errors.InFailedSqlTransaction(
-            "current transaction is aborted, commands ignored until end of transaction block"
-        )
-        return error
+        return self._kept.failed_before(self.engine.dialect)
 
     def _after(self, owner: Owner, cursor: Any, statement: str) -> None:
         if self._kept.status() == IDLE:
@@ -543,7 +563,7 @@ class Guard:
             return
         if owner is self._nobody:
             return  # SQLAlchemy's own questions change nothing
-        tag = cursor.statusmessage or ""  # psycopg has none for a cursor of the server
+        tag = self._kept.tag(cursor, statement)
         kind = tag.partition(" ")[0] or "DECLARE"
         if kind == "SELECT":
             if may_write(statement):
@@ -621,7 +641,7 @@ class Guard:
             try:
                 self._send(";".join(part for part in self._commit_parts(owner) if part))
             except Exception as error:
-                if not self._kept.connection.closed:
+                if not self._kept.is_closed():
                     self._undo_of(owner)  # the server's transaction is over, too, when its commit fails
                 if sqlstate(error).startswith("23") and self._stack.runs:
                     error.add_note(f"Another session has uncommitted work in this test; the rows may be its own. {REMEDY}")
@@ -642,7 +662,7 @@ class Guard:
     def rollback(self, owner: Owner) -> None:
         """Undo one owner's uncommitted work."""
         with self._lock:
-            if self._running and owner.test in (self.test_number, None) and not self._kept.connection.closed:
+            if self._running and owner.test in (self.test_number, None) and not self._kept.is_closed():
                 self._settle(owner)
                 self._undo_of(owner)
 
@@ -698,7 +718,7 @@ class Guard:
         # SQLAlchemy counts per connection, so two sessions would use one name in our one transaction
         return f"{name}_{id(self._owner_of(connection._dbapi_connection)):x}"
 
-    def _refuse_twophase(self, connection: Any, xid: Any) -> None:
+    def _refuse_twophase(self, *_: Any) -> None:
         raise IsolationError(f"a two-phase transaction cannot run inside the test's transaction. {REMEDY}")
 
     def _set_isolation_level(self, connection: Any, level: str) -> None:
@@ -734,12 +754,7 @@ def warn(text: str) -> None:
 
 def is_usable(kept: Kept) -> bool:
     """Tell whether something can be sent in the transaction of the kept connection."""
-    return kept.connection is not None and not kept.connection.closed and kept.status() in (IDLE, IN_TRANSACTION, IN_ERROR)
-
-
-def is_broken(connection: Any) -> bool:
-    """Tell whether a closed connection was lost, rather than closed by its user."""
-    return bool(connection.broken) if hasattr(connection, "broken") else connection.closed == 2
+    return not kept.is_closed() and kept.status() in (IDLE, IN_TRANSACTION, IN_ERROR)
 
 
 def sqlstate(error: BaseException | None) -> str:

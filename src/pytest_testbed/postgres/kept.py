@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import Dialect
 
-__all__ = ["ACTIVE", "IDLE", "IN_ERROR", "IN_TRANSACTION", "Kept"]
+from .savepoints import BASE
+
+__all__ = ["ACTIVE", "FAILED_BEFORE", "IDLE", "IN_ERROR", "IN_TRANSACTION", "Kept"]
 
 IDLE, ACTIVE, IN_TRANSACTION, IN_ERROR = range(4)
 """libpq's states of a transaction, the same in both drivers."""
 
+FAILED_BEFORE = "current transaction is aborted, commands ignored until end of transaction block"
 ARE_DEFERRED = "SELECT EXISTS (SELECT FROM pg_constraint WHERE condeferred)"
 
 
@@ -25,6 +29,9 @@ class Kept:
     Args:
         connect: opens a connection.
     """
+
+    undo = f"ROLLBACK TO SAVEPOINT {BASE};ROLLBACK;DEALLOCATE ALL;SELECT pg_advisory_unlock_all()"
+    """What undoes all that a test did on it."""
 
     def __init__(self, connect: Callable[[], Any]) -> None:
         self._connect = connect
@@ -42,6 +49,19 @@ class Kept:
         # (psycopg2 begins by itself once, with our first text; as we roll back by text too, it never notices)
         self.connection, self._cursor, self._info = connection, connection.cursor(), connection.info
         self.has_deferred = None  # learned at the first commit: the first query need not wait for it
+
+    def is_closed(self) -> bool:
+        """Tell whether it is not open, whoever closed it."""
+        return self.connection is None or bool(self.connection.closed)
+
+    def is_broken(self) -> bool:
+        """Tell whether it was lost, now that it is closed, rather than closed by its user."""
+        connection = self.connection
+        return bool(connection.broken) if hasattr(connection, "broken") else connection.closed == 2
+
+    def cancel(self) -> None:
+        """Break off the statement that runs."""
+        self.connection.cancel()
 
     def discard(self) -> None:
         """Close it."""
@@ -68,6 +88,16 @@ class Kept:
         self._cursor.execute(sql)
         found: list[Any] = self._cursor.fetchall()
         return found
+
+    def tag(self, cursor: Any, statement: str) -> str:
+        """Return the command tag of the statement that a cursor has sent; "" where the driver has none."""
+        return str(cursor.statusmessage or "")  # psycopg has none for a cursor of the server
+
+    def failed_before(self, dialect: Dialect) -> Exception:
+        """Make the error that the server gives in a failed transaction."""
+        errors: Any = import_module(f"{dialect.dbapi.__name__}.errors")  # type: ignore[union-attr]
+        error: Exception = errors.InFailedSqlTransaction(FAILED_BEFORE)
+        return error
 
     def has_deferred_constraints(self) -> bool:
         """Tell whether the database has constraints that are deferred at first; asks it where that is not known."""

@@ -297,6 +297,19 @@ class Layers:
                 "do without the mark."
             )
 
+    def refuse_async(self) -> None:
+        """Refuse an async engine, which has a transaction of its own.
+
+        Raises:
+            IsolationError: a layer is open.
+        """
+        if self._open:
+            raise IsolationError(
+                f"a test with pg_async_engine does not see the rows of {self.names}: they are in a transaction on another "
+                "connection. Set them up in database isolation, where the session of a module or class really commits: "
+                "pytestmark = pytest.mark.pg(isolation='database')."
+            )
+
     # --- fixtures of wider scopes
 
     @contextmanager

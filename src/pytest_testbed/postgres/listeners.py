@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 from sqlalchemy import event
@@ -110,6 +112,27 @@ def adapter(dialect: Any, own: Any) -> Callable[[Any], None] | None:
 
         return adapt
     return None
+
+
+def let_await(connection: Any) -> None:
+    """Give the cursors of a synchronous driver's connection what SQLAlchemy awaits on those of an async engine."""
+    for name in ("cursor_factory", "server_cursor_factory"):
+        if hasattr(connection, name):
+            own = getattr(connection, name) or import_module("psycopg2.extensions").cursor
+            if not issubclass(own, _Awaited):
+                setattr(connection, name, _awaited_class(own))
+
+
+class _Awaited:
+    __slots__ = ()
+
+    async def _async_soft_close(self) -> None:
+        """Do nothing: the driver has all rows already."""
+
+
+@lru_cache
+def _awaited_class(own: Any) -> Any:
+    return type(own.__name__, (_Awaited, own), {"__module__": own.__module__})
 
 
 def _is_of_sqlalchemy(listener: Any) -> bool:

@@ -26,15 +26,20 @@ def watched(real: RealCommits, *, commits: bool) -> Iterator[None]:
     Raises:
         IsolationError: something was committed past the test's transaction.
     """
-    real.begin()
+    warn(real.begin())
     try:
         yield
     finally:
         aftermath = real.end()
-    for text in aftermath.left:
-        warnings.warn(TestbedWarning(f"{text}. It was ended, so that the next test does not meet it."), stacklevel=3)
+    warn(aftermath.left)
     if not commits and (aftermath.tables or aftermath.is_renewed):
         raise IsolationError(escape(aftermath))
+
+
+def warn(texts: list[str]) -> None:
+    """Give warnings, which pytest shows with the test."""
+    for text in texts:
+        warnings.warn(TestbedWarning(text), stacklevel=4)
 
 
 def escape(aftermath: Aftermath) -> str:

@@ -51,10 +51,12 @@ class GuardedPool(Pool):
     def _do_get(self) -> Any:
         self._out += 1
         # who listens for new connections (to set a search_path) wants to hear of one in each test
-        while self._free and len(self.dispatch.connect) <= self.own_listeners:
-            record = self._free.pop()
-            if record.dbapi_connection is self._guard.kept_connection():  # a sibling is not told of a new one
-                return record
+        if len(self.dispatch.connect) <= self.own_listeners:
+            for index, record in enumerate(self._free):
+                # async tests have several, one for each loop; and a sibling of the pool is not told of a new one
+                if record.dbapi_connection is self._guard.kept_connection():
+                    return self._free.pop(index)
+            self._free.clear()
         return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:
@@ -62,9 +64,14 @@ class GuardedPool(Pool):
         if self._guard.returned(record):
             self._free.append(record)
 
-    def sibling(self, adapt: Callable[[Any], None] | None = None) -> GuardedPool:
-        """Return a pool on the same kept connection, with listeners of its own; `adapt` prepares each of its cursors."""
-        sibling = SiblingPool(self._guard, adapt)
+    def sibling(self, prepare: Callable[[Any], None] | None = None, adapt: Callable[[Any], None] | None = None) -> GuardedPool:
+        """Return a pool on the same kept connection, with listeners of its own.
+
+        Args:
+            prepare: is called with the connection, as often as it is handed out.
+            adapt: is called with each of its cursors.
+        """
+        sibling = SiblingPool(self._guard, prepare, adapt)
         sibling._dialect = self._dialect  # which closes nothing
         return sibling
 
@@ -100,13 +107,16 @@ class GuardedPool(Pool):
 class SiblingPool(GuardedPool):
     """The pool of an engine that is the application's: it may work on its connections past SQLAlchemy, too."""
 
-    def __init__(self, guard: Guard, adapt: Callable[[Any], None] | None) -> None:
+    def __init__(self, guard: Guard, prepare: Callable[[Any], None] | None, adapt: Callable[[Any], None] | None) -> None:
         super().__init__(guard)
+        self._prepare = prepare
         self._adapt = adapt
 
     def connect(self) -> Any:
         """Hand out the connection; its own commit and rollback are those of the isolation."""
         fairy = super().connect()
+        if self._prepare is not None:
+            self._prepare(fairy.dbapi_connection)
         # bound to the owner and not to the fairy, which must die with its last user
         fairy.commit = partial(self._guard.commit, fairy.info[OWNER])
         fairy.rollback = partial(self._guard.rollback, fairy.info[OWNER])

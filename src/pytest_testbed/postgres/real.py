@@ -12,7 +12,8 @@ from . import traits
 from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
-from .strays import CLEANER, Stray, end_prepared, find
+from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now
+from .threads import Threads
 
 __all__ = ["Aftermath", "RealCommits"]
 
@@ -26,6 +27,16 @@ class Aftermath(NamedTuple):
 
 
 NOTHING = Aftermath([], [])
+UNMET = "so that the next test does not meet it."
+
+
+class Below(NamedTuple):
+    """What was known of the database before something that outlives tests has added to it."""
+
+    layer: object
+    definitions: dict[str, str]
+    base: str
+    is_lost: bool
 
 
 class RealCommits:
@@ -41,7 +52,7 @@ class RealCommits:
         self.doorway = doorway
         self._emptier = Emptier(lambda: database.connect_plainly(CLEANER))
         self._known: dict[str, str] = {}
-        self._layers: list[object] = []
+        self._layers: list[Below] = []
         self._over: list[object] = []
         self._is_lost = False
         self._engine: Any = None
@@ -52,8 +63,14 @@ class RealCommits:
         self._wide: list[Layer] = []
         self._seen = 0
         self._ahead = 0.0
-        self._began = 0.0
+        self._began = Moment(0.0, 0)
+        self._next = 0
+        self._begun_by_us: set[int] = set()
+        self._threads = Threads()
+        self._in_test = False
+        self._told: list[str] = []
         self._came = 0
+        self._listens = 0
         database.noted = self.use
         database.around = self._carry_over
 
@@ -75,16 +92,51 @@ class RealCommits:
     @property
     def was_used(self) -> bool:
         """Whether anybody may have written since the database was put back."""
-        return self._is_used or (self.doorway is not None and self.doorway.board.messages != self._seen)
+        return self._is_used or self._has_come
 
-    def begin(self) -> None:
-        """Take note that a test begins."""
-        if self.was_used or not self._emptier.is_ready:
+    @property
+    def _has_come(self) -> bool:
+        return self.doorway is not None and self.doorway.board.messages != self._seen
+
+    def begin(self) -> list[str]:
+        """Take note that a test begins; return what there is to tell of those before it."""
+        self.settle_between()
+        if not self._emptier.is_ready:
             self.settle()
         for layer in self._wide:
             layer.remember()
-        self._began = time.time() + self._ahead
+        self._began = Moment(time.time() + self._ahead, self._next)
         self._came = self._seen
+        if self.doorway is not None:
+            self.doorway.board.begin(self._came)
+            self._listens = self.doorway.board.listens
+        self._threads.begin()
+        self._in_test = True
+        told, self._told = self._told, []
+        return told
+
+    def settle_between(self) -> None:
+        """Take what was done since the last test for the state that tests begin with, unless it comes late from a test."""
+        if self.was_used and not self._in_test and self._emptier.is_ready:
+            self._told += self._undo_late()
+            if self.was_used:
+                self.settle()
+
+    def _undo_late(self) -> list[str]:
+        """Undo what a thread may have done that the last test has left running.
+
+        Without such a thread it was a hook of the project, for instance: then it is for the tests to find.
+        """
+        if not self._threads.left or not self._has_come:
+            return []
+        aftermath = self._put_back()
+        if aftermath.tables or aftermath.is_renewed:
+            what = "changed definitions of tables" if aftermath.is_renewed else f"wrote to {', '.join(aftermath.tables)}"
+            aftermath.left.append(
+                f"something {what} after the end of its test, which has left threads running ({self._threads.left}). "
+                "It was undone."
+            )
+        return aftermath.left
 
     def settle(self, layer: object = None) -> None:
         """Take what was done since the last test for the state that tests begin with: something that outlives them did it.
@@ -97,7 +149,7 @@ class RealCommits:
         is_added = self.was_used
         if layer is not None and self._emptier.is_ready:
             self._emptier.push(is_added=is_added)
-            self._layers.append(layer)
+            self._layers.append(Below(layer, self._known, self._database.base, self._is_lost))
         else:
             self._emptier.capture(is_added=is_added)
         definitions = self._emptier.definitions()
@@ -107,26 +159,38 @@ class RealCommits:
             self._known = definitions
             with self._hushed(), self._moved_out():
                 self._emptier.carry_over(self._keep_base)
-        self._ahead = self._emptier.clock() - time.time()
+        moment = now(self._emptier.cursor())
+        self._ahead, self._next = moment.time - time.time(), moment.number
         self._note_seen()
 
     def _keep_base(self) -> None:
         """Keep a copy of the database with the definitions that fixtures have made, to begin with where a test changes them."""
+        before = self._database.base
         self._is_lost = not self._database.keep_base()
+        if before != self._database.base and before not in (below.base for below in self._layers):
+            self._database.forget(before)
+
+    def settle_after(self, layer: object) -> None:
+        """Undo what somebody has done who has ended, and take what his end did for the state that tests begin with."""
+        self.leave(layer)
+        self.settle_between()
 
     def leave(self, layer: object) -> None:
         """Undo what somebody has done who outlived tests and has ended, and take what his end did for what is to be."""
-        if layer not in self._layers or not self._emptier.is_ready:
+        if layer not in (below.layer for below in self._layers) or not self._emptier.is_ready:
             return
         self._over.append(layer)
-        while self._layers and self._layers[-1] in self._over:
-            self._over.remove(self._layers.pop())
+        while self._layers and self._layers[-1].layer in self._over:
+            below = self._layers.pop()
+            self._over.remove(below.layer)
             self._emptier.pop()
+            self._known, self._is_lost = below.definitions, below.is_lost
+            self._database.begin_with(below.base)
         with self._hushed():
             try:
                 self._emptier.restore()
-            except CatalogChanged:  # he has left tables behind, or taken his own with him
-                self.settle()
+            except CatalogChanged:  # he has left tables behind, or taken others with him
+                self._renew_definitions([])
             self._note_seen()
 
     def _note_seen(self) -> None:
@@ -136,14 +200,17 @@ class RealCommits:
 
     def end(self) -> Aftermath:
         """Put the database back, if anybody has used it since `begin`."""
+        self._in_test = False
+        self._threads.end()
         if self._keeps:
             self._keeps = False
             with self._hushed():
                 self._end_strays()
                 self._database.set_aside()
             return NOTHING
-        if not self.was_used:
-            return NOTHING
+        return self._put_back() if self.was_used else NOTHING
+
+    def _put_back(self) -> Aftermath:
         late = self.doorway.board.late if self.doorway is not None else 0
         for layer in self._wide:
             layer.reset()
@@ -156,16 +223,37 @@ class RealCommits:
             except CatalogChanged:
                 written, renewed = [], True
                 self._renew_definitions(left)
-            if self.doorway is not None and self.doorway.board.late != late and (ended := self.doorway.end_late(self._came)):
-                left.append(
-                    f"something of the test went on sending statements after its end (a thread, a task, a process): {len(ended)} "
-                    "of its connections were ended"
-                )
+            if self.doorway is not None:
+                left += self._silence(self.doorway)
+                if self.doorway.board.late != late:
+                    left += self._end_late(self.doorway)
             self._note_seen()
         for layer in self._wide:
             layer.restore()
         self._is_used = False  # what the sessions of wider scopes have just read
         return Aftermath(self._emptier.tables_among(written), left, renewed)
+
+    def _silence(self, doorway: Doorway) -> list[str]:
+        """Let nobody listen any more who began to in the test, and stays; return what there is to tell."""
+        if doorway.board.listens == self._listens or not (pids := doorway.visits("silence")):
+            return []
+        who = ", ".join(f"pid {pid}" for pid in pids)
+        return [f"a connection ({who}) went on listening for notifications (LISTEN). It does so no more, {UNMET}"]
+
+    def _end_late(self, doorway: Doorway) -> list[str]:
+        """End connections of the test that send statements by now; return what there is to tell."""
+        if ended := doorway.end_late(self._came):
+            return [
+                f"something of the test went on sending statements after its end (a thread, a task, a process): {len(ended)} "
+                f"of its connections were ended, {UNMET}"
+            ]
+        if self._threads.left:
+            return [
+                f"something sent statements after the test's end, on a connection that is older than the test, which has left "
+                f"threads running ({self._threads.left}): they wait, and are then in the next test. Let the test wait for its "
+                "threads."
+            ]
+        return []
 
     @contextmanager
     def _hushed(self) -> Iterator[None]:
@@ -183,24 +271,30 @@ class RealCommits:
 
     def _end_strays(self) -> list[str]:
         cursor = self._emptier.cursor()
-        strays = find(cursor, self._began)
-        told = [stray.describe() for stray in strays if stray.has_written or stray.is_running or stray.holds_locks]
-        if strays:
-            self._end_all(cursor, strays)
+        strays, self._next = find(cursor, self._began, self._begun_by_us)
+        ended = self._end_all(cursor, strays) if strays else set()
+        told = [f"{stray.describe()}. It was ended, {UNMET}" for stray in strays if stray.is_worth_telling and stray.pid in ended]
         if names := end_prepared(cursor):
-            told.append(f"transactions were prepared and never ended: {', '.join(names)}")
+            told.append(f"transactions were prepared and never ended: {', '.join(names)}. They were rolled back, {UNMET}")
         return told
 
-    def _end_all(self, cursor: Any, strays: list[Stray]) -> None:
-        """Undo what is open: behind the back of its connection where that can be done, else with the connection."""
+    def _end_all(self, cursor: Any, strays: list[Stray]) -> set[int]:
+        """Undo what is open: behind the back of its connection where that can be done, else with the connection.
+
+        Returns:
+            the backends of which something was ended: others were about to leave by themselves.
+        """
         ended: set[int] = set()
         if self.doorway is not None:
-            ended |= set(self.doorway.visits("reset", [stray.pid for stray in strays if not stray.is_running]))
-            ended |= set(self.doorway.visits("unlock", [stray.pid for stray in strays if stray.holds_locks]))
-        for stray in strays:
-            if stray.pid not in ended:
-                # waits until it is gone, with its locks
-                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (stray.pid,))
+            # told of no backend at all it would do so to each
+            if opened := [stray.pid for stray in strays if stray.began is not None and not stray.is_running]:
+                ended |= set(self.doorway.visits("reset", opened))
+                self._begun_by_us |= ended
+            if locking := [stray.pid for stray in strays if stray.has_advisory_locks]:
+                ended |= set(self.doorway.visits("unlock", locking))
+        rest = [stray for stray in strays if stray.pid not in ended]
+        rest = [stray for stray in rest if stray.is_worth_telling or stray.opened >= self._began.time]
+        return ended | end_backends(cursor, rest)
 
     # --- a new database
 
@@ -211,7 +305,7 @@ class RealCommits:
         self._emptier.recognise()
         left.append(
             "the schema was changed, and no copy of it could be made before, as a connection was open that a fixture has "
-            "made: it stays as it is now. Name what makes the schema in testbed_pg_schema, so that it can be brought back"
+            "made: it stays as it is now. Name what makes the schema in testbed_pg_schema, so that it can be brought back."
         )
 
     def _carry_over(self, replace: Callable[[], None]) -> None:

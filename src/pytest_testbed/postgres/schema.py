@@ -14,7 +14,7 @@ from sqlalchemy.pool import NullPool
 
 from ..errors import SchemaError
 from .entries import call, named
-from .fence import guarded_process
+from .fence import Detour, guarded_process
 from .imports import import_object
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
@@ -28,7 +28,9 @@ _KINDS = """An entry is one of:
 In Python code also the object itself: MetaData, base class, pathlib.Path or function."""
 
 
-def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = (), exported: str = "") -> None:
+def apply_schema(
+    entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = (), exported: Detour | None = None
+) -> None:
     """Apply the entries in their order to the database at `url`, and after them the seeds.
 
     Meanwhile no other database can be reached; working directory, environment, `sys.path` and
@@ -39,7 +41,7 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequenc
         url: The template, with the driver psycopg2 or psycopg.
         root: The folder from which relative file paths count.
         seeds: What `seeds.apply_seeds` takes.
-        exported: A DSN that leads to `url` meanwhile: applications have it.
+        exported: An address that leads to `url` meanwhile: applications have it.
 
     Raises:
         SchemaError: An entry could not be applied; names it and shows the database's own error.
@@ -61,24 +63,37 @@ def apply_schema(entries: Sequence[object], url: URL, root: Path, seeds: Sequenc
 
 
 @contextmanager
-def loaded(entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = (), exported: str = "") -> Iterator[None]:
+def loaded(
+    entries: Sequence[object], url: URL, root: Path, seeds: Sequence[object] = (), exported: Detour | None = None
+) -> Iterator[None]:
     """Import the modules of entries and seeds; give a process that reaches no database but the one at `url`, restored afterwards.
 
     Raises:
         SchemaError: A module cannot be imported; names the entry.
     """
     with guarded_process(url, exported) as keep_environment:
-        titled = [
-            *((f"Entry {number} of the schema", entry) for number, entry in enumerate(entries, start=1)),
-            # without a colon it is a folder
-            *((f"Seed {number}", seed) for number, seed in enumerate(seeds, start=1) if isinstance(seed, str) and ":" in seed),
-        ]
-        for title, entry in titled:
-            if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
-                with named(title, entry, root):
-                    import_object(entry.strip().partition(":")[0])
+        for title, entry, module in _modules(entries, seeds):
+            with named(title, entry, root):
+                import_object(module)
         keep_environment()  # a module is imported once: what it has set there would not come back
         yield
+
+
+def modules_of(entries: Sequence[object], seeds: Sequence[object] = ()) -> list[str]:
+    """Return the modules that `loaded` imports."""
+    return [module for _, _, module in _modules(entries, seeds)]
+
+
+def _modules(entries: Sequence[object], seeds: Sequence[object]) -> Iterator[tuple[str, str, str]]:
+    """Yield what each entry that names a module is called, its text, and the module."""
+    titled = [
+        *((f"Entry {number} of the schema", entry) for number, entry in enumerate(entries, start=1)),
+        # without a colon it is a folder
+        *((f"Seed {number}", seed) for number, seed in enumerate(seeds, start=1) if isinstance(seed, str) and ":" in seed),
+    ]
+    for title, entry in titled:
+        if isinstance(entry, str) and _IMPORT_PATH.fullmatch(entry.strip()) and not _is_file(entry):
+            yield title, entry, entry.strip().partition(":")[0]
 
 
 def _is_file(entry: str) -> bool:

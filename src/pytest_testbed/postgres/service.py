@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from ..services.model import RANDOM, ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
 
@@ -28,6 +28,8 @@ TUNING: Mapping[str, str] = {
     # a worker of autovacuum in the template makes CREATE DATABASE wait
     "autovacuum": "off",
     "jit": "off",
+    # PostgreSQL's own 0 forbids two-phase commit, which an application may use; room for some costs next to nothing
+    "max_prepared_transactions": "64",
     # said of each database that is made, in the midst of what tests made the server say
     "log_checkpoints": "off",
     "checkpoint_warning": "0",
@@ -277,6 +279,10 @@ def _set_password(endpoint: Endpoint, timeout: float) -> str:
             session.close()
 
 
+# a transaction that was prepared belongs to nobody's connection: no force ends it
+_ENDS = "SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts WHERE database = '{name}'"
+
+
 def drop_database(endpoint: Endpoint, name: str) -> None:
     """Drop a database of ours from a server that is not.
 
@@ -287,20 +293,30 @@ def drop_database(endpoint: Endpoint, name: str) -> None:
 
     if not re.fullmatch(r"testbed_[0-9a-f]{12}_\w+", name):
         raise ValueError(f"{name!r} is no database of a run; it is left alone")
+    drop = f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'
     if endpoint.provider == "local":  # without a driver
         from .spares import enter
 
         session = enter(endpoint, 30.0)
-        session.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        for end in session.column(_ENDS.format(name=name)):
+            inner = enter(endpoint.with_(database=name), 30.0)
+            inner.execute(end)
+            inner.close()
+        session.execute(drop)
         session.close()
         return
-    connection = psycopg2.connect(**{**connection_parameters(endpoint), "connect_timeout": 5})
-    try:
+
+    def connected(database: str | None = None) -> Any:
+        connection = psycopg2.connect(**{**connection_parameters(endpoint, database), "connect_timeout": 5})
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-    finally:
-        connection.close()
+        return closing(connection)
+
+    with connected() as connection, connection.cursor() as cursor:
+        cursor.execute(_ENDS.format(name=name))
+        for (end,) in cursor.fetchall():
+            with connected(name) as there:
+                there.cursor().execute(end)
+        cursor.execute(drop)
 
 
 def _check_rights(cursor: Any, endpoint: Endpoint) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-__all__ = ["find", "local_settings", "may_write", "quoted", "shortened"]
+__all__ = ["find", "local_settings", "may_write", "quoted", "shortened", "tag_of"]
 
 CHANGES = frozenset(["INSERT", "UPDATE", "DELETE", "MERGE", "COPY"])
 READS = frozenset(["SHOW", "CLOSE", "FETCH", "MOVE", "NOTIFY"])
@@ -38,7 +38,7 @@ ON_COMMIT = (
 SETS_LOCALLY = re.compile(r"\bset\s+local\b|\bset_config\b", re.IGNORECASE)
 """Found in every statement that may set something for one transaction."""
 _SET_LOCAL = r"(?:^|;)\s*set\s+local\s+(time\s+zone|session\s+authorization|xml\s+option|[\w.]+)"
-_ARGUMENT = r"\s*('(?:[^']|'')*'|%\(\w+\)s|[^,()']+)(?:::[\w\s]+)?\s*"
+_ARGUMENT = r"\s*('(?:[^']|'')*'|%\(\w+\)s|\$\d+|[^,()']+)(?:::[\w\s]+)?\s*"
 _SET_CONFIG = rf"\bset_config\({_ARGUMENT},{_ARGUMENT},{_ARGUMENT}\)"
 _LONG_NAMES = {
     "time zone": "timezone",
@@ -48,6 +48,8 @@ _LONG_NAMES = {
     "schema": "search_path",
 }
 _NO_SETTINGS = ("seed", "transaction", "constraints")
+PREPARES = re.compile(r"\s*prepare\s+transaction\b", re.IGNORECASE)
+"""Begins the first half of a two-phase commit."""
 SETTING = r"^\s*set\s+(?:session\s+)?(?!local\b)([\w.]+)"
 
 VERBS = ("insert", "update", "delete", "merge", "call", "copy", "truncate", "create", "alter", "drop", "into")
@@ -69,7 +71,9 @@ def local_settings(statement: str, parameters: object) -> list[str]:
 
 
 def _value(argument: str, parameters: object) -> str:
-    """Return an argument's value, where it is a literal or a parameter by name."""
+    """Return an argument's value, where it is a literal or a parameter."""
+    if argument.startswith("$") and isinstance(parameters, tuple | list):
+        return str(parameters[int(argument[1:]) - 1])
     if argument.startswith("%("):
         return str(parameters.get(argument[2:-2])) if isinstance(parameters, dict) else ""
     return argument.strip().strip("'")
@@ -92,3 +96,21 @@ def shortened(statement: str) -> str:
     """Return a statement on one line, cut to what fits."""
     text = " ".join(statement.split())
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+_BEFORE_VERB = re.compile(r"(?:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*", re.DOTALL)
+_SAME_TAG = {"VALUES": "SELECT", "TABLE": "SELECT", "WITH": "SELECT", "END": "COMMIT", "ABORT": "ROLLBACK"}
+
+
+@lru_cache(maxsize=1000)
+def tag_of(statement: str) -> str:
+    """Return what the command tag of a statement will begin with, for drivers that do not tell it.
+
+    What begins with WITH counts as a SELECT, of which `may_write` tells whether it changes something.
+    """
+    start = _BEFORE_VERB.match(statement)
+    words = statement[start.end() if start else 0 :].split(None, 2)[:2]
+    verb = (re.match(r"\w*", words[0]) or [""])[0].upper() if words else ""
+    if verb == "SET" and len(words) > 1 and words[1].upper() == "CONSTRAINTS":
+        return "SET CONSTRAINTS"
+    return _SAME_TAG.get(verb, verb)

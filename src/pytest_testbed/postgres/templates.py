@@ -8,17 +8,23 @@ IntegreSQL's template databases, keyed by content.
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..services.model import Endpoint
 from .admin import Admin, Services, sqlstate
 from .connect import engine_url
+from .exported import Exported
 from .protocol import HOST
 from .service import SPARE, TEMPLATE_PREFIX, spare_of
+
+if TYPE_CHECKING:
+    from .fence import Detour
 
 __all__ = ["Templates"]
 
@@ -57,7 +63,7 @@ class Templates:
         worker: this worker's name, for a template that is being made.
         server: what else decides how the server would make it: its arguments.
         seeds: rows that are in it, for `apply_schema`.
-        exported: the DSN by which applications know the database that is to be, "" for none.
+        exported: the address by which applications know the database that is to be; None: they have none.
     """
 
     def __init__(
@@ -70,7 +76,7 @@ class Templates:
         worker: str,
         server: Sequence[str] = (),
         seeds: Sequence[object] = (),
-        exported: str = "",
+        exported: Exported | None = None,
     ) -> None:
         self._admin = admin
         self._services = services
@@ -126,15 +132,47 @@ class Templates:
     def _prefix(self) -> str:
         """Return what the names of this schema's templates begin with; one that cannot be recognised is this run's."""
         from .evidence import schema_key
-        from .schema import loaded
+        from .schema import loaded, modules_of
 
         if not self._has_key:
             endpoint = self._admin.endpoint
             facts = (endpoint.version, endpoint.user, self._driver, *self._server)
-            with loaded(self._schema, engine_url(endpoint, self._half_made, self._driver), self._root, self._seeds):
-                self._key = schema_key(self._schema, self._root, *facts, seeds=self._seeds)
+            url = engine_url(endpoint, self._half_made, self._driver)
+            imports = not all(name in sys.modules for name in modules_of(self._schema, self._seeds))
+            # who does not need it has to wait: there are no tables yet
+            with self._led(cache(self._make_half)) if imports else nullcontext() as detour:
+                with loaded(self._schema, url, self._root, self._seeds, detour):
+                    self._key = schema_key(self._schema, self._root, *facts, seeds=self._seeds)
             self._has_key = True
+            if imports and self._exported is not None:
+                self._drop_half_made()  # of an application that has connected when it was imported
         return f"{TEMPLATE_PREFIX}{self._key}" if self._key else f"testbed_{self._services.run}_shared"
+
+    @contextmanager
+    def _led(self, prepare: Callable[[], None] = lambda: None) -> Iterator[Detour | None]:
+        """Lead applications that use their address to the half made template meanwhile; say how they come there.
+
+        Args:
+            prepare: makes it where it is not there yet; the host does so by itself.
+        """
+        from .fence import Detour
+
+        if self._exported is None:
+            yield None
+        elif self._exported.leads:
+            with self._exported.led_to(self._half_made):
+                yield Detour(self._exported.dsn, passes=True)
+        else:
+            self._admin.rows("SELECT")  # what prepares must not connect any more
+            yield Detour(self._exported.dsn, prepare=prepare)
+
+    def _make_half(self) -> None:
+        """Make the database that will be the template."""
+        self._drop_half_made()  # of a try that failed
+        create(self._admin, self._services, self._half_made)
+
+    def _drop_half_made(self) -> None:
+        self._admin.execute(f'DROP DATABASE IF EXISTS "{self._half_made}" WITH (FORCE)')
 
     def _find(self) -> str | None:
         from .reads import still_true
@@ -162,11 +200,10 @@ class Templates:
         from .schema import apply_schema
 
         began = time.perf_counter()
-        self._admin.execute(f'DROP DATABASE IF EXISTS "{self._half_made}" WITH (FORCE)')  # of a try that failed
-        create(self._admin, self._services, self._half_made)
+        self._make_half()
         url = engine_url(self._admin.endpoint, self._half_made, self._driver)
-        with FilesRead(self._root) as read:
-            apply_schema(self._schema, url, self._root, self._seeds, self._exported)
+        with self._led() as detour, FilesRead(self._root) as read:
+            apply_schema(self._schema, url, self._root, self._seeds, detour)
         facts = {"files": read.files(), "project": str(self._root), "used": today()}
         name = self._finish(facts)
         self._services.details.append(f"postgres: template {name} was made in {time.perf_counter() - began:.2f} s")

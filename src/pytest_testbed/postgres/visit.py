@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from ..errors import TestbedError
 from ..services.frontdoor import PIECE, FrontDoor, Visit, connected, shut
+from .channels import Channels
 from .messages import (
     CANCEL,
     GSS,
@@ -28,6 +29,7 @@ from .messages import (
     startup,
     text_of,
 )
+from .prepared import CHANGED, FAIL, Prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +50,6 @@ PATIENCE = 5.0
 UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
 UNLOCK = message(b"Q", b"SELECT pg_advisory_unlock_all()\0")
 BEGIN = message(b"Q", b"BEGIN\0")
-SYNC = message(b"S")
 FAREWELL = message(b"X")
 
 
@@ -60,11 +61,15 @@ class PostgresVisit(Visit):
         self._said: dict[str, str] = {}
         self._last = b""  # the last piece that the server sent, or b"" since the client has sent something
         self.is_parked = False
+        self._is_makers = False
         self._in_transaction = False
-        self._prepared: dict[bytes, bytes] = {}
+        self._prepared = Prepared()
         self._settings: list[bytes] = []
+        self._channels = Channels()
         self._lock = threading.Lock()
+        self._returning = threading.Lock()  # may be held for long: until the database is made
         self._swallowing: threading.Event | None = None
+        self._swallowed = b""
         self._key = (0, b"")
         self._first_key = (0, b"")
 
@@ -77,29 +82,55 @@ class PostgresVisit(Visit):
         if not self._greet():
             return False
         try:
-            if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
-                self.door.endpoint()
-                self.door.await_made(self.make)
-            upstream, words = self._log_in(self.door.endpoint())
+            words = self._come_in()
         except TestbedError as fault:
             return self._refuse("57P03", f"pytest-testbed: {fault}")
         except (AuthenticationError, OSError, EOFError) as fault:
             return self._refuse("08001", f"pytest-testbed: the server cannot be reached: {fault}")
-        if upstream is None:
+        if self.upstream is None:
             self.client.sendall(words)
             return False
-        self.upstream = upstream
         self._first_key = self._key
         self.client.sendall(message(b"R", LONG.pack(0)) + words)
-        self._last = words
-        self.answer_with(upstream)
+        self.answer_with(self.upstream)
         return True
+
+    def _come_in(self) -> bytes:
+        """Connect to the database that the client wants, or to what stands in for it; return the server's words.
+
+        There is no `upstream` then where it has refused.
+
+        Raises:
+            TestbedError: the database could not be made, or there is no server.
+        """
+        is_ours = self._said.get("database", self._said["user"]) == self.door.facts["database"]
+        while True:
+            endpoint = self.door.endpoint()
+            stand_in = self.door.await_made(self.make, is_makers=self._is_makers) if is_ours else ""
+            upstream, words = self._log_in(endpoint, stand_in)
+            if upstream is not None:
+                self._tell_again(upstream)
+            with self._lock:
+                if stand_in == self.door.stand_in or not stand_in:
+                    self.upstream, self.is_led = upstream, bool(stand_in)
+                    self._last = b"" if self.is_parked else words  # who returns is about to send something
+                    self.is_parked = self.is_parked and upstream is None
+                    return words
+            if upstream is not None:  # it is about to be closed to everybody, or is gone by now
+                upstream.close()
 
     def make(self) -> None:
         """Make the run's database: the pytest process has not come to it."""
         from .making import make
 
         make(self.door)
+
+    def _make_stand_in(self, name: str) -> None:
+        """Make what stands in for the run's database: nobody has needed it so far."""
+        from .making import create
+
+        with suppress(Exception):  # another client was quicker; if not, the next log-in says why
+            create(self.door, name)
 
     def _greet(self) -> bool:
         """Hear what the client wants and who it is; tell whether it may stay."""
@@ -120,8 +151,10 @@ class PostgresVisit(Visit):
             unknown = [name.encode() + b"\0" for name in said if name not in self._said]
             self.client.sendall(message(b"v", LONG.pack(VERSION_3) + LONG.pack(len(unknown)) + b"".join(unknown)))
         self.client.sendall(message(b"R", LONG.pack(3)))
-        user, secret = self.door.facts["user"], self.door.facts["password"].encode() + b"\0"
-        if reader.next() != (b"p", secret) or self._said.get("user") != user:
+        kind, secret = reader.next()
+        known = [secret == each.encode() + b"\0" for each in (self.door.facts["password"], self.door.maker) if each]
+        self._is_makers = known[1:] == [True]
+        if kind != b"p" or not any(known) or self._said.get("user") != self.door.facts["user"]:
             return self._refuse("28P01", f'pytest-testbed: password authentication failed for user "{self._said.get("user")}"')
         return True
 
@@ -146,16 +179,25 @@ class PostgresVisit(Visit):
         path = f"{endpoint.socket}/.s.PGSQL.{endpoint.port}" if endpoint.socket else ""
         return connected(endpoint, path)
 
-    def _log_in(self, endpoint: Endpoint) -> tuple[_socket.socket | None, bytes]:
-        """Return a connection to the server and all that it said after letting us in; or None and its refusal."""
+    def _log_in(self, endpoint: Endpoint, database: str = "") -> tuple[_socket.socket | None, bytes]:
+        """Return a connection to the server and all that it said after letting us in; or None and its refusal.
+
+        Args:
+            endpoint: the server.
+            database: another one than the client has named.
+        """
+        said = {**self._said, "user": endpoint.user, **({"database": database} if database else {})}
         deadline = time.monotonic() + PATIENCE
         while True:
             server = self._reach(endpoint)
-            refusal, words = self._introduce(server, endpoint)
+            refusal, words = self._introduce(server, endpoint, said)
             if not refusal:
                 return server, words
             server.close()
             code = code_of(refusal)
+            if code == NO_DATABASE and database and database == self.door.stand_in and time.monotonic() < deadline:
+                self._make_stand_in(database)
+                continue
             if code not in (FULL, RECOVERING) or time.monotonic() > deadline:
                 return None, error(code, f"{text_of(refusal, 'M')}{self._advice(code)}")
             if code == FULL:
@@ -174,13 +216,13 @@ class PostgresVisit(Visit):
     def _make_room(self) -> None:
         """Let connections that wait for nothing give up their backends until they need one again."""
         others = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
-        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked]
+        idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked and not visit._channels.names]
         for visit in idle[: max(1, len(idle) // 2)]:
             visit.park()
 
-    def _introduce(self, server: _socket.socket, endpoint: Endpoint) -> tuple[bytes, bytes]:
+    def _introduce(self, server: _socket.socket, endpoint: Endpoint, said: dict[str, str]) -> tuple[bytes, bytes]:
         """Log in; return the body of the server's error, or b"" and what it said when it let us in."""
-        server.sendall(startup({**self._said, "user": endpoint.user}))
+        server.sendall(startup(said))
         reader, memory, words = Reader(server), list[bytes](), b""
         while True:
             kind, body = reader.next()
@@ -201,11 +243,18 @@ class PostgresVisit(Visit):
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent, to a new backend if it had to give up the last one."""
         first = piece[0]
-        if (first == 80 and piece[5:6] != b"\0") or (first == 81 and piece[5:9].lower() == b"set "):
-            self._remember(piece)
-        self._last = b""
+        state, self._last = self.state(), b""
         if self.is_parked:
             self._return()
+        # only now: another backend must not know them before they are passed on
+        if first == 80 and piece[5:6] != b"\0":
+            self._prepared.remember(piece)
+        elif first == 81 and piece[5:9].lower() == b"set ":
+            self._settings.append(piece)
+        if (first == 81 or first == 80) and self._channels.hear(piece, self.door.board.messages):
+            self.door.board.count_listen()
+        if first == 66 and not self._is_bound(piece, state):
+            return
         try:
             assert self.upstream is not None
             self.upstream.sendall(piece)
@@ -220,19 +269,19 @@ class PostgresVisit(Visit):
         """Tell whether the client only says that it leaves."""
         return piece == FAREWELL
 
-    def _remember(self, piece: bytes) -> None:
-        """Keep what another backend would have to know: named statements, and settings of the session."""
-        if piece[0] == 81:
-            self._settings.append(piece)
-            return
-        at = 0
-        while at + 5 <= len(piece):
-            end = at + 1 + int.from_bytes(piece[at + 1 : at + 5])
-            if end > len(piece):
-                return  # a statement of more than one piece is not kept
-            if piece[at] == 80 and piece[at + 5]:
-                self._prepared[piece[at + 5 : piece.index(0, at + 5)]] = piece[at:end]
-            at = end
+    def _is_bound(self, piece: bytes, state: bytes) -> bool:
+        """Tell whether the server can be asked for a prepared statement; if not, the client was told so."""
+        if self._prepared.is_refused(piece) and state in (IDLE, IN_TRANSACTION):
+            if state == IN_TRANSACTION:
+                self._behind(FAIL)
+                state = FAILED
+            self._last = CHANGED + READY + state
+            self.client.sendall(self._last)
+            return False
+        if missing := self._prepared.missing(piece):
+            self._behind(missing)
+            self._last = b""
+        return True
 
     def hear(self, upstream: _socket.socket) -> None:
         """Pass on what the server says until it hangs up."""
@@ -252,31 +301,42 @@ class PostgresVisit(Visit):
             piece += more
         at = piece.index(READY) + len(READY) + 1
         done, self._swallowing, self._last = self._swallowing, None, piece[:at]
+        self._swallowed = self._last
         if done is not None:
             done.set()
         return piece[at:]
 
     def ended(self, upstream: _socket.socket) -> None:
         """Hang up too, unless it was we who hung up on this backend."""
+        if self._swallowing is not None:
+            self._swallowing.set()  # there will be no answer
         if upstream is self.upstream and not self.is_parked:
             super().ended(upstream)
 
     def _return(self) -> None:
         """Get a new backend, and tell it what the last one knew."""
-        with self._lock:
-            if self._said.get("database", self._said["user"]) == self.door.facts["database"]:
-                self.door.await_made(self.make)
-            upstream, words = self._log_in(self.door.endpoint())
-            if upstream is None:
-                self.client.sendall(words)
-                raise OSError("the server did not let us in again")
-            reader = Reader(upstream)
-            for text in (*self._settings, *(each + SYNC for each in self._prepared.values())):
-                _ask(upstream, reader, text)
-            if self._in_transaction:
-                _ask(upstream, reader, BEGIN)
-            self.upstream, self.is_parked = upstream, False
-            self.answer_with(upstream)
+        with self._returning:
+            if self.is_parked:  # else somebody was first
+                self._come_back()
+
+    def _come_back(self) -> None:
+        try:
+            words = self._come_in()
+        except TestbedError as fault:
+            words = error("57P01", f"pytest-testbed: {fault}")
+        if self.is_parked or self.upstream is None:
+            self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
+            raise OSError("the server did not let us in again")
+        self.answer_with(self.upstream)
+
+    def _tell_again(self, upstream: _socket.socket) -> None:
+        """Tell a new backend what the last one knew; the first one is told nothing."""
+        reader = Reader(upstream)
+        for text in (*self._settings, *self._channels.again()):
+            _ask(upstream, reader, text)
+        self._prepared.bring(lambda text: _ask(upstream, reader, text))
+        if self._in_transaction:
+            _ask(upstream, reader, BEGIN)
 
     # --- what can be done to it
 
@@ -289,8 +349,11 @@ class PostgresVisit(Visit):
         """Give up the backend, where no statement runs; with the next one the client gets another, in a fresh transaction."""
         with self._lock:
             state = self.state()
-            if self.upstream is None or self.is_parked or not state:
+            if self.upstream is None or self.is_parked or not state or self.door.facts["through"]:
                 return False
+            if state != FAILED:  # there nothing can be asked
+                with suppress(OSError):
+                    self._prepared.describe(self._behind)
             self._in_transaction = state != IDLE
             self.is_parked = True
             self.backend = 0
@@ -305,18 +368,42 @@ class PostgresVisit(Visit):
         """Give up the session's advisory locks, unseen by the client."""
         return self._slip_in(UNLOCK, (IDLE, IN_TRANSACTION))
 
+    def silence(self) -> bool:
+        """Listen no more to the channels of this test, unseen by the client, where it has no transaction open."""
+        text = self._channels.without_those_since(self.door.board.began)
+        return bool(text) and self._slip_in(text, (IDLE,))
+
+    def wake(self) -> None:
+        """Get a new backend at once where the client listens to a channel: it would send nothing, and wait in vain."""
+        if self.is_parked and self._channels.names and self._returning.acquire(blocking=False):
+            try:
+                with suppress(OSError, EOFError):
+                    self._come_back()
+            finally:
+                self._returning.release()
+
     def _slip_in(self, text: bytes, states: tuple[bytes, ...]) -> bool:
         """Send something that the client knows nothing of; tell whether it could be done."""
         with self._lock:
             if self.upstream is None or self.is_parked or self.state() not in states:
                 return False
-            done = self._swallowing = threading.Event()
-            self.upstream.sendall(text)
-        return done.wait(PATIENCE)
+            return bool(self._behind(text))
+
+    def _behind(self, text: bytes) -> bytes:
+        """Send something behind the client's back, who waits for nothing; return the answer, b"" where there was none."""
+        assert self.upstream is not None
+        self._swallowed = b""
+        done = self._swallowing = threading.Event()
+        self.upstream.sendall(text)
+        done.wait(PATIENCE)
+        return self._swallowed
 
 
-def _ask(server: _socket.socket, reader: Reader, text: bytes) -> None:
-    """Send something and pass over all that it is answered."""
+def _ask(server: _socket.socket, reader: Reader, text: bytes) -> bytes:
+    """Send something; return all that it is answered."""
     server.sendall(text)
-    while reader.next()[0] != b"Z":
-        pass
+    answer, kind = b"", b""
+    while kind != b"Z":
+        kind, body = reader.next()
+        answer += message(kind, body)
+    return answer

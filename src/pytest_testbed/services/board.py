@@ -12,11 +12,11 @@ import os
 __all__ = ["Board"]
 
 _SIZE = 4096
-MESSAGES, HUSHED, LATE = range(3)
+MESSAGES, HUSHED, LATE, LISTENS, BEGAN = range(5)
 
 
 class Board:
-    """Three counters: each has one writer, so nobody needs a lock.
+    """Some counters: each has one writer, so nobody needs a lock.
 
     Args:
         file: descriptor of the shared memory, which stays the caller's.
@@ -59,7 +59,25 @@ class Board:
         """Note that a client had to wait."""
         self._numbers[LATE] += 1
 
+    @property
+    def listens(self) -> int:
+        """How many times a client has asked to be told of notifications."""
+        return self._numbers[LISTENS]
+
+    def count_listen(self) -> None:
+        """Note that a client wants to be told of notifications."""
+        self._numbers[LISTENS] += 1
+
     # --- written by the pytest process
+
+    @property
+    def began(self) -> int:
+        """How much had been sent when the running test began."""
+        return self._numbers[BEGAN]
+
+    def begin(self, messages: int) -> None:
+        """Note that a test begins, before which so much was sent."""
+        self._numbers[BEGAN] = messages
 
     @property
     def hushed(self) -> bool:

@@ -68,6 +68,7 @@ class Testbed:
         max_age: seconds of silence after which a run that cannot be seen from here counts as dead; None for a day.
         reuse: seconds for which the services wait for the next run of this project; None: they end with this one.
         party: the run that this process has a part in, where several processes have (workers).
+        client: a connection to the host that is there already; None to make one when it is needed.
     """
 
     __test__ = False
@@ -86,6 +87,7 @@ class Testbed:
         reuse: float | None = None,
         max_age: float | None = None,
         party: Party | None = None,
+        client: HostClient | None = None,
     ) -> None:
         self._pid = os.getpid()
         self._specs = {spec.kind: spec for spec in specs}
@@ -99,7 +101,7 @@ class Testbed:
         self.details: list[str] = []
         """What may be told to whoever wants to know more."""
         self._progress = progress
-        self._client: HostClient | None = None
+        self._client = client
         self._given: dict[str, dict[str, Any]] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._failed: dict[str, errors.TestbedError] = {}

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .host import Host
     from .model import Endpoint, ServiceSpec
+    from .wire import Wire
 
 __all__ = ["FrontDoor", "Visit", "connected"]
 
@@ -42,6 +43,8 @@ class FrontDoor:
         listener: the port, bound and listening.
         board: where the pytest process sees what goes on.
         facts: what the kind's `Visit` needs to know.
+        witness: asked what the pytest process is like at the moment, where it can be.
+        converse: lets another process that works for this door talk to the host as the run does.
     """
 
     def __init__(
@@ -52,12 +55,23 @@ class FrontDoor:
         listener: _socket.socket,
         board: Board,
         facts: Mapping[str, Any],
+        witness: Wire | None = None,
+        converse: Callable[[FrontDoor, Wire], None] = lambda door, wire: None,
     ) -> None:
         self.host, self.spec, self.run, self.board, self.facts = host, spec, run, board, facts
+        self.witness, self.converse = witness, converse
+        self.notes: list[str] = []
+        """What was done for a client that came before the tests."""
+        self.at_close: list[Callable[[], object]] = []
         self._listener = listener
-        self._made = threading.Event()
+        self._is_made = False
         self._making = threading.Lock()
         self._fault = ""
+        self.stand_in = ""
+        """What clients are led to while that which they want is being made; "" where they have to wait."""
+        self.maker = ""
+        """The password by which the clients of another process are known that makes it: then they alone are led."""
+        self._changed = threading.Condition()
         self._visit: Callable[[FrontDoor, _socket.socket], Visit] = resolve(spec.visit) if spec.visit else Visit
         self.visits: list[Visit] = []
         self._lock = threading.Lock()
@@ -99,15 +113,22 @@ class FrontDoor:
         assert slot.endpoint is not None
         return slot.endpoint
 
-    def await_made(self, make: Callable[[], None]) -> None:
+    def await_made(self, make: Callable[[], None], *, is_makers: bool = False) -> str:
         """Wait until what the run itself makes on the service is made (its database), or make it where nobody does.
 
         The pytest process may be unable to: it waits for the very connection that waits here.
 
+        Args:
+            make: makes it.
+            is_makers: whether it is a client of the process that makes it.
+
+        Returns:
+            What stands in for it meanwhile; "" where it is there.
+
         Raises:
             TestbedError: it could not be made.
         """
-        if not self._made.is_set() and self._making.acquire(blocking=False):
+        if not self._is_made and self._making.acquire(blocking=False):
             fault = "it was not made."
             try:
                 make()
@@ -116,23 +137,43 @@ class FrontDoor:
                 fault = str(error)
             finally:
                 self.made(fault)
-        self._made.wait()
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_made or (self.stand_in and (is_makers or not self.maker)))
+            if not self._is_made:
+                return self.stand_in
         if self._fault:
             raise TestbedError(self._fault)
+        return ""
 
     def begin_to_make(self) -> bool:
         """Let new clients wait, as the pytest process makes anew what they want; tell whether it was there before."""
         self._making.acquire()
-        there = self._made.is_set() and not self._fault
-        self._made.clear()
+        there = self._is_made and not self._fault
+        self._is_made = False
         return there
 
     def made(self, fault: str = "") -> None:
         """Say that it is there, or why it is not."""
-        self._fault = fault
-        self._made.set()
+        with self._changed:
+            self._fault, self._is_made = fault, True
+            self._changed.notify_all()
         with suppress(RuntimeError):  # nobody was making it
             self._making.release()
+        for visit in [] if fault else list(self.visits):
+            visit.wake()
+
+    def lead(self, stand_in: str) -> None:
+        """Let clients in to something else while what they want is being made; the one who makes it may be among them.
+
+        Args:
+            stand_in: what that is; "" lets them wait again, those that were led as well.
+        """
+        with self._changed:
+            self.stand_in = stand_in
+            self._changed.notify_all()
+        for visit in [] if stand_in else list(self.visits):
+            if visit.is_led:
+                visit.park()
 
     # --- what the pytest process asks for
 
@@ -140,7 +181,7 @@ class FrontDoor:
         """Let each visit of the given backends do something; return what those answer that could.
 
         Args:
-            what: "park", "reset", "unlock" or "cut", methods of `Visit`.
+            what: "park", "reset", "unlock", "silence" or "cut", methods of `Visit`.
             backends: process ids on the server; empty for all.
         """
         wanted = [visit for visit in list(self.visits) if not backends or visit.backend in backends]
@@ -159,6 +200,8 @@ class FrontDoor:
         with suppress(OSError):
             self._listener.shutdown(_socket.SHUT_RDWR)  # wakes the thread that waits for clients
         self._listener.close()
+        for action in self.at_close:
+            action()
         for visit in list(self.visits):
             visit.cut()
 
@@ -178,6 +221,9 @@ class Visit:
         """The server's process for this client, where that is known."""
         self.since = door.board.messages
         self.is_late = False
+        self.is_led = False
+        """Whether it has come to what stands in for that which it wants."""
+        self.is_over = False
 
     def run(self) -> None:
         """Serve the client until it leaves."""
@@ -220,11 +266,17 @@ class Visit:
         return False
 
     def _hold(self) -> None:
-        """Wait until the next test begins."""
+        """Wait until the next test begins.
+
+        Raises:
+            EOFError: somebody has hung up on the client: what it said must not reach a backend that it would get now.
+        """
         self.is_late = True
         self.door.board.count_late()
-        while self.door.board.hushed:
+        while self.door.board.hushed and not (self.is_over or self.door.stand_in):
             time.sleep(GLANCE)
+        if self.is_over:
+            raise EOFError
         self.is_late = False
 
     def answer_with(self, upstream: _socket.socket) -> None:
@@ -260,8 +312,16 @@ class Visit:
         """Give up the session's locks, unseen by the client: not where the protocol is unknown."""
         return False
 
+    def silence(self) -> bool:
+        """Tell the client of nothing more that it has wanted to be told of in this test: not where the protocol is unknown."""
+        return False
+
+    def wake(self) -> None:
+        """Get a new end at the server, where the client waits to be told of something: not where the protocol is unknown."""
+
     def cut(self) -> bool:
         """Hang up on both sides."""
+        self.is_over = True
         shut(self.client)
         if self.upstream is not None:
             shut(self.upstream)

@@ -201,26 +201,35 @@ class Server:
         finally:
             self.turns.give_back(wire)
 
+    def converse(self, door: FrontDoor, wire: Wire) -> None:
+        """Answer a process that makes what the clients of a door want; the door is its run's, and stays when it leaves."""
+        try:
+            Conversation(self, wire, door.run, door).answer_all()
+        finally:
+            self.turns.give_back(wire)
+            wire.close()
+
 
 class Conversation:
     """Answers one client's messages by calling the host."""
 
-    def __init__(self, server: Server, wire: Wire, run: str) -> None:
+    def __init__(self, server: Server, wire: Wire, run: str, door: FrontDoor | None = None) -> None:
         self._server = server
         self._host = server.host
         self._wire = wire
         self._run = run
-        self._doors: dict[str, FrontDoor] = {}
+        self._doors = {door.spec.kind: door} if door is not None else {}
 
     def serve(self) -> None:
         """Answer until the client leaves."""
         try:
-            self._serve()
+            self.answer_all()
         finally:
             for door in self._doors.values():
                 door.close()
 
-    def _serve(self) -> None:
+    def answer_all(self) -> None:
+        """Answer until the client leaves, whose doors may be somebody else's."""
         with suppress(EOFError, HostError):
             while True:
                 message = self._wire.receive()
@@ -280,7 +289,7 @@ class Conversation:
                 return {"taken": self._host.snapshot(message["kind"])}
             case "door":
                 return self._open_door(ServiceSpec.from_json(message["spec"]), message["facts"])
-            case "door is made" | "make at door" | "visits" | "late":
+            case "door is made" | "make at door" | "lead" | "visits" | "late":
                 return self._at_door(self._doors[message["kind"]], message)
             case "leave":
                 return self._leave()
@@ -293,22 +302,28 @@ class Conversation:
     def _open_door(self, spec: ServiceSpec, facts: dict[str, Any]) -> dict[str, Any]:
         """Take over a port that the client listens on, and the memory that it shares with us."""
         files, self._wire.files = self._wire.files, []
-        if len(files) != 2:
+        if len(files) not in (2, 3):
             raise HostError("a front door needs its port and its board.")
         for file in files:
             os.set_inheritable(file, False)
         listener, board = _socket.socket(fileno=files[0]), Board(files[1])
         os.close(files[1])
-        door = self._doors[spec.kind] = FrontDoor(self._host, spec, self._run, listener, board, facts)
+        witness = Wire(_socket.socket(fileno=files[2])) if files[2:] else None
+        converse = self._server.converse
+        door = self._doors[spec.kind] = FrontDoor(self._host, spec, self._run, listener, board, facts, witness, converse)
         start(door.serve)
         return {}
 
     def _at_door(self, door: FrontDoor, message: dict[str, Any]) -> dict[str, Any]:
         match message["do"]:
             case "make at door":
-                return {"there": door.begin_to_make()}
+                there, notes, door.notes = door.begin_to_make(), door.notes, []
+                return {"there": there, "notes": notes}
             case "door is made":
                 door.made(message["fault"])
+                return {}
+            case "lead":
+                door.lead(message["to"])
                 return {}
             case "late":
                 return {"backends": door.end_late(message["since"])}

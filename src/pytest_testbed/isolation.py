@@ -1,0 +1,174 @@
+"""How a test is kept apart on PostgreSQL: what its mark, its fixtures, its folder and the default say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .settings import SETTINGS
+
+if TYPE_CHECKING:
+    from .postgres.database import Database
+    from .postgres.guard import Guard
+    from .postgres.guard_async import AsyncGuard
+    from .postgres.plain_async import PlainAsync
+    from .postgres.real import RealCommits
+
+__all__ = [
+    "argument",
+    "async_isolation",
+    "check_folders",
+    "isolation",
+    "isolation_lines",
+    "mode_of",
+    "read_folders",
+    "real_commits",
+]
+
+MODES = ("transaction", "database")
+"""How tests are kept apart."""
+ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
+"""On a test: what keeps it apart, once that has been found."""
+DATABASE: pytest.StashKey[Database] = pytest.StashKey()
+"""On the configuration: this process's database, while there is one."""
+FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
+ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
+"""On a test: what gives it its async engine."""
+
+
+def isolation_lines(lines: Sequence[str]) -> None:
+    """Check the lines of `testbed_pg_isolation`; that its folders exist is seen later."""
+    for line in joined(lines):
+        mode = line.partition(":")[0].strip()
+        if mode not in MODES:
+            from .reading import suggestion
+
+            raise ValueError(f"holds {mode!r}, which is not one of {', '.join(MODES)}{suggestion(mode, MODES) or ''}")
+
+
+def joined(lines: Sequence[str]) -> list[str]:
+    """Return the lines as they were meant: one that has blanks was taken apart where it stood alone."""
+    return [" ".join(lines)] if lines and lines[0].endswith(":") and not any(":" in each for each in lines[1:]) else list(lines)
+
+
+# --- which way
+
+
+def mode_of(item: pytest.Item | pytest.Collector) -> str:
+    """Return how a test, or a module or class, is kept apart.
+
+    Its mark says it, or an address that it asks for, or its folder, or the default.
+    """
+    if (said := argument(item.iter_markers("pg"), "isolation")) is not None:
+        return str(said)
+    if any(name in getattr(item, "fixturenames", ()) for name in ("pg_database", "pg_url", "pg_dsn")):
+        return "database"
+    if FOLDERS not in item.config.stash:
+        item.config.stash[FOLDERS] = read_folders(item.config)
+    default, folders = item.config.stash[FOLDERS]
+    return next((mode for mode, folder in folders if folder in item.path.parents or folder == item.path), default)
+
+
+def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
+    """Return the default of `testbed_pg_isolation`, and its folders, the innermost first."""
+    from .plugins.postgres import PostgresSettings  # which needs this file
+
+    # not by ADDRESS: a single test that asks for an address changes nothing for the others
+    default = "database" if config.pluginmanager.hasplugin("pytest_testbed.everywhere") else "transaction"
+    folders = []
+    for line in joined(config.stash[SETTINGS][PostgresSettings].isolation):
+        mode, colon, paths = line.partition(":")
+        if not colon:
+            default = mode.strip()
+        folders += [(mode.strip(), config.rootpath / path) for path in paths.split()]
+    return default, sorted(folders, key=lambda pair: -len(pair[1].parts))
+
+
+def check_folders(config: pytest.Config) -> None:
+    """Refuse a folder of `testbed_pg_isolation` that is not there: its tests would be kept apart in another way than meant.
+
+    Raises:
+        pytest.UsageError: names it, and the nearest that is there.
+    """
+    for _, folder in read_folders(config)[1]:
+        if not folder.exists():
+            from .plugins.postgres import PostgresSettings
+            from .reading import suggestion
+
+            settings = config.stash[SETTINGS]
+            shown = folder.relative_to(config.rootpath)
+            near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            raise pytest.UsageError(
+                f"testbed_pg_isolation (from {settings.source(PostgresSettings, 'isolation')}) names the folder {str(shown)!r}, "
+                f"which is not there: {folder}{suggestion(folder.name, near) or '.'}"
+            )
+
+
+def is_quiet(item: pytest.Item) -> bool:
+    """Tell whether a test says of itself that it needs no service."""
+    return item.get_closest_marker("unit") is not None
+
+
+def argument(marks: Iterable[pytest.Mark], name: str) -> object:
+    """Return an argument of the closest mark that has it, None where none does."""
+    return next((mark.kwargs[name] for mark in marks if name in mark.kwargs), None)
+
+
+# --- what keeps a test apart
+
+
+def real_commits(request: pytest.FixtureRequest) -> RealCommits:
+    """Return the database isolation of this process."""
+    found: RealCommits = request.getfixturevalue("_pg_real")
+    return found
+
+
+def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | RealCommits:
+    """Return what keeps this test apart: the guarded engine, or the database itself; `anew` for each run of a test."""
+    stash = request.node.stash
+    if anew or ISOLATION not in stash:
+        guard: Guard = request.getfixturevalue("_pg_guard")
+        if mode_of(request.node) == "database":
+            guard.layers.refuse_database()
+            stash[ISOLATION] = real_commits(request)
+        else:
+            refuse_both(request)
+            guard.resets_sequences = argument(request.node.iter_markers("pg"), "reset_sequences") is True
+            stash[ISOLATION] = guard
+    found: Guard | RealCommits = stash[ISOLATION]
+    return found
+
+
+def refuse_both(request: pytest.FixtureRequest) -> None:
+    """Refuse a test in transaction isolation that has a sync and an async engine: those are two transactions."""
+    if {"pg_engine", "pg_async_engine"} <= {request.fixturename, *request.fixturenames}:
+        from .errors import IsolationError
+
+        raise IsolationError(
+            "this test has pg_engine and pg_async_engine (or fixtures on them), which in transaction isolation are two "
+            "connections that never see each other's rows. Use one of them, such as pg_async_session.run_sync(…) for "
+            "synchronous code, or database isolation: @pytest.mark.pg(isolation='database')."
+        )
+
+
+def async_isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> AsyncGuard | PlainAsync:
+    """Return what gives this test its async engine; `anew` for each run of a test."""
+    from .plugins.postgres import PostgresSettings
+
+    stash = request.node.stash
+    if anew or ASYNC not in stash:
+        database = request.config.stash[DATABASE]
+        if mode_of(request.node) == "database":
+            request.getfixturevalue("_pg_apart")  # whose end puts the database back
+            stash[ASYNC] = database.plain_async(request.config.stash[SETTINGS][PostgresSettings].async_driver)
+        else:
+            refuse_both(request)
+            request.getfixturevalue("_pg_guard").layers.refuse_async()
+            guard: AsyncGuard = request.getfixturevalue("_pg_async_guard")
+            guard.resets_sequences = argument(request.node.iter_markers("pg"), "reset_sequences") is True
+            stash[ASYNC] = stash[ISOLATION] = guard
+    made: AsyncGuard | PlainAsync = stash[ASYNC]
+    return made
