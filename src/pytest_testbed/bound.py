@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import IsolationError
+from .errors import IsolationError, TestbedWarning
 from .isolation import mode_of
 from .plugin import collection_errors, runs_tests
-from .plugins.postgres import PostgresSettings
+from .plugins.postgres import ADDRESS, PostgresSettings
 from .postgres.targets import Targets
 from .settings import SETTINGS
 
@@ -41,6 +42,7 @@ class BoundApplication:
         self._targets = Targets(" ".join(self._options.bind).split(), settings.source(PostgresSettings, "bind"))
         self._binder: Binder | None = None
         self._ending: pytest.Item | None = None
+        self._told: set[tuple[str, str]] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
@@ -62,6 +64,40 @@ class BoundApplication:
         self._ending = None
         if FIXTURE in getattr(item, "fixturenames", ()):
             self._targets.load()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Tell of fixtures of wider scopes that lead the application to its own server: nobody sees it in the tests."""
+        if fixturedef.scope == "function":
+            return (yield)
+        from .postgres.strangers import connections_told, engines_of
+
+        def tell(engine: Engine) -> None:
+            self._tell(fixturedef, engine, request.config)
+
+        engines = [engine for target in self._targets.known() for engine in engines_of(target)]
+        with connections_told(engines, tell):
+            return (yield)
+
+    def _tell(self, fixture: pytest.FixtureDef[Any], engine: Engine, config: pytest.Config) -> None:
+        """Warn, once for each fixture, where an engine does not lead to an address that we have given away."""
+        address = config.stash.get(ADDRESS, None)
+        if address is not None and str(engine.url.port) == address.form("port"):
+            return
+        place = engine.url.render_as_string(hide_password=True)
+        if (fixture.argname, place) in self._told:
+            return
+        self._told.add((fixture.argname, place))
+        warnings.warn(
+            TestbedWarning(
+                f"the {fixture.scope} fixture {fixture.argname!r} let the application connect to its own database, {place}: "
+                "testbed_pg_bind leads to the tests' database only while a single test runs. Give the fixture the scope of a "
+                "function, let it use pg_module_session, or set the application's address by testbed_env, too."
+            ),
+            stacklevel=2,
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> None:

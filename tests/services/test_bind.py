@@ -875,6 +875,40 @@ def test_what_is_shared_by_tests_finds_the_application_as_it_is(shop: Shop) -> N
     shop.run().assert_outcomes(passed=2)
 
 
+WIDE = """
+    from common import *
+    from sqlalchemy import text
+
+    @pytest.fixture(scope="module")
+    def login():
+        with SessionLocal() as session:
+            return session.scalar(text("SELECT current_database()"))
+
+    def test_one(login): {check}
+    def test_two(login): pass
+"""
+
+
+def test_a_wider_fixture_on_the_applications_own_server_is_told_of(shop: Shop, somewhere: Testbed) -> None:
+    own = somewhere.endpoint("postgres").url("postgres", scheme="postgresql+psycopg2")
+    shop.write(test_it=WIDE.format(check="assert login == 'postgres'"))
+    db = shop.pytester.path / "shop" / "db.py"
+    assert NOWHERE in SHOP
+    db.write_text(SHOP.replace(NOWHERE, own))
+    result = shop.run()
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(["*the module fixture 'login' let the application connect to its own database, postgresql*"])
+
+
+def test_a_wider_fixture_on_an_exported_address_is_at_home(shop: Shop) -> None:
+    shop.write(test_it=WIDE.format(check="assert login.startswith('testbed_')"))
+    db = shop.pytester.path / "shop" / "db.py"
+    db.write_text("import os\n" + SHOP.replace(f'"{NOWHERE}"', 'os.environ["SHOP_URL"]'))
+    ini = shop.pytester.path / "tox.ini"
+    ini.write_text(ini.read_text() + "\ntestbed_env = SHOP_URL={pg.url+psycopg2}\ntestbed_pg_isolation = transaction\n")
+    shop.run().assert_outcomes(passed=2)
+
+
 def test_a_fixture_that_first_connects_at_its_end_is_told_so(shop: Shop) -> None:
     shop.write(
         test_it="""

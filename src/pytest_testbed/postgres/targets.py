@@ -65,6 +65,10 @@ class Targets:
             except ConfigurationError as error:
                 self._fault = error
 
+    def known(self) -> list[Target]:
+        """Return those that have been found so far."""
+        return list(self._found.values())
+
     def resolved(self) -> list[Target]:
         """Return all targets.
 
