@@ -372,6 +372,16 @@ def real_commits(request: pytest.FixtureRequest) -> RealCommits:
     return found
 
 
+def apart(item: pytest.Item, real: RealCommits) -> AbstractContextManager[None]:
+    """Return the time of a test that may commit for real; at its end the database is put back."""
+    from ..postgres.outcome import watched
+
+    commits = mode_of(item) == "database"
+    if commits:
+        item.stash[ISOLATION] = real
+    return watched(real, commits=commits)
+
+
 def mode_of(item: pytest.Item | pytest.Collector) -> str:
     """Return how a test, or a module or class, is kept apart.
 
@@ -460,14 +470,11 @@ def _pg_apart(
     _pg_test: ExitStack,
 ) -> None:
     """What puts the database back after a test that may have committed for real."""
-    from ..postgres.outcome import watched
-
-    with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema, pg_seed)
-        commits = mode_of(request.node) == "database"
-        if commits:
-            request.node.stash[ISOLATION] = real_commits(request)
-        _pg_test.enter_context(watched(real_commits(request), commits=commits))
+    everywhere = request.config.pluginmanager.getplugin("pytest_testbed.everywhere")
+    if everywhere is None or not everywhere.is_apart:
+        with plain_errors(request.config):
+            _pg_database.check_schema(pg_schema, pg_seed)
+            _pg_test.enter_context(apart(request.node, real_commits(request)))
 
 
 @pytest.fixture
