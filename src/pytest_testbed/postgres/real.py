@@ -12,7 +12,7 @@ from . import traits
 from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
-from .strays import CLEANER, Stray, end_prepared, find
+from .strays import CLEANER, Stray, end_prepared, find, prepare
 
 __all__ = ["Aftermath", "RealCommits"]
 
@@ -39,7 +39,7 @@ class RealCommits:
     def __init__(self, database: Database, doorway: Doorway | None = None) -> None:
         self._database = database
         self.doorway = doorway
-        self._emptier = Emptier(lambda: database.connect_plainly(CLEANER))
+        self._emptier = Emptier(lambda: prepare(database.connect_plainly(CLEANER)))
         self._known: dict[str, str] = {}
         self._layers: list[object] = []
         self._over: list[object] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, NamedTuple
 
-__all__ = ["Stray", "end_prepared", "find"]
+__all__ = ["CLEANER", "Stray", "end_prepared", "find", "prepare"]
 
 CLEANER = "pytest-testbed (clean-up)"
 """The application name of the connection that looks, and puts the database back."""
@@ -15,9 +15,11 @@ _LOCKS = "SELECT count(*) FROM pg_locks l WHERE l.pid = a.pid AND l.locktype = '
 OPEN = f"""SELECT pid, application_name, state, extract(epoch FROM backend_start)::float8, extract(epoch FROM xact_start)::float8,
   backend_xid IS NOT NULL, ({_LOCKS}) > 0, left(query, 300)
 FROM pg_stat_activity a
-WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND application_name <> %s
-  AND (xact_start IS NOT NULL OR ({_LOCKS}) > 0)"""
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND application_name <> '{CLEANER}' AND (xact_start IS NOT NULL OR ({_LOCKS}) > 0)"""
 PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+PREPARE = f"SET plan_cache_mode TO force_generic_plan; PREPARE testbed_open AS {OPEN}; PREPARE testbed_prepared AS {PREPARED}"
+"""The views are joins of many: planning them after each test would take ten times as long as looking."""
 
 
 class Stray(NamedTuple):
@@ -48,6 +50,14 @@ class Stray(NamedTuple):
         return f"a connection ({who}) {what}; its last statement: {' '.join(self.statement.split())}"
 
 
+def prepare(connection: Any) -> Any:
+    """Let a new connection of psycopg2 know the questions of this file; return it."""
+    with connection.cursor() as cursor:
+        cursor.execute(PREPARE)
+    connection.commit()
+    return connection
+
+
 def find(cursor: Any, since: float) -> list[Stray]:
     """Return the connections that a test has left with something open which may reach into the next test.
 
@@ -55,12 +65,12 @@ def find(cursor: Any, since: float) -> list[Stray]:
     counts only on a connection that is as young as the test.
 
     Args:
-        cursor: of a connection of ours to the database.
+        cursor: of a connection of ours to the database (`prepare`).
         since: when the test began, in seconds by the server's clock.
     """
     deadline = time.monotonic() + SETTLING
     while True:
-        cursor.execute(OPEN, (CLEANER,))
+        cursor.execute("EXECUTE testbed_open")
         strays = [stray for stray in map(Stray._make, cursor.fetchall()) if _counts(stray, since)]
         if not any(stray.is_running for stray in strays) or time.monotonic() > deadline:
             return strays
@@ -75,7 +85,7 @@ def _counts(stray: Stray, since: float) -> bool:
 
 def end_prepared(cursor: Any) -> list[str]:
     """Roll back transactions that were prepared and never ended; return their names."""
-    cursor.execute(PREPARED)
+    cursor.execute("EXECUTE testbed_prepared")
     names = [name for (name,) in cursor.fetchall()]
     for name in names:
         cursor.execute("ROLLBACK PREPARED %s", (name,))
