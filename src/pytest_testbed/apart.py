@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .exports import EXPORTS
-from .isolation import is_quiet, read_folders, real_commits
-from .plugins.postgres import ADDRESS
+from .isolation import apart, is_quiet, read_folders, real_commits
+from .plugins.postgres import ADDRESS, plain_errors
 
 if TYPE_CHECKING:
+    from .postgres.database import Database
     from .postgres.real import RealCommits
 
 __all__ = ["Apart", "Everywhere"]
@@ -53,8 +55,12 @@ class Everywhere:
     """A plugin of runs whose tests may reach the database by an exported address: each of them is looked after."""
 
     def __init__(self) -> None:
-        self._is_ready = False
-        self._is_apart = False
+        self._item: pytest.Item | None = None
+        self._real: Any = None
+        """The `RealCommits` of this process, once they are there."""
+        self._checked: object = None
+        self.is_apart = False
+        """Whether the running test is looked after."""
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what follows from an exported address."""
@@ -76,50 +82,48 @@ class Everywhere:
 
         Other plugins' fixtures may come before ours, and what they do at their end must still be undone.
         """
-        item = request.session.config.stash.get(CURRENT, None)
-        if item is not None and not is_quiet(item) and fixturedef.argname not in NEEDED:
-            try:
-                self._begin(fixturedef, request)
-            except BaseException as error:
-                # pytest has begun this fixture, and would find it half begun in the next test
-                fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
-                fixturedef.finish(request)  # type: ignore[arg-type]
-                raise
+        if not self.is_apart or self._real is None:
+            self._look_after(fixturedef, request)
         return (yield)
 
-    def _begin(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-        if not self._is_ready:
-            self._is_ready = True
-            try:
-                real_commits(request)
-            except BaseException:
-                self._is_ready = False  # each later test is told the same
-                raise
-        if fixturedef.scope == "function" and not self._is_apart:
-            self._is_apart = True
-            request.getfixturevalue("_pg_apart")
+    def _look_after(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+        if self._item is None or fixturedef.argname in NEEDED or is_quiet(self._item):
+            return
+        try:
+            if self._real is None:
+                self._real = real_commits(request)
+            if self._real is None:
+                return  # --setup-plan: fixtures give nothing
+            if fixturedef.scope == "function":
+                self.is_apart = True
+                self._begin(self._item, self._real, request)
+        except BaseException as error:
+            # pytest has begun this fixture, and would find it half begun in the next test
+            fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
+            fixturedef.finish(request)  # type: ignore[arg-type]
+            raise
+
+    def _begin(self, item: pytest.Item, real: RealCommits, request: pytest.FixtureRequest) -> None:
+        """Begin the test. No fixture does it: most tests of such a run do not connect, and a fixture costs more than all else."""
+        with plain_errors(item.config):
+            if item.parent is not self._checked or "pg_schema" in getattr(item, "fixturenames", ()):
+                database: Database = request.getfixturevalue("_pg_database")
+                database.check_schema(request.getfixturevalue("pg_schema"), request.getfixturevalue("pg_seed"))
+                self._checked = item.parent
+            stack = ExitStack()
+            stack.enter_context(plain_errors(item.config))
+            stack.enter_context(apart(item, real))
+        item.addfinalizer(stack.close)  # the first of all, so it comes after those of all fixtures
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self) -> None:
-        """Begin anew with each run of a test."""
-        self._is_apart = False
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Remember whose fixtures are set up."""
-        item.config.stash[CURRENT] = item
-        return (yield)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Remember whose fixtures are set up; begin anew with each run of a test."""
+        self._item, self.is_apart = item, False
 
     @pytest.fixture(autouse=True)
-    def _pg_everywhere(self, request: pytest.FixtureRequest) -> None:
-        """Keep a test apart that may use an exported address."""
-        if not is_quiet(request.node):
-            request.getfixturevalue("_pg_apart")
+    def _pg_everywhere(self) -> None:
+        """Be there, for tests without any other fixture: the first one of a test begins it."""
 
 
-NEEDED = frozenset(
-    ("request", "pytestconfig", "testbed", "pg_service", "pg_schema", "pg_seed")
-    + ("_pg_database", "_pg_real", "_pg_test", "_pg_apart")
-)
+NEEDED = frozenset(("request", "pytestconfig", "testbed", "pg_service", "pg_schema", "pg_seed", "_pg_database", "_pg_real"))
 """Fixtures that ours are made of: when one of them is set up first, ours has to wait for the next."""
-CURRENT: pytest.StashKey[pytest.Item] = pytest.StashKey()

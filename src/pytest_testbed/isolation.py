@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .postgres.real import RealCommits
 
 __all__ = [
+    "apart",
     "argument",
     "async_isolation",
     "check_folders",
@@ -124,6 +126,16 @@ def real_commits(request: pytest.FixtureRequest) -> RealCommits:
     """Return the database isolation of this process."""
     found: RealCommits = request.getfixturevalue("_pg_real")
     return found
+
+
+def apart(item: pytest.Item, real: RealCommits) -> AbstractContextManager[None]:
+    """Return the time of a test that may commit for real; at its end the database is put back."""
+    from .postgres.outcome import watched
+
+    commits = mode_of(item) == "database"
+    if commits:
+        item.stash[ISOLATION] = real
+    return watched(real, commits=commits)
 
 
 def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | RealCommits:

@@ -177,6 +177,30 @@ def test_it_stays_the_same_and_is_known_before_collection(run: Run) -> None:
     ).assert_outcomes(passed=1)
 
 
+def test_a_schema_that_is_overridden_in_one_module_is_refused_there_alone(run: Run) -> None:
+    plain = "from app import names\ndef test_one(): assert names() == []\ndef test_two(): assert names() == []"
+    other = """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def pg_schema():
+            return ["other.sql"]
+
+        def test_one(): pass
+        def test_two(): pass
+        """
+    result = run(test_a=plain, test_b=other, test_c=plain)
+    result.assert_outcomes(passed=4, errors=2)
+    result.stdout.fnmatch_lines(["*ConfigurationError: pg_schema gives this test ?'other.sql'?*"])
+
+
+def test_a_test_that_does_not_ask_has_one_small_fixture_more(run: Run) -> None:
+    result = run("--setup-show", test_it="def test_one(): pass")
+    result.assert_outcomes(passed=1)
+    names = [line.split()[2] for line in result.outlines if line.lstrip().startswith("SETUP    F")]
+    assert [name for name in names if "pg_" in name] == ["_pg_everywhere"]
+
+
 def test_nothing_is_started_for_unit_tests(run: Run) -> None:
     result = run(
         "-v",

@@ -164,6 +164,20 @@ def test_identity_and_generated_columns(scene: Scene) -> None:
     assert scene.rows("INSERT INTO t (n) VALUES (6) RETURNING id") == [(2,)]
 
 
+def test_the_server_keeps_the_plans_of_the_function(scene: Scene) -> None:
+    """A change of session_replication_role throws all plans of a session away: three times the cost of a test."""
+    scene.do("CREATE TABLE t (id int)")
+    scene.capture()
+    own = scene.emptier.cursor()
+    own.execute("SELECT proconfig FROM pg_proc WHERE proname LIKE 'testbed_restore%'")
+    assert own.fetchall() == [(None,)]
+    for _ in range(2):
+        scene.do("INSERT INTO t VALUES (1)")
+        assert scene.restore() == ["public.t"]
+        own.execute("SHOW session_replication_role")
+        assert own.fetchone() == ("replica",)
+
+
 def test_triggers_and_rules_are_not_set_off(scene: Scene) -> None:
     scene.do(
         "CREATE TABLE t (id int)",

@@ -12,13 +12,12 @@ import pytest
 
 from ..isolation import (
     DATABASE,
-    ISOLATION,
     MODES,
+    apart,
     async_isolation,
     check_folders,
     isolation,
     isolation_lines,
-    mode_of,
     real_commits,
 )
 from ..plugin import CoreSettings, is_controller, run_of, worker_of
@@ -381,14 +380,11 @@ def _pg_apart(
     _pg_test: ExitStack,
 ) -> None:
     """What puts the database back after a test that may have committed for real."""
-    from ..postgres.outcome import watched
-
-    with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema, pg_seed)
-        commits = mode_of(request.node) == "database"
-        if commits:
-            request.node.stash[ISOLATION] = real_commits(request)
-        _pg_test.enter_context(watched(real_commits(request), commits=commits))
+    everywhere = request.config.pluginmanager.getplugin("pytest_testbed.everywhere")
+    if everywhere is None or not everywhere.is_apart:
+        with plain_errors(request.config):
+            _pg_database.check_schema(pg_schema, pg_seed)
+            _pg_test.enter_context(apart(request.node, real_commits(request)))
 
 
 @pytest.fixture

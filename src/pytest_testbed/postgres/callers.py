@@ -17,8 +17,8 @@ OWN_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.se
 STANDARD_LIBRARY = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
 LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
-_LIBRARY, _APPLICATION, _OURS = range(3)
-_kinds: dict[str, int] = {}  # by file name: most frames of a run are of a few hundred files
+_libraries: set[str] = set()  # files: nearly all frames of a run are of a few hundred
+_ours: dict[str, bool] = {}  # whether a file that is of no library is this plugin's
 
 
 class _Ours:
@@ -28,15 +28,16 @@ class _Ours:
 OURS = _Ours()
 
 
-def _kind(filename: str) -> int:
+def _is_library(filename: str) -> bool:
+    """Tell whether a file is a library's, and remember it."""
     if filename.startswith(OWN_FOLDER):
-        kind = _OURS
+        _ours[filename] = True
     elif filename.startswith(("<", *STANDARD_LIBRARY)) or any(part in filename for part in LIBRARIES):
-        kind = _LIBRARY
+        _libraries.add(filename)
+        return True
     else:
-        kind = _APPLICATION
-    _kinds[filename] = kind
-    return kind
+        _ours[filename] = False
+    return False
 
 
 def place_of(frame: FrameType | None) -> Place | _Ours | None:
@@ -57,14 +58,10 @@ def place_of(frame: FrameType | None) -> Place | _Ours | None:
 
 
 def _first(frame: FrameType | None) -> Place | _Ours | None:
-    while frame is not None:
-        code = frame.f_code
-        filename = code.co_filename
-        kind = _kinds.get(filename)
-        if kind is None:
-            kind = _kind(filename)
-        if kind:
-            return (code, frame.f_lineno or 0) if kind == _APPLICATION else OURS
+    libraries = _libraries
+    while frame is not None:  # some thirty times for each statement of an ORM: no call, one look
+        if (filename := frame.f_code.co_filename) not in libraries and (filename in _ours or not _is_library(filename)):
+            return OURS if _ours[filename] else (frame.f_code, frame.f_lineno or 0)
         frame = frame.f_back
     return None
 

@@ -20,7 +20,7 @@ from .connect_async import async_url, connect_async, need_driver
 from .exported import Exported
 from .guard import Guard
 from .sequences import read
-from .strays import end_prepared
+from .strays import end_prepared, prepare
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
 if TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Database:
             self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS true')
             with closing(connect(self.endpoint, self.name, connect_timeout=CONNECT_TIMEOUT)) as connection:
                 connection.autocommit = True
-                end_prepared(connection.cursor())
+                end_prepared(prepare(connection).cursor())
             self._throw_out()
         self._admin.execute(f'ALTER DATABASE "{self.name}" RENAME TO "{name}"')
 

@@ -18,6 +18,8 @@ __all__ = ["CatalogChanged", "Emptier"]
 
 SESSION = "SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET lock_timeout TO '5s'; SET client_min_messages TO error"
 """The function's statements are always the same: planning them each time would take as long as the rest."""
+AS_REPLICA = "SET session_replication_role TO replica; SET row_security TO off"
+"""For the whole session, not for the time of the function: whenever the role changes, the server forgets all plans."""
 SCOPE = "testbed_variables"
 """What names of ours stand behind where a column of the user's might be called the same."""
 BASE = "testbed.base"
@@ -238,8 +240,6 @@ class Emptier:
 
         cursor = self.cursor()
         cursor.execute("BEGIN")
-        if self._may_replicate:
-            cursor.execute("SET LOCAL session_replication_role TO replica")
         for table in layer.contents.tables:
             cursor.execute(f"DELETE FROM ONLY {table.name}")
             if table.oid in rows:
@@ -260,6 +260,8 @@ class Emptier:
             cursor.execute(SESSION)
             cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
             self._may_replicate = bool(cursor.fetchone()[0])
+            if self._may_replicate:
+                cursor.execute(AS_REPLICA)
         return self._connection.cursor()
 
     # --- the function on the server
@@ -271,9 +273,8 @@ class Emptier:
             *(_view(view) for view in layer.contents.views),
         ]
         body = "\n".join(parts)
-        role = "SET session_replication_role TO replica SET row_security TO off" if self._may_replicate else ""
         return f"""CREATE FUNCTION {layer.function}(testbed_look boolean, testbed_objects bigint) RETURNS text[] LANGUAGE plpgsql
-{role} AS $testbed$
+AS $testbed$
 #variable_conflict use_column
 <<{SCOPE}>>
 DECLARE testbed_dirty text[] := '{{}}'; testbed_base xid := current_setting('{BASE}')::xid;

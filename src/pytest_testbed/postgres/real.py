@@ -12,7 +12,7 @@ from . import traits
 from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
-from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now
+from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now, prepare
 from .threads import Threads
 
 __all__ = ["Aftermath", "RealCommits"]
@@ -50,7 +50,7 @@ class RealCommits:
     def __init__(self, database: Database, doorway: Doorway | None = None) -> None:
         self._database = database
         self.doorway = doorway
-        self._emptier = Emptier(lambda: database.connect_plainly(CLEANER))
+        self._emptier = Emptier(lambda: prepare(database.connect_plainly(CLEANER)))
         self._known: dict[str, str] = {}
         self._layers: list[Below] = []
         self._over: list[object] = []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-__all__ = ["Moment", "Stray", "end_backends", "end_prepared", "find", "now"]
+__all__ = ["CLEANER", "Moment", "Stray", "end_backends", "end_prepared", "find", "now", "prepare"]
 
 CLEANER = "pytest-testbed (clean-up)"
 """The application name of the connection that looks, and puts the database back."""
@@ -24,9 +24,11 @@ OPEN = f"""SELECT {_NEXT}, pid, application_name, state, extract(epoch FROM back
   extract(epoch FROM xact_start)::float8, extract(epoch FROM state_change)::float8, backend_xid::text::int8,
   {_ADVISORY}, xact_start IS NOT NULL AND {_TABLES}, left(query, 300)
 FROM (VALUES (0)) always LEFT JOIN pg_stat_activity a
-ON datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend' AND application_name <> %s
-  AND (xact_start IS NOT NULL OR {_ADVISORY})"""
+ON datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+  AND application_name <> '{CLEANER}' AND (xact_start IS NOT NULL OR {_ADVISORY})"""
 PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+PREPARE = f"SET plan_cache_mode TO force_generic_plan; PREPARE testbed_open AS {OPEN}; PREPARE testbed_prepared AS {PREPARED}"
+"""The views are joins of many: planning them after each test would take ten times as long as looking."""
 
 
 class Moment(NamedTuple):
@@ -79,6 +81,14 @@ class Stray(NamedTuple):
         return f"a connection ({who}) {what}; its last statement: {' '.join(self.statement.split())}"
 
 
+def prepare(connection: Any) -> Any:
+    """Let a new connection of psycopg2 know the questions of this file; return it."""
+    with connection.cursor() as cursor:
+        cursor.execute(PREPARE)
+    connection.commit()
+    return connection
+
+
 def now(cursor: Any) -> Moment:
     """Return the present moment."""
     cursor.execute(f"SELECT extract(epoch FROM clock_timestamp())::float8, {_NEXT}")
@@ -91,7 +101,7 @@ def find(cursor: Any, since: Moment, ours: Container[int] = ()) -> tuple[list[St
     What a fixture of a wider scope has open since before the test stays, as long as the test does not write in it.
 
     Args:
-        cursor: of a connection of ours to the database.
+        cursor: of a connection of ours to the database (`prepare`).
         since: when the test began.
         ours: backends whose transaction we have begun, after that of an earlier test.
 
@@ -100,7 +110,7 @@ def find(cursor: Any, since: Moment, ours: Container[int] = ()) -> tuple[list[St
     """
     deadline = time.monotonic() + SETTLING
     while True:
-        cursor.execute(OPEN, (CLEANER,))
+        cursor.execute("EXECUTE testbed_open")
         rows = cursor.fetchall()
         strays = [stray for stray in (Stray(*row[1:]) for row in rows if row[1]) if _counts(stray, since, ours)]
         if not any(stray.is_running for stray in strays) or time.monotonic() > deadline:
@@ -134,8 +144,8 @@ def end_backends(cursor: Any, strays: list[Stray]) -> set[int]:
 
 
 def end_prepared(cursor: Any) -> list[str]:
-    """Roll back transactions that were prepared and never ended; return their names."""
-    cursor.execute(PREPARED)
+    """Roll back transactions that were prepared and never ended; return their names. The connection went through `prepare`."""
+    cursor.execute("EXECUTE testbed_prepared")
     names = [name for (name,) in cursor.fetchall()]
     for name in names:
         cursor.execute("ROLLBACK PREPARED %s", (name,))
