@@ -183,8 +183,14 @@ def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: st
                     f"testbed_env (from {source}): {variable}={text} has a brace without its counterpart; write {{{{ or }}}} for "
                     "one that is meant."
                 )
+            if match.start() and text[match.start() - 1] == "$":
+                raise ConfigurationError(
+                    f"testbed_env (from {source}): {variable}={text} has a dollar sign before {{{name}}}, which would become a "
+                    "part of the value; leave it out."
+                )
             if name.partition("+")[0] not in forms or ("+" in name and not has_drivers(name, parts)):
-                hint = suggestion(name, forms) or f"; there are: {', '.join(f'{{{form}}}' for form in forms)}."
+                known = ", ".join(f"{{{form}}}" for form in forms)
+                hint = driver_hint(name, parts) or suggestion(name, forms) or f"; there are: {known}."
                 raise ConfigurationError(
                     f"testbed_env (from {source}): {variable}={text} names {{{name}}}, which there is not{hint}"
                 )
@@ -196,7 +202,18 @@ def has_drivers(name: str, parts: Mapping[str, Any]) -> bool:
     """Tell whether a form may name a driver after a plus sign, and names one."""
     form, _, driver = name.partition("+")
     prefix, _, word = form.partition(".")
-    return word in ("url",) and driver.isidentifier() and prefix in parts
+    # what everybody calls psycopg 3 is not its name
+    return word == "url" and driver.isidentifier() and driver != "psycopg3" and prefix in parts
+
+
+def driver_hint(name: str, parts: Mapping[str, Any]) -> str:
+    """Return what to write where a driver is missing, or wrong, after a plus sign; "" where there should be none."""
+    form, plus, driver = name.partition("+")
+    if not plus or not has_drivers(f"{form}+psycopg", parts):
+        return ""
+    if driver == "psycopg3":
+        return f"; SQLAlchemy's name of psycopg 3 is psycopg: {{{form}+psycopg}}"
+    return f"; name a driver of SQLAlchemy after the plus sign, such as {{{form}+psycopg2}}"
 
 
 def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:

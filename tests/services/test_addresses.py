@@ -285,7 +285,12 @@ def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester,
     ("env", "words"),
     [
         ("X={pg.urk}", "names {pg.urk}, which there is not; did you mean 'pg.url'?"),
-        ("X={pg.url+}", "names {pg.url+}, which there is not; did you mean 'pg.url'?"),
+        (
+            "X={pg.url+}",
+            "names {pg.url+}, which there is not; name a driver of SQLAlchemy after the plus sign, such as *",
+        ),
+        ("X={pg.url+psycopg3}", "names {pg.url+psycopg3}, which there is not; SQLAlchemy's name of psycopg 3 is psycopg: *"),
+        ("X=${pg.url}", "X=${pg.url} has a dollar sign before {pg.url}, which would become a part of the value; leave it out."),
         ("X={pg.port+asyncpg}", "names {pg.port+asyncpg}, which there is not*"),
         ("X={rabbit.url}", "names {rabbit.url}, which there is not*"),
         ("X={}", "names {}, which there is not; there are: {pg.url}, {pg.dsn}, *"),

@@ -99,6 +99,12 @@ def test_the_nearest_name_is_told(shop: Any) -> None:
         resolve("Sessionlocal")
 
 
+def test_a_name_that_cannot_be_bound_is_not_suggested(shop: Any) -> None:
+    shop.create_engine = len
+    with pytest.raises(ConfigurationError, match="no attribute 'get_engine'. In shop_of_tests there are: engine, SessionLocal"):
+        resolve("get_engine")
+
+
 def test_a_fault_is_kept_and_told_to_each_test(shop: Any) -> None:
     targets = Targets(["shop_of_tests:nothing"], "pytest.ini")
     targets.load()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, event
@@ -26,21 +26,19 @@ def engines_of(target: Target) -> Iterator[Engine]:
 
 @contextmanager
 def connections_told(engines: Iterable[Engine], tell: Callable[[Engine], None]) -> Iterator[None]:
-    """Tell of each connection that somebody gets from one of the engines.
+    """Tell of each connection that somebody gets, or wants to open, from one of the engines.
 
     Args:
         engines: those to listen to; they are as before at the end.
         tell: is called with the engine; what it raises, meets who wanted the connection.
     """
+    with ExitStack() as stack:
+        for engine in dict.fromkeys(engines):
+            for name in ("engine_connect", "do_connect"):  # from the pool; and anew, which may fail
 
-    def connected(connection: Any) -> None:
-        tell(connection.engine)
+                def listener(*_: Any, engine: Engine = engine) -> None:
+                    tell(engine)
 
-    heard = list(dict.fromkeys(engines))
-    for engine in heard:
-        event.listen(engine, "engine_connect", connected)
-    try:
+                event.listen(engine, name, listener)
+                stack.callback(event.remove, engine, name, listener)
         yield
-    finally:
-        for engine in heard:
-            event.remove(engine, "engine_connect", connected)

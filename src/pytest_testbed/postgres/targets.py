@@ -88,7 +88,7 @@ class Targets:
         try:
             thing = import_object(path)
         except SchemaError as error:
-            raise ConfigurationError(f"{head} is not there. {error}") from error
+            raise ConfigurationError(f"{head} is not there. {_with_names(error, path)}") from error
         except Exception as error:
             module = path.partition(":")[0]
             raise ConfigurationError(
@@ -141,12 +141,28 @@ def _may_exist(module: str) -> bool:
 
 def _instead(thing: object, module: ModuleType) -> str:
     """Return the end of the sentence on what cannot be bound: what it is, and what to name."""
-    found = [name for name, value in vars(module).items() if not name.startswith("_") and is_target(value)]
+    found = _names(module)
     there = f" In {module.__name__} there are: {', '.join(found)}." if found else ""
     advice = "name the sessionmaker or engine that it uses"
     if thing is None:
         advice = "name an object that is there as soon as the module is imported"
     return f"is {_kind(thing)}: {advice}. Wanted is {WANTED}.{there}"
+
+
+def _names(module: ModuleType) -> list[str]:
+    """Return what can be bound in a module."""
+    return [name for name, value in vars(module).items() if not name.startswith("_") and is_target(value)]
+
+
+def _with_names(error: SchemaError, path: str) -> str:
+    """Return an error of an import with names that can be bound in place of the nearest of all."""
+    module = sys.modules.get(path.partition(":")[0])
+    if module is None or not (found := _names(module)):
+        return str(error)
+    text, meant, name = str(error).partition(" Did you mean ")
+    if name.strip("?'") in found:
+        text += meant + name
+    return f"{text} In {module.__name__} there are: {', '.join(found)}."
 
 
 def _kind(thing: object) -> str:
