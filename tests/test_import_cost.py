@@ -27,6 +27,7 @@ HEAVY = {
 LIGHT = {
     "pytest_testbed",
     "pytest_testbed.hookspecs",
+    "pytest_testbed.isolation",
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",
     "pytest_testbed.plugins.postgres",
