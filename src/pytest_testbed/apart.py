@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +14,7 @@ from .plugins.postgres import ADDRESS, plain_errors
 
 if TYPE_CHECKING:
     from .postgres.database import Database
-    from .postgres.real import RealCommits
+    from .postgres.real import RealCommits, Trace
 
 __all__ = ["Apart", "Everywhere"]
 
@@ -26,6 +26,9 @@ class Apart:
         self._real = real
         self._depth = 0
         """How many fixtures of wider scopes are being set up, one asked for by the other."""
+        self._is_late = False
+        """Whether the outermost of them was asked for by a test that may have written already."""
+        self._refused: BaseException | None = None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -35,20 +38,54 @@ class Apart:
         if fixturedef.scope == "function":
             return (yield)
         if not self._depth:
-            self._real.settle_between()
+            self._is_late = self._real.is_at_work
+            with begun_or_not_at_all(fixturedef, request), plain_errors(request.config):
+                self._real.settle_between()
+        is_late = self._is_late
         self._depth += 1
         try:
-            return (yield)
+            return (yield from self._late(fixturedef, request)) if is_late else (yield)
         finally:  # it may have written before it failed
             self._depth -= 1
-            if self._real.was_used:
+            if not is_late and self._real.was_used:
                 self._real.settle(layer=id(fixturedef))
+
+    def _late(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        """Leave all to the test, which undoes it; refuse a fixture that has written what would have to outlive the test."""
+        since = self._real.trace()
+        try:
+            result = yield
+            self._refuse(fixturedef.argname, since, request.config)
+        except BaseException as error:
+            if error is self._refused:  # here, or in one that this one has asked for
+                fixturedef.finish(request)  # type: ignore[arg-type]
+            raise
+        return result
+
+    def _refuse(self, name: str, since: Trace, config: pytest.Config) -> None:
+        try:
+            with plain_errors(config):
+                self._real.refuse_late(name, since)
+        except BaseException as error:
+            self._refused = error
+            raise
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Undo that when the fixture has ended."""
         if fixturedef.scope != "function":
             self._real.settle_after(id(fixturedef))
+
+
+@contextmanager
+def begun_or_not_at_all(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let pytest forget a fixture before whose own setup something fails: it would find it half begun in the next test."""
+    try:
+        yield
+    except BaseException as error:
+        fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
+        fixturedef.finish(request)  # type: ignore[arg-type]
+        raise
 
 
 class Everywhere:
@@ -89,7 +126,7 @@ class Everywhere:
     def _look_after(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
         if self._item is None or fixturedef.argname in NEEDED or is_quiet(self._item):
             return
-        try:
+        with begun_or_not_at_all(fixturedef, request):
             if self._real is None:
                 self._real = real_commits(request)
             if self._real is None:
@@ -97,11 +134,6 @@ class Everywhere:
             if fixturedef.scope == "function":
                 self.is_apart = True
                 self._begin(self._item, self._real, request)
-        except BaseException as error:
-            # pytest has begun this fixture, and would find it half begun in the next test
-            fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
-            fixturedef.finish(request)  # type: ignore[arg-type]
-            raise
 
     def _begin(self, item: pytest.Item, real: RealCommits, request: pytest.FixtureRequest) -> None:
         """Begin the test. No fixture does it: most tests of such a run do not connect, and a fixture costs more than all else."""

@@ -1093,3 +1093,74 @@ def test_a_seed_that_violates_the_schema(project: pytest.Pytester, run: Run) -> 
     result.stdout.fnmatch_lines(
         ["*at setup of test_one*", "SchemaError: Seed 1 (users.csv) could not*", "*users.csv:3: a seed that *"]
     )
+
+
+# --- fixtures of wider scopes in the middle of a test, and their ends
+
+
+def test_a_wider_fixture_in_the_middle_of_a_test(run: Run) -> None:
+    """One that writes nothing changes nothing: what the test has written is undone."""
+    result = run(
+        """
+        @pytest.fixture
+        def row(): add("of the test")
+
+        @pytest.fixture(scope="session")
+        def plain(): return 1
+
+        @pytest.fixture(scope="session")
+        def reads(request): return request.getfixturevalue("plain"), names()
+
+        @pytest.fixture
+        def client(request, row): return request.getfixturevalue("plain")
+
+        def test_in_a_fixture(client): pass
+        def test_next(): assert names() == []
+
+        def test_in_the_body(request):
+            add("of the body")
+            request.getfixturevalue("reads")
+            request.getfixturevalue("tmp_path")
+
+        def test_last(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_a_wider_fixture_that_writes_in_the_middle_of_a_test(run: Run) -> None:
+    """It is refused by name; asked for before the test it is set up anew. After a test that has not written it may come late."""
+    result = run(
+        """
+        done = []
+
+        @pytest.fixture(scope="module")
+        def rows():
+            add("of the module")
+            yield
+            done.append("rows")
+
+        @pytest.fixture(scope="module")
+        def over_rows(request):
+            request.getfixturevalue("rows")
+
+        @pytest.fixture(scope="module")
+        def early(): add("early")
+
+        @pytest.mark.parametrize("wide", ["rows", "over_rows"])
+        def test_late(request, wide):
+            add("of the test")
+            request.getfixturevalue(wide)
+
+        def test_next():
+            assert names() == [] and done == ["rows"] * 2
+
+        def test_as_an_argument(rows): assert names() == ["of the module"]
+        def test_after(request):
+            request.getfixturevalue("early")
+            assert names() == ["of the module", "early"]
+        def test_last(): assert names() == ["of the module", "early"]
+        """
+    )
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["*IsolationError: the fixture 'rows' wrote to the database and was asked for while a test*"] * 2)

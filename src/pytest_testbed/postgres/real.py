@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from ..errors import IsolationError
 from ..services.doorway import Doorway
 from . import traits
 from .database import Database, waited_for
@@ -14,8 +15,9 @@ from .emptying import CatalogChanged, Emptier
 from .layers import Layer
 from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now, prepare
 from .threads import Threads
+from .written import has_written
 
-__all__ = ["Aftermath", "RealCommits"]
+__all__ = ["Aftermath", "RealCommits", "Trace"]
 
 
 class Aftermath(NamedTuple):
@@ -28,6 +30,14 @@ class Aftermath(NamedTuple):
 
 NOTHING = Aftermath([], [])
 UNMET = "so that the next test does not meet it."
+
+
+class Trace(NamedTuple):
+    """How far things had gone: the number of the next writing transaction, and what had been used of ours and by the door."""
+
+    number: int
+    uses: int
+    messages: int
 
 
 class Below(NamedTuple):
@@ -59,6 +69,7 @@ class RealCommits:
         self._as_made: list[Any] = []
         self._factory: Any = None
         self._is_used = False
+        self._uses = 0
         self._keeps = False
         self._wide: list[Layer] = []
         self._seen = 0
@@ -88,6 +99,7 @@ class RealCommits:
     def use(self) -> None:
         """Note that something of ours has connected."""
         self._is_used = True
+        self._uses += 1
 
     @property
     def was_used(self) -> bool:
@@ -97,6 +109,36 @@ class RealCommits:
     @property
     def _has_come(self) -> bool:
         return self.doorway is not None and self.doorway.board.messages != self._seen
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a test runs that may have written already: what is found now cannot be told from what it did."""
+        return self._in_test and self.was_used
+
+    def trace(self) -> Trace:
+        """Return how far things have gone, for `refuse_late`."""
+        return Trace(now(self._emptier.cursor()).number, self._uses, self._messages)
+
+    @property
+    def _messages(self) -> int:
+        return self.doorway.board.messages if self.doorway is not None else 0
+
+    def refuse_late(self, fixture: str, since: Trace) -> None:
+        """Refuse a fixture of a wider scope that has written in the middle of a test.
+
+        Args:
+            fixture: its name.
+            since: what `trace` gave before it was set up.
+
+        Raises:
+            IsolationError: it has written.
+        """
+        if (self._uses, self._messages) != (since.uses, since.messages) and has_written(self._emptier.cursor(), since.number):
+            raise IsolationError(
+                f"the fixture {fixture!r} wrote to the database and was asked for while a test ran that had used it already: "
+                "what it wrote is undone with that test, and the tests that follow would have the fixture without its rows. Name "
+                "it as an argument of the test (or in pytest.mark.usefixtures), so that pytest sets it up before the test begins."
+            )
 
     def begin(self) -> list[str]:
         """Take note that a test begins; return what there is to tell of those before it."""
