@@ -1164,3 +1164,154 @@ def test_a_wider_fixture_that_writes_in_the_middle_of_a_test(run: Run) -> None:
     )
     result.assert_outcomes(passed=4, failed=2)
     result.stdout.fnmatch_lines(["*IsolationError: the fixture 'rows' wrote to the database and was asked for while a test*"] * 2)
+
+
+def test_a_lock_that_keeps_the_database_from_being_put_back(project: pytest.Pytester, run: Run) -> None:
+    """It is told with who holds it, and what the test has written is nobody's: neither tests nor wider fixtures find it."""
+    write_ini(project, "testbed_pg_seed = seed.sql")
+    project.path.joinpath("seed.sql").write_text("INSERT INTO users (name) VALUES ('seed')")
+    result = run(
+        """
+        @pytest.fixture(scope="session")
+        def held():
+            with engine.connect() as connection:
+                connection.execute(text("SELECT * FROM users WHERE name = 'seed' FOR UPDATE"))
+                yield
+                connection.invalidate()
+
+        @pytest.fixture(scope="class")
+        def rows():
+            assert names() == ["seed"]
+            add("of the class")
+
+        def test_leaves_a_row(held): add("left")
+
+        class Test:
+            def test_next(self, rows): assert names() == ["seed", "of the class"]
+
+        def test_last(): assert names() == ["seed"]
+        """
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_leaves_a_row*",
+            "*IsolationError: the database could not be put back, as somebody holds a lock*",
+            "*pid *idle in transaction*SELECT [*] FROM users WHERE name = 'seed' FOR UPDATE*",
+        ]
+    )
+
+
+def test_a_timeout_while_the_database_is_put_back(run: Run) -> None:
+    result = run(
+        """
+        from pytest_testbed.postgres.emptying import Emptier
+
+        @pytest.fixture(scope="module")
+        def rows(): add("of the module")
+
+        def test_first(rows): pass
+
+        def test_is_interrupted():
+            add("left")
+            restore = Emptier.restore
+
+            def once(self):
+                Emptier.restore = restore
+                pytest.fail("it took too long")
+
+            Emptier.restore = once
+
+        def test_next(): assert names() == ["of the module"]
+        """
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["E   Failed: it took too long"])
+
+
+@pytest.mark.parametrize("clean", ["TRUNCATE users CASCADE", "DELETE FROM users", "DROP TABLE users CASCADE"])
+def test_wider_fixtures_that_clean_up(project: pytest.Pytester, run: Run, clean: str) -> None:
+    """What they do at their end is undone, whether they have written before or not."""
+    write_ini(project, "testbed_pg_seed = seed.sql")
+    project.path.joinpath("seed.sql").write_text("INSERT INTO users (name) VALUES ('seed')")
+    result = run(
+        f"""
+        @pytest.fixture(scope="module")
+        def rows():
+            add("of the module")
+
+        @pytest.fixture(scope="class")
+        def writes(rows):
+            add("of the class")
+            yield
+            do("{clean}")
+
+        @pytest.fixture(scope="class", params=[1, 2])
+        def only_cleans(request):
+            yield
+            do("{clean}")
+
+        class TestOne:
+            def test_it(self, only_cleans): assert names() == ["seed"]
+
+        class TestTwo:
+            def test_it(self, writes): assert names() == ["seed", "of the module", "of the class"]
+
+        class TestThree:
+            def test_it(self, only_cleans): assert names() == ["seed", "of the module"]
+
+        def test_last(): assert names() == ["seed", "of the module"]
+        """
+    )
+    result.assert_outcomes(passed=6)
+
+
+def test_a_wider_session_whose_fixture_cleans_up(run: Run) -> None:
+    """It may leave that uncommitted, and the session of a scope wider still may have something open."""
+    result = run(
+        """
+        pytestmark = pytest.mark.pg(isolation="database")
+
+        @pytest.fixture(scope="module", autouse=True)
+        def of_module(pg_module_session):
+            pg_module_session.execute(text("INSERT INTO users (name) VALUES ('of the module')"))
+
+        @pytest.fixture(scope="class")
+        def of_class(pg_module_session):
+            pg_module_session.execute(text("INSERT INTO users (name) VALUES ('of the class')"))
+            yield
+            pg_module_session.execute(text("DELETE FROM users"))
+
+        class Test:
+            def test_it(self, of_class): assert names() == ["of the module", "of the class"]
+
+        def test_after(pg_module_session):
+            assert names() == ["of the module"]
+            assert pg_module_session.execute(text("SELECT name FROM users")).all() == [("of the module",)]
+        """
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_wider_fixture_that_ends_in_the_middle_of_a_test(project: pytest.Pytester, run: Run) -> None:
+    """As pytest ends one whose parameter changes. What it has made goes with the test, and the test keeps its own until then."""
+    project.makeconftest("fixtures = {}\ndef pytest_fixture_setup(fixturedef): fixtures[fixturedef.argname] = fixturedef")
+    result = run(
+        """
+        from conftest import fixtures
+
+        @pytest.fixture(scope="module")
+        def rows(): add("first")
+
+        @pytest.fixture
+        def ends_rows(request):
+            add("of the test")
+            fixtures["rows"].finish(request)
+            assert names() == ["first", "of the test"]
+
+        def test_one(rows): assert names() == ["first"]
+        def test_two(ends_rows): assert names() == ["first", "of the test"]
+        def test_three(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=3)
