@@ -16,6 +16,7 @@ from ..isolation import (
     apart,
     async_isolation,
     check_folders,
+    commit_for_real,
     isolation,
     isolation_lines,
     real_commits,
@@ -440,19 +441,26 @@ def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseA
 
 
 @pytest.fixture
-def pg_database(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
+def _pg_commits(request: pytest.FixtureRequest, _pg_apart: None) -> None:
+    """What lets a test commit for real that asks for an address, be it while it runs."""
+    commit_for_real(request)
+
+
+@pytest.fixture
+def pg_database(_pg_address: DatabaseAddress, _pg_real: RealCommits, _pg_commits: None) -> str:
     """The name of this worker's database, in which this test commits for real."""
+    _pg_real.use()  # who has the name may come past the front door, by the server's own address
     return _pg_address.database
 
 
 @pytest.fixture
-def pg_url(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
+def pg_url(_pg_address: DatabaseAddress, _pg_commits: None) -> str:
     """The URL of this worker's database, postgresql://…, in which this test commits for real: hand it to the application."""
     return _pg_address.form("url")
 
 
 @pytest.fixture
-def pg_dsn(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
+def pg_dsn(_pg_address: DatabaseAddress, _pg_commits: None) -> str:
     """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
     return _pg_address.form("dsn")
 

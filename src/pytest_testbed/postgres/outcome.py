@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ..errors import IsolationError, TestbedWarning
@@ -16,12 +16,12 @@ SHOWN = 5
 
 
 @contextmanager
-def watched(real: RealCommits, *, commits: bool) -> Iterator[None]:
+def watched(real: RealCommits, *, commits: Callable[[], bool]) -> Iterator[None]:
     """Put the database back at the end of a test.
 
     Args:
         real: the database isolation.
-        commits: whether the test may commit for real; if not, what it has committed is an escape.
+        commits: tells, at its end, whether the test may commit for real; if not, what it has committed is an escape.
 
     Raises:
         IsolationError: something was committed past the test's transaction.
@@ -32,7 +32,7 @@ def watched(real: RealCommits, *, commits: bool) -> Iterator[None]:
     finally:
         aftermath = real.end()
     warn(aftermath.left)
-    if not commits and (aftermath.tables or aftermath.is_renewed):
+    if not commits() and (aftermath.tables or aftermath.is_renewed):
         raise IsolationError(escape(aftermath))
 
 
