@@ -1315,3 +1315,43 @@ def test_a_wider_fixture_that_ends_in_the_middle_of_a_test(project: pytest.Pytes
         """
     )
     result.assert_outcomes(passed=3)
+
+
+def test_a_wider_session_when_definitions_have_changed(run: Run) -> None:
+    """By a test, and by a fixture: neither its connections nor those of tests keep what that has made from being copied."""
+    result = run(
+        """
+        pytestmark = pytest.mark.pg(isolation="database")
+        count = text("SELECT count(*) FROM users")
+
+        @pytest.fixture(scope="module", autouse=True)
+        def of_module(pg_module_session):
+            pg_module_session.execute(text("INSERT INTO users (name) VALUES ('of the module')"))
+
+        @pytest.fixture(scope="class")
+        def table(of_module):
+            do("CREATE TABLE of_class (id int)")
+
+        def test_changes(pg_module_session, pg_session):
+            assert pg_module_session.scalar(count) == pg_session.scalar(count) == 1
+            do("CREATE TABLE of_test (id int)")
+
+        def test_connects(pg_module_session, pg_session):
+            assert pg_module_session.scalar(count) == pg_session.scalar(count) == 1
+
+        class Test:
+            def test_changes_what_a_fixture_has_made(self, pg_module_session, pg_session, table):
+                assert pg_module_session.scalar(count) == pg_session.scalar(count) == 1
+                do("DROP TABLE of_class")
+
+            def test_has_it_back(self, pg_module_session, table):
+                assert pg_module_session.scalar(count) == 1
+                assert ask("SELECT * FROM of_class") == []
+
+        def test_last(pg_module_session):
+            assert pg_module_session.scalar(count) == 1
+            assert ask("SELECT to_regclass('of_class')") == [(None,)]
+        """
+    )
+    result.assert_outcomes(passed=5)
+    result.stdout.no_fnmatch_line("*no copy of it could be made*")

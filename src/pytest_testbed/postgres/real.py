@@ -209,6 +209,7 @@ class RealCommits:
             self._known = definitions
         elif is_added and definitions != self._known:
             self._known = definitions
+            self._dispose_all()  # a database that anybody is connected to cannot be copied
             with self._hushed(), self._moved_out():
                 self._emptier.carry_over(self._keep_base)
         moment = now(self._emptier.cursor())
@@ -410,7 +411,7 @@ class RealCommits:
 
     def _carry_over(self, replace: Callable[[], None]) -> None:
         """Let a new database take the place of the old one, with all that fixtures of wider scopes have put into it."""
-        self._dispose()
+        self._dispose_all()
         with self._moved_out():
             self._emptier.carry_over(replace)
         self._note_seen()
@@ -454,6 +455,12 @@ class RealCommits:
         if engine is not None:
             with suppress(Exception):
                 engine.dispose()
+
+    def _dispose_all(self) -> None:
+        """Let nothing of ours be connected, sessions of wider scopes included: they connect again."""
+        self._dispose()
+        for layer in self._wide:
+            layer.engine.dispose()
 
     @contextmanager
     def closing(self, thing: Any) -> Iterator[Any]:
