@@ -1355,3 +1355,79 @@ def test_a_wider_session_when_definitions_have_changed(run: Run) -> None:
     )
     result.assert_outcomes(passed=5)
     result.stdout.no_fnmatch_line("*no copy of it could be made*")
+
+
+# --- warnings that are errors
+
+
+def test_warnings_that_are_errors_hide_nothing(run: Run) -> None:
+    """An escape comes first, with what else there is to tell; so does the first of several warnings."""
+    result = run(
+        """
+        pytestmark = pytest.mark.filterwarnings("error::pytest_testbed.errors.TestbedWarning")
+        kept = []
+
+        def leave(*texts):
+            for each in texts:
+                kept.append(Session())
+                kept[-1].execute(text(f"INSERT INTO users (name) VALUES ('{each}')"))
+
+        @pytest.mark.pg(isolation="transaction")
+        def test_escapes():
+            add("escaped")
+            leave("open with it")
+
+        def test_several():
+            leave("one", "two")
+
+        def test_last(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_escapes*",
+            "IsolationError: something connected *",
+            "a connection * VALUES ('open with it')*",
+            "*ERROR at teardown of test_several*",
+            "E * had a transaction open * VALUES ('one')*",
+            "E * had a transaction open * VALUES ('two')*",
+        ]
+    )
+
+
+def test_a_late_warning_that_is_an_error(project: pytest.Pytester, run: Run) -> None:
+    """The test before which it is told fails, and has an end all the same: what a hook writes after it is for all to find."""
+    project.makeconftest(
+        """
+        import sys
+
+        def pytest_runtest_logfinish(nodeid):
+            if nodeid.endswith("test_is_told"):
+                sys.modules["test_it"].add("of a hook")
+        """
+    )
+    result = run(
+        """
+        from threading import Event, Thread
+        go, done = Event(), Event()
+
+        def test_leaves_a_thread():
+            def work():
+                go.wait()
+                add("late")
+                done.set()
+            warm()
+            Thread(target=work, daemon=True).start()
+
+        @pytest.mark.filterwarnings("error::pytest_testbed.errors.TestbedWarning")
+        def test_is_told(): pass
+
+        def test_next(): assert names() == ["of a hook"]
+        def test_last(): assert names() == ["of a hook"]
+        """,
+        "-p",
+        "between",
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at setup of test_is_told*", "E *TestbedWarning: something wrote to public.users after*"])

@@ -280,7 +280,8 @@ def plain_errors(config: pytest.Config) -> Iterator[None]:
         if config.getoption("fulltrace", False):
             raise
         # not `pytest.fail`: what led to the error is in its text, and would be shown once more
-        raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
+        text = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+        raise pytest.fail.Exception(text, pytrace=False) from None
 
 
 def plain_classes() -> tuple[type[Exception], ...]:
