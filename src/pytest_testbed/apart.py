@@ -29,6 +29,8 @@ class Apart:
         self._is_late = False
         """Whether the outermost of them was asked for by a test that may have written already."""
         self._refused: BaseException | None = None
+        self._faults: list[Exception] = []
+        """What went wrong after fixtures, and is to be told by the test that is at hand."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -73,8 +75,47 @@ class Apart:
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Undo that when the fixture has ended."""
-        if fixturedef.scope != "function":
+        if fixturedef.scope == "function":
+            return
+        try:
             self._real.settle_after(id(fixturedef))
+        except Exception as error:
+            # raised here, pytest 8 would lose the error of the fixture itself, and give its old value to later tests
+            self._faults.append(error)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell what went wrong after fixtures that ended for this test's."""
+        return (yield from self._telling(item.config))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell what went wrong after fixtures that ended with this test."""
+        return (yield from self._telling(item.config))
+
+    def _telling(self, config: pytest.Config) -> Generator[None, object, object]:
+        try:
+            result = yield
+        except pytest.skip.Exception:
+            raise  # nobody would see it there: the end of the test tells it
+        except BaseException as error:
+            add_notes(error, self._take_faults())
+            raise
+        if faults := self._take_faults():
+            add_notes(faults[0], faults[1:])
+            with plain_errors(config):
+                raise faults[0]
+        return result
+
+    def _take_faults(self) -> list[Exception]:
+        faults, self._faults = self._faults, []
+        return faults
+
+
+def add_notes(error: BaseException, others: list[Exception]) -> None:
+    """Let an error tell of others, too."""
+    for other in others:
+        error.add_note(f"{type(other).__name__}: {other}")
 
 
 @contextmanager

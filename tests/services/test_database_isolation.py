@@ -1431,3 +1431,45 @@ def test_a_late_warning_that_is_an_error(project: pytest.Pytester, run: Run) -> 
     )
     result.assert_outcomes(passed=3, errors=1)
     result.stdout.fnmatch_lines(["*ERROR at setup of test_is_told*", "E *TestbedWarning: something wrote to public.users after*"])
+
+
+def test_what_goes_wrong_after_a_wider_fixture(run: Run) -> None:
+    """It hides no error of the fixture's own, no later test is given an old value, and the database is made anew."""
+    result = run(
+        """
+        from pytest_testbed.errors import IsolationError
+        from pytest_testbed.postgres.emptying import Emptier
+
+        def fail_once():
+            restore = Emptier.restore
+
+            def once(self):
+                Emptier.restore = restore
+                raise IsolationError("the restore failed")
+
+            Emptier.restore = once
+
+        @pytest.fixture(scope="class", params=["first", "second", "third"])
+        def rows(request):
+            add(request.param)
+            yield request.param
+            fail_once()
+            if request.param == "first":
+                raise ValueError("of the user's own")
+
+        class Test:
+            def test_it(self, rows): assert names() == [rows]
+
+        def test_last(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of Test.test_it?second?*",
+            "E   ValueError: of the user's own",
+            "E   IsolationError: the restore failed",
+            "*ERROR at teardown of Test.test_it?third?*",
+            "IsolationError: the restore failed",
+        ]
+    )
