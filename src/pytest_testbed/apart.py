@@ -30,7 +30,7 @@ class Apart:
         """Whether the outermost of them was asked for by a test that may have written already."""
         self._refused: BaseException | None = None
         self._faults: list[Exception] = []
-        """What went wrong after fixtures, and is to be told by the test that is at hand."""
+        """What went wrong between tests and after fixtures, and is to be told by the test that is at hand."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -77,11 +77,8 @@ class Apart:
         """Undo that when the fixture has ended."""
         if fixturedef.scope == "function":
             return
-        try:
+        with self._keeping_faults():  # else pytest 8 would lose the fixture's own, and give its old value to later tests
             self._real.settle_after(id(fixturedef))
-        except Exception as error:
-            # raised here, pytest 8 would lose the error of the fixture itself, and give its old value to later tests
-            self._faults.append(error)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -94,6 +91,8 @@ class Apart:
         return (yield from self._telling(item.config))
 
     def _telling(self, config: pytest.Config) -> Generator[None, object, object]:
+        with self._keeping_faults():
+            self._real.settle_between()  # before a fixture ends: what hooks have done is not undone with it
         try:
             result = yield
         except pytest.skip.Exception:
@@ -106,6 +105,13 @@ class Apart:
             with plain_errors(config):
                 raise faults[0]
         return result
+
+    @contextmanager
+    def _keeping_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._faults.append(error)
 
     def _take_faults(self) -> list[Exception]:
         faults, self._faults = self._faults, []

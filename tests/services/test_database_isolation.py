@@ -1473,3 +1473,39 @@ def test_what_goes_wrong_after_a_wider_fixture(run: Run) -> None:
             "IsolationError: the restore failed",
         ]
     )
+
+
+@pytest.mark.parametrize("hook", ["logfinish", "teardown"])
+def test_what_hooks_write_before_a_wider_fixture_ends(project: pytest.Pytester, run: Run, hook: str) -> None:
+    """It stays, as between any two tests: only what the fixture does at its end is undone."""
+    project.makeconftest(
+        f"""
+        import sys, pytest
+
+        def write(nodeid):
+            if nodeid.endswith("[1]"):
+                sys.modules["test_it"].add("of a hook")
+
+        if {hook!r} == "logfinish":
+            def pytest_runtest_logfinish(nodeid): write(nodeid)
+        else:
+            @pytest.hookimpl(wrapper=True, tryfirst=True)
+            def pytest_runtest_teardown(item):
+                yield
+                write(item.nodeid)
+        """
+    )
+    result = run(
+        """
+        @pytest.fixture(scope="class", params=[1, 2])
+        def cleans(request):
+            yield request.param
+            do("DELETE FROM users")
+
+        class Test:
+            def test_it(self, cleans): assert names() == ["of a hook"] * (cleans - 1)
+
+        def test_last(): assert names() == ["of a hook"]
+        """
+    )
+    result.assert_outcomes(passed=3)

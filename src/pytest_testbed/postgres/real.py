@@ -192,7 +192,7 @@ class RealCommits:
         """Take what was done since the last test for the state that tests begin with: something that outlives them did it.
 
         Args:
-            layer: who has done it, where that will end (`leave`).
+            layer: who has done it, where that will end (`settle_after`).
         """
         if self._is_dirty:
             self._mend()
