@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +14,7 @@ from .plugins.postgres import ADDRESS, plain_errors
 
 if TYPE_CHECKING:
     from .postgres.database import Database
-    from .postgres.real import RealCommits
+    from .postgres.real import RealCommits, Trace
 
 __all__ = ["Apart", "Everywhere"]
 
@@ -26,6 +26,11 @@ class Apart:
         self._real = real
         self._depth = 0
         """How many fixtures of wider scopes are being set up, one asked for by the other."""
+        self._is_late = False
+        """Whether the outermost of them was asked for by a test that may have written already."""
+        self._refused: BaseException | None = None
+        self._faults: list[Exception] = []
+        """What went wrong between tests and after fixtures, and is to be told by the test that is at hand."""
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -35,20 +40,99 @@ class Apart:
         if fixturedef.scope == "function":
             return (yield)
         if not self._depth:
-            self._real.settle_between()
+            self._is_late = self._real.is_at_work
+            with begun_or_not_at_all(fixturedef, request), plain_errors(request.config):
+                self._real.settle_between()
+        is_late = self._is_late
         self._depth += 1
         try:
-            return (yield)
+            return (yield from self._late(fixturedef, request)) if is_late else (yield)
         finally:  # it may have written before it failed
             self._depth -= 1
-            if self._real.was_used:
+            if not is_late and self._real.was_used:
                 self._real.settle(layer=id(fixturedef))
+
+    def _late(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, object, object]:
+        """Leave all to the test, which undoes it; refuse a fixture that has written what would have to outlive the test."""
+        since = self._real.trace()
+        try:
+            result = yield
+            self._refuse(fixturedef.argname, since, request.config)
+        except BaseException as error:
+            if error is self._refused:  # here, or in one that this one has asked for
+                fixturedef.finish(request)  # type: ignore[arg-type]
+            raise
+        return result
+
+    def _refuse(self, name: str, since: Trace, config: pytest.Config) -> None:
+        try:
+            with plain_errors(config):
+                self._real.refuse_late(name, since)
+        except BaseException as error:
+            self._refused = error
+            raise
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[Any]) -> None:
         """Undo that when the fixture has ended."""
-        if fixturedef.scope != "function":
+        if fixturedef.scope == "function":
+            return
+        with self._keeping_faults():  # else pytest 8 would lose the fixture's own, and give its old value to later tests
             self._real.settle_after(id(fixturedef))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell what went wrong after fixtures that ended for this test's."""
+        return (yield from self._telling(item.config))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Tell what went wrong after fixtures that ended with this test."""
+        return (yield from self._telling(item.config))
+
+    def _telling(self, config: pytest.Config) -> Generator[None, object, object]:
+        with self._keeping_faults():
+            self._real.settle_between()  # before a fixture ends: what hooks have done is not undone with it
+        try:
+            result = yield
+        except pytest.skip.Exception:
+            raise  # nobody would see it there: the end of the test tells it
+        except BaseException as error:
+            add_notes(error, self._take_faults())
+            raise
+        if faults := self._take_faults():
+            add_notes(faults[0], faults[1:])
+            with plain_errors(config):
+                raise faults[0]
+        return result
+
+    @contextmanager
+    def _keeping_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._faults.append(error)
+
+    def _take_faults(self) -> list[Exception]:
+        faults, self._faults = self._faults, []
+        return faults
+
+
+def add_notes(error: BaseException, others: list[Exception]) -> None:
+    """Let an error tell of others, too."""
+    for other in others:
+        error.add_note(f"{type(other).__name__}: {other}")
+
+
+@contextmanager
+def begun_or_not_at_all(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let pytest forget a fixture before whose own setup something fails: it would find it half begun in the next test."""
+    try:
+        yield
+    except BaseException as error:
+        fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
+        fixturedef.finish(request)  # type: ignore[arg-type]
+        raise
 
 
 class Everywhere:
@@ -89,7 +173,7 @@ class Everywhere:
     def _look_after(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
         if self._item is None or fixturedef.argname in NEEDED or is_quiet(self._item):
             return
-        try:
+        with begun_or_not_at_all(fixturedef, request):
             if self._real is None:
                 self._real = real_commits(request)
             if self._real is None:
@@ -97,11 +181,6 @@ class Everywhere:
             if fixturedef.scope == "function":
                 self.is_apart = True
                 self._begin(self._item, self._real, request)
-        except BaseException as error:
-            # pytest has begun this fixture, and would find it half begun in the next test
-            fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
-            fixturedef.finish(request)  # type: ignore[arg-type]
-            raise
 
     def _begin(self, item: pytest.Item, real: RealCommits, request: pytest.FixtureRequest) -> None:
         """Begin the test. No fixture does it: most tests of such a run do not connect, and a fixture costs more than all else."""

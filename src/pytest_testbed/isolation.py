@@ -23,6 +23,7 @@ __all__ = [
     "argument",
     "async_isolation",
     "check_folders",
+    "commit_for_real",
     "isolation",
     "isolation_lines",
     "mode_of",
@@ -36,6 +37,8 @@ ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
 """On a test: what keeps it apart, once that has been found."""
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 """On the configuration: this process's database, while there is one."""
+ASKED: pytest.StashKey[bool] = pytest.StashKey()
+"""On a test: whether it has an address, perhaps since it ran only."""
 FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
 ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
 """On a test: what gives it its async engine."""
@@ -66,7 +69,8 @@ def mode_of(item: pytest.Item | pytest.Collector) -> str:
     """
     if (said := argument(item.iter_markers("pg"), "isolation")) is not None:
         return str(said)
-    if any(name in getattr(item, "fixturenames", ()) for name in ("pg_database", "pg_url", "pg_dsn")):
+    names = getattr(item, "fixturenames", ())
+    if item.stash.get(ASKED, False) or any(name in names for name in ("pg_database", "pg_url", "pg_dsn")):
         return "database"
     if FOLDERS not in item.config.stash:
         item.config.stash[FOLDERS] = read_folders(item.config)
@@ -132,10 +136,16 @@ def apart(item: pytest.Item, real: RealCommits) -> AbstractContextManager[None]:
     """Return the time of a test that may commit for real; at its end the database is put back."""
     from .postgres.outcome import watched
 
-    commits = mode_of(item) == "database"
-    if commits:
+    if mode_of(item) == "database":
         item.stash[ISOLATION] = real
-    return watched(real, commits=commits)
+    return watched(real, commits=lambda: mode_of(item) == "database")
+
+
+def commit_for_real(request: pytest.FixtureRequest) -> None:
+    """Note that this test was given an address: what it commits by it is no escape, though its arguments do not name it."""
+    request.node.stash[ASKED] = True
+    if mode_of(request.node) == "database":
+        request.node.stash.setdefault(ISOLATION, real_commits(request))
 
 
 def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | RealCommits:

@@ -355,6 +355,52 @@ def test_an_address_without_any_export(project: pytest.Pytester, run: Run, first
     ).assert_outcomes(passed=6)
 
 
+@pytest.mark.parametrize("address", ["pg_dsn", "pg_url", "pg_database"])
+def test_an_address_that_a_running_test_asks_for(project: pytest.Pytester, run: Run, address: str) -> None:
+    """Such a test commits for real, too, be it past the front door; where its mark says otherwise, that is an escape."""
+    project.path.joinpath("pytest.ini").write_text("[pytest]\ntestbed_pg_schema = schema.sql\n")
+    result = run(
+        test_it=f"""
+        import psycopg2, pytest
+        from contextlib import closing
+        from sqlalchemy import create_engine, text
+
+        @pytest.fixture
+        def connect(request, pg_service):
+            def connect():
+                given = request.getfixturevalue({address!r})
+                return closing(psycopg2.connect(given if {address!r} != "pg_database" else pg_service.url(given)))
+            return connect
+
+        def write(connect):
+            with connect() as connection, connection.cursor() as cursor:
+                cursor.execute("INSERT INTO users (name) VALUES ('ada')")
+                connection.commit()
+
+        def test_commits(connect):
+            write(connect)
+
+        def test_engine_after_it(connect, request):
+            write(connect)
+            with request.getfixturevalue("pg_engine").connect() as other:
+                assert other.scalar(text("SELECT count(*) FROM users")) == 1
+
+        def test_in_a_transaction_before(pg_session, connect):
+            pg_session.execute(text("SELECT 1"))
+            write(connect)
+
+        @pytest.mark.pg(isolation="transaction")
+        def test_escapes(connect, request):
+            write(connect)
+
+        def test_nothing_is_left(pg_session):
+            assert pg_session.scalar(text("SELECT count(*) FROM users")) == 0
+        """,
+    )
+    result.assert_outcomes(passed=5, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_escapes*", "*IsolationError: something connected*"])
+
+
 def test_another_plugin_whose_fixtures_come_before_ours(project: pytest.Pytester, run: Run) -> None:
     """What it does at its end is part of the test, and its first fixture may be one that ours are made of."""
     project.makepyfile(

@@ -77,7 +77,7 @@ class World:
             def engine() -> Engine:
                 if not found:
                     if real:
-                        stack.enter_context(watched(self.real, commits=True))
+                        stack.enter_context(watched(self.real, commits=lambda: True))
                     found.append(stack.enter_context((self.real if real else self.guard).test()))
                 return found[0]
 

@@ -1093,3 +1093,419 @@ def test_a_seed_that_violates_the_schema(project: pytest.Pytester, run: Run) -> 
     result.stdout.fnmatch_lines(
         ["*at setup of test_one*", "SchemaError: Seed 1 (users.csv) could not*", "*users.csv:3: a seed that *"]
     )
+
+
+# --- fixtures of wider scopes in the middle of a test, and their ends
+
+
+def test_a_wider_fixture_in_the_middle_of_a_test(run: Run) -> None:
+    """One that writes nothing changes nothing: what the test has written is undone."""
+    result = run(
+        """
+        @pytest.fixture
+        def row(): add("of the test")
+
+        @pytest.fixture(scope="session")
+        def plain(): return 1
+
+        @pytest.fixture(scope="session")
+        def reads(request): return request.getfixturevalue("plain"), names()
+
+        @pytest.fixture
+        def client(request, row): return request.getfixturevalue("plain")
+
+        def test_in_a_fixture(client): pass
+        def test_next(): assert names() == []
+
+        def test_in_the_body(request):
+            add("of the body")
+            request.getfixturevalue("reads")
+            request.getfixturevalue("tmp_path")
+
+        def test_last(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=4)
+
+
+def test_a_wider_fixture_that_writes_in_the_middle_of_a_test(run: Run) -> None:
+    """It is refused by name; asked for before the test it is set up anew. After a test that has not written it may come late."""
+    result = run(
+        """
+        done = []
+
+        @pytest.fixture(scope="module")
+        def rows():
+            add("of the module")
+            yield
+            done.append("rows")
+
+        @pytest.fixture(scope="module")
+        def over_rows(request):
+            request.getfixturevalue("rows")
+
+        @pytest.fixture(scope="module")
+        def early(): add("early")
+
+        @pytest.mark.parametrize("wide", ["rows", "over_rows"])
+        def test_late(request, wide):
+            add("of the test")
+            request.getfixturevalue(wide)
+
+        def test_next():
+            assert names() == [] and done == ["rows"] * 2
+
+        def test_as_an_argument(rows): assert names() == ["of the module"]
+        def test_after(request):
+            request.getfixturevalue("early")
+            assert names() == ["of the module", "early"]
+        def test_last(): assert names() == ["of the module", "early"]
+        """
+    )
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["*IsolationError: the fixture 'rows' wrote to the database and was asked for while a test*"] * 2)
+
+
+def test_a_lock_that_keeps_the_database_from_being_put_back(project: pytest.Pytester, run: Run) -> None:
+    """It is told with who holds it, and what the test has written is nobody's: neither tests nor wider fixtures find it."""
+    write_ini(project, "testbed_pg_seed = seed.sql")
+    project.path.joinpath("seed.sql").write_text("INSERT INTO users (name) VALUES ('seed')")
+    result = run(
+        """
+        @pytest.fixture(scope="session")
+        def held():
+            with engine.connect() as connection:
+                connection.execute(text("SELECT * FROM users WHERE name = 'seed' FOR UPDATE"))
+                yield
+                connection.invalidate()
+
+        @pytest.fixture(scope="class")
+        def rows():
+            assert names() == ["seed"]
+            add("of the class")
+
+        def test_leaves_a_row(held): add("left")
+
+        class Test:
+            def test_next(self, rows): assert names() == ["seed", "of the class"]
+
+        def test_last(): assert names() == ["seed"]
+        """
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_leaves_a_row*",
+            "*IsolationError: the database could not be put back, as somebody holds a lock*",
+            "*pid *idle in transaction*SELECT [*] FROM users WHERE name = 'seed' FOR UPDATE*",
+        ]
+    )
+
+
+def test_a_timeout_while_the_database_is_put_back(run: Run) -> None:
+    result = run(
+        """
+        from pytest_testbed.postgres.emptying import Emptier
+
+        @pytest.fixture(scope="module")
+        def rows(): add("of the module")
+
+        def test_first(rows): pass
+
+        def test_is_interrupted():
+            add("left")
+            restore = Emptier.restore
+
+            def once(self):
+                Emptier.restore = restore
+                pytest.fail("it took too long")
+
+            Emptier.restore = once
+
+        def test_next(): assert names() == ["of the module"]
+        """
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["E   Failed: it took too long"])
+
+
+@pytest.mark.parametrize("clean", ["TRUNCATE users CASCADE", "DELETE FROM users", "DROP TABLE users CASCADE"])
+def test_wider_fixtures_that_clean_up(project: pytest.Pytester, run: Run, clean: str) -> None:
+    """What they do at their end is undone, whether they have written before or not."""
+    write_ini(project, "testbed_pg_seed = seed.sql")
+    project.path.joinpath("seed.sql").write_text("INSERT INTO users (name) VALUES ('seed')")
+    result = run(
+        f"""
+        @pytest.fixture(scope="module")
+        def rows():
+            add("of the module")
+
+        @pytest.fixture(scope="class")
+        def writes(rows):
+            add("of the class")
+            yield
+            do("{clean}")
+
+        @pytest.fixture(scope="class", params=[1, 2])
+        def only_cleans(request):
+            yield
+            do("{clean}")
+
+        class TestOne:
+            def test_it(self, only_cleans): assert names() == ["seed"]
+
+        class TestTwo:
+            def test_it(self, writes): assert names() == ["seed", "of the module", "of the class"]
+
+        class TestThree:
+            def test_it(self, only_cleans): assert names() == ["seed", "of the module"]
+
+        def test_last(): assert names() == ["seed", "of the module"]
+        """
+    )
+    result.assert_outcomes(passed=6)
+
+
+def test_a_wider_session_whose_fixture_cleans_up(run: Run) -> None:
+    """It may leave that uncommitted, and the session of a scope wider still may have something open."""
+    result = run(
+        """
+        pytestmark = pytest.mark.pg(isolation="database")
+
+        @pytest.fixture(scope="module", autouse=True)
+        def of_module(pg_module_session):
+            pg_module_session.execute(text("INSERT INTO users (name) VALUES ('of the module')"))
+
+        @pytest.fixture(scope="class")
+        def of_class(pg_module_session):
+            pg_module_session.execute(text("INSERT INTO users (name) VALUES ('of the class')"))
+            yield
+            pg_module_session.execute(text("DELETE FROM users"))
+
+        class Test:
+            def test_it(self, of_class): assert names() == ["of the module", "of the class"]
+
+        def test_after(pg_module_session):
+            assert names() == ["of the module"]
+            assert pg_module_session.execute(text("SELECT name FROM users")).all() == [("of the module",)]
+        """
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_wider_fixture_that_ends_in_the_middle_of_a_test(project: pytest.Pytester, run: Run) -> None:
+    """As pytest ends one whose parameter changes. What it has made goes with the test, and the test keeps its own until then."""
+    project.makeconftest("fixtures = {}\ndef pytest_fixture_setup(fixturedef): fixtures[fixturedef.argname] = fixturedef")
+    result = run(
+        """
+        from conftest import fixtures
+
+        @pytest.fixture(scope="module")
+        def rows(): add("first")
+
+        @pytest.fixture
+        def ends_rows(request):
+            add("of the test")
+            fixtures["rows"].finish(request)
+            assert names() == ["first", "of the test"]
+
+        def test_one(rows): assert names() == ["first"]
+        def test_two(ends_rows): assert names() == ["first", "of the test"]
+        def test_three(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=3)
+
+
+def test_a_wider_session_when_definitions_have_changed(run: Run) -> None:
+    """By a test, and by a fixture: neither its connections nor those of tests keep what that has made from being copied."""
+    result = run(
+        """
+        pytestmark = pytest.mark.pg(isolation="database")
+        count = text("SELECT count(*) FROM users")
+
+        @pytest.fixture(scope="module", autouse=True)
+        def of_module(pg_module_session):
+            pg_module_session.execute(text("INSERT INTO users (name) VALUES ('of the module')"))
+
+        @pytest.fixture(scope="class")
+        def table(of_module):
+            do("CREATE TABLE of_class (id int)")
+
+        def test_changes(pg_module_session, pg_session):
+            assert pg_module_session.scalar(count) == pg_session.scalar(count) == 1
+            do("CREATE TABLE of_test (id int)")
+
+        def test_connects(pg_module_session, pg_session):
+            assert pg_module_session.scalar(count) == pg_session.scalar(count) == 1
+
+        class Test:
+            def test_changes_what_a_fixture_has_made(self, pg_module_session, pg_session, table):
+                assert pg_module_session.scalar(count) == pg_session.scalar(count) == 1
+                do("DROP TABLE of_class")
+
+            def test_has_it_back(self, pg_module_session, table):
+                assert pg_module_session.scalar(count) == 1
+                assert ask("SELECT * FROM of_class") == []
+
+        def test_last(pg_module_session):
+            assert pg_module_session.scalar(count) == 1
+            assert ask("SELECT to_regclass('of_class')") == [(None,)]
+        """
+    )
+    result.assert_outcomes(passed=5)
+    result.stdout.no_fnmatch_line("*no copy of it could be made*")
+
+
+# --- warnings that are errors
+
+
+def test_warnings_that_are_errors_hide_nothing(run: Run) -> None:
+    """An escape comes first, with what else there is to tell; so does the first of several warnings."""
+    result = run(
+        """
+        pytestmark = pytest.mark.filterwarnings("error::pytest_testbed.errors.TestbedWarning")
+        kept = []
+
+        def leave(*texts):
+            for each in texts:
+                kept.append(Session())
+                kept[-1].execute(text(f"INSERT INTO users (name) VALUES ('{each}')"))
+
+        @pytest.mark.pg(isolation="transaction")
+        def test_escapes():
+            add("escaped")
+            leave("open with it")
+
+        def test_several():
+            leave("one", "two")
+
+        def test_last(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_escapes*",
+            "IsolationError: something connected *",
+            "a connection * VALUES ('open with it')*",
+            "*ERROR at teardown of test_several*",
+            "E * had a transaction open * VALUES ('one')*",
+            "E * had a transaction open * VALUES ('two')*",
+        ]
+    )
+
+
+def test_a_late_warning_that_is_an_error(project: pytest.Pytester, run: Run) -> None:
+    """The test before which it is told fails, and has an end all the same: what a hook writes after it is for all to find."""
+    project.makeconftest(
+        """
+        import sys
+
+        def pytest_runtest_logfinish(nodeid):
+            if nodeid.endswith("test_is_told"):
+                sys.modules["test_it"].add("of a hook")
+        """
+    )
+    result = run(
+        """
+        from threading import Event, Thread
+        go, done = Event(), Event()
+
+        def test_leaves_a_thread():
+            def work():
+                go.wait()
+                add("late")
+                done.set()
+            warm()
+            Thread(target=work, daemon=True).start()
+
+        @pytest.mark.filterwarnings("error::pytest_testbed.errors.TestbedWarning")
+        def test_is_told(): pass
+
+        def test_next(): assert names() == ["of a hook"]
+        def test_last(): assert names() == ["of a hook"]
+        """,
+        "-p",
+        "between",
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at setup of test_is_told*", "E *TestbedWarning: something wrote to public.users after*"])
+
+
+def test_what_goes_wrong_after_a_wider_fixture(run: Run) -> None:
+    """It hides no error of the fixture's own, no later test is given an old value, and the database is made anew."""
+    result = run(
+        """
+        from pytest_testbed.errors import IsolationError
+        from pytest_testbed.postgres.emptying import Emptier
+
+        def fail_once():
+            restore = Emptier.restore
+
+            def once(self):
+                Emptier.restore = restore
+                raise IsolationError("the restore failed")
+
+            Emptier.restore = once
+
+        @pytest.fixture(scope="class", params=["first", "second", "third"])
+        def rows(request):
+            add(request.param)
+            yield request.param
+            fail_once()
+            if request.param == "first":
+                raise ValueError("of the user's own")
+
+        class Test:
+            def test_it(self, rows): assert names() == [rows]
+
+        def test_last(): assert names() == []
+        """
+    )
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of Test.test_it?second?*",
+            "E   ValueError: of the user's own",
+            "E   IsolationError: the restore failed",
+            "*ERROR at teardown of Test.test_it?third?*",
+            "IsolationError: the restore failed",
+        ]
+    )
+
+
+@pytest.mark.parametrize("hook", ["logfinish", "teardown"])
+def test_what_hooks_write_before_a_wider_fixture_ends(project: pytest.Pytester, run: Run, hook: str) -> None:
+    """It stays, as between any two tests: only what the fixture does at its end is undone."""
+    project.makeconftest(
+        f"""
+        import sys, pytest
+
+        def write(nodeid):
+            if nodeid.endswith("[1]"):
+                sys.modules["test_it"].add("of a hook")
+
+        if {hook!r} == "logfinish":
+            def pytest_runtest_logfinish(nodeid): write(nodeid)
+        else:
+            @pytest.hookimpl(wrapper=True, tryfirst=True)
+            def pytest_runtest_teardown(item):
+                yield
+                write(item.nodeid)
+        """
+    )
+    result = run(
+        """
+        @pytest.fixture(scope="class", params=[1, 2])
+        def cleans(request):
+            yield request.param
+            do("DELETE FROM users")
+
+        class Test:
+            def test_it(self, cleans): assert names() == ["of a hook"] * (cleans - 1)
+
+        def test_last(): assert names() == ["of a hook"]
+        """
+    )
+    result.assert_outcomes(passed=3)

@@ -16,6 +16,7 @@ from ..isolation import (
     apart,
     async_isolation,
     check_folders,
+    commit_for_real,
     isolation,
     isolation_lines,
     real_commits,
@@ -279,7 +280,8 @@ def plain_errors(config: pytest.Config) -> Iterator[None]:
         if config.getoption("fulltrace", False):
             raise
         # not `pytest.fail`: what led to the error is in its text, and would be shown once more
-        raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
+        text = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+        raise pytest.fail.Exception(text, pytrace=False) from None
 
 
 def plain_classes() -> tuple[type[Exception], ...]:
@@ -440,19 +442,26 @@ def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseA
 
 
 @pytest.fixture
-def pg_database(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
+def _pg_commits(request: pytest.FixtureRequest, _pg_apart: None) -> None:
+    """What lets a test commit for real that asks for an address, be it while it runs."""
+    commit_for_real(request)
+
+
+@pytest.fixture
+def pg_database(_pg_address: DatabaseAddress, _pg_real: RealCommits, _pg_commits: None) -> str:
     """The name of this worker's database, in which this test commits for real."""
+    _pg_real.use()  # who has the name may come past the front door, by the server's own address
     return _pg_address.database
 
 
 @pytest.fixture
-def pg_url(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
+def pg_url(_pg_address: DatabaseAddress, _pg_commits: None) -> str:
     """The URL of this worker's database, postgresql://…, in which this test commits for real: hand it to the application."""
     return _pg_address.form("url")
 
 
 @pytest.fixture
-def pg_dsn(_pg_address: DatabaseAddress, _pg_apart: None) -> str:
+def pg_dsn(_pg_address: DatabaseAddress, _pg_commits: None) -> str:
     """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
     return _pg_address.form("dsn")
 

@@ -36,6 +36,7 @@ class Layer:
 
     def __init__(self, name: str, engine: Engine) -> None:
         self.name = name
+        self.engine = engine
         self.session = Session(engine)
         self._known: list[tuple[Any, tuple[Any, ...]]] = []
         self.sequences: dict[tuple[str, str], int] = {}

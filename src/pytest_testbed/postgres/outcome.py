@@ -3,43 +3,64 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from ..errors import IsolationError, TestbedWarning
 from .real import Aftermath, RealCommits
 
 __all__ = ["watched"]
 
+Error = TypeVar("Error", bound=Exception)
 SHOWN = 5
 """Tables that are named."""
 
 
 @contextmanager
-def watched(real: RealCommits, *, commits: bool) -> Iterator[None]:
+def watched(real: RealCommits, *, commits: Callable[[], bool]) -> Iterator[None]:
     """Put the database back at the end of a test.
 
     Args:
         real: the database isolation.
-        commits: whether the test may commit for real; if not, what it has committed is an escape.
+        commits: tells, at its end, whether the test may commit for real; if not, what it has committed is an escape.
 
     Raises:
-        IsolationError: something was committed past the test's transaction.
+        IsolationError: something was committed past the test's transaction; its notes are what would else be warned of.
+        TestbedWarning: the user has made errors of warnings.
     """
-    warn(real.begin())
+    told = real.begin()
     try:
+        warn(told)
         yield
     finally:
         aftermath = real.end()
+    if not commits() and (aftermath.tables or aftermath.is_renewed):
+        raise with_notes(IsolationError(escape(aftermath)), aftermath.left)
     warn(aftermath.left)
-    if not commits and (aftermath.tables or aftermath.is_renewed):
-        raise IsolationError(escape(aftermath))
 
 
 def warn(texts: list[str]) -> None:
-    """Give warnings, which pytest shows with the test."""
+    """Give warnings, which pytest shows with the test.
+
+    Raises:
+        TestbedWarning: where warnings are errors; the others are its notes.
+    """
+    raised: list[TestbedWarning] = []
     for text in texts:
-        warnings.warn(TestbedWarning(text), stacklevel=4)
+        try:
+            warnings.warn(TestbedWarning(text), stacklevel=4)
+        except TestbedWarning as error:
+            raised.append(error)
+    if raised:
+        raise with_notes(raised[0], [str(error) for error in raised[1:]])
+
+
+def with_notes(error: Error, texts: list[str]) -> Error:
+    """Return an error with more to be told than itself."""
+    for text in texts:
+        error.add_note(text)
+    return error
 
 
 def escape(aftermath: Aftermath) -> str:

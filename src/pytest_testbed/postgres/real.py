@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from ..errors import IsolationError
 from ..services.doorway import Doorway
 from . import traits
-from .database import Database, waited_for
+from .admin import sqlstate
+from .database import LOCK_NOT_AVAILABLE, Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
 from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now, prepare
 from .threads import Threads
+from .written import has_written
 
-__all__ = ["Aftermath", "RealCommits"]
+__all__ = ["Aftermath", "RealCommits", "Trace"]
 
 
 class Aftermath(NamedTuple):
@@ -28,6 +31,14 @@ class Aftermath(NamedTuple):
 
 NOTHING = Aftermath([], [])
 UNMET = "so that the next test does not meet it."
+
+
+class Trace(NamedTuple):
+    """How far things had gone: the number of the next writing transaction, and what had been used of ours and by the door."""
+
+    number: int
+    uses: int
+    messages: int
 
 
 class Below(NamedTuple):
@@ -59,6 +70,7 @@ class RealCommits:
         self._as_made: list[Any] = []
         self._factory: Any = None
         self._is_used = False
+        self._uses = 0
         self._keeps = False
         self._wide: list[Layer] = []
         self._seen = 0
@@ -68,6 +80,7 @@ class RealCommits:
         self._begun_by_us: set[int] = set()
         self._threads = Threads()
         self._in_test = False
+        self._is_dirty = False
         self._told: list[str] = []
         self._came = 0
         self._listens = 0
@@ -88,6 +101,7 @@ class RealCommits:
     def use(self) -> None:
         """Note that something of ours has connected."""
         self._is_used = True
+        self._uses += 1
 
     @property
     def was_used(self) -> bool:
@@ -97,6 +111,36 @@ class RealCommits:
     @property
     def _has_come(self) -> bool:
         return self.doorway is not None and self.doorway.board.messages != self._seen
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a test runs that may have written already: what is found now cannot be told from what it did."""
+        return self._in_test and self.was_used
+
+    def trace(self) -> Trace:
+        """Return how far things have gone, for `refuse_late`."""
+        return Trace(now(self._emptier.cursor()).number, self._uses, self._messages)
+
+    @property
+    def _messages(self) -> int:
+        return self.doorway.board.messages if self.doorway is not None else 0
+
+    def refuse_late(self, fixture: str, since: Trace) -> None:
+        """Refuse a fixture of a wider scope that has written in the middle of a test.
+
+        Args:
+            fixture: its name.
+            since: what `trace` gave before it was set up.
+
+        Raises:
+            IsolationError: it has written.
+        """
+        if (self._uses, self._messages) != (since.uses, since.messages) and has_written(self._emptier.cursor(), since.number):
+            raise IsolationError(
+                f"the fixture {fixture!r} wrote to the database and was asked for while a test ran that had used it already: "
+                "what it wrote is undone with that test, and the tests that follow would have the fixture without its rows. Name "
+                "it as an argument of the test (or in pytest.mark.usefixtures), so that pytest sets it up before the test begins."
+            )
 
     def begin(self) -> list[str]:
         """Take note that a test begins; return what there is to tell of those before it."""
@@ -117,7 +161,11 @@ class RealCommits:
 
     def settle_between(self) -> None:
         """Take what was done since the last test for the state that tests begin with, unless it comes late from a test."""
-        if self.was_used and not self._in_test and self._emptier.is_ready:
+        if self._in_test:
+            return
+        if self._is_dirty:
+            self._mend()
+        if self.was_used and self._emptier.is_ready:
             self._told += self._undo_late()
             if self.was_used:
                 self.settle()
@@ -129,6 +177,8 @@ class RealCommits:
         """
         if not self._threads.left or not self._has_come:
             return []
+        for layer in self._wide:
+            layer.remember()
         aftermath = self._put_back()
         if aftermath.tables or aftermath.is_renewed:
             what = "changed definitions of tables" if aftermath.is_renewed else f"wrote to {', '.join(aftermath.tables)}"
@@ -142,8 +192,10 @@ class RealCommits:
         """Take what was done since the last test for the state that tests begin with: something that outlives them did it.
 
         Args:
-            layer: who has done it, where that will end (`leave`).
+            layer: who has done it, where that will end (`settle_after`).
         """
+        if self._is_dirty:
+            self._mend()
         for wide in self._wide:
             wide.commit()
         is_added = self.was_used
@@ -157,6 +209,7 @@ class RealCommits:
             self._known = definitions
         elif is_added and definitions != self._known:
             self._known = definitions
+            self._dispose_all()  # a database that anybody is connected to cannot be copied
             with self._hushed(), self._moved_out():
                 self._emptier.carry_over(self._keep_base)
         moment = now(self._emptier.cursor())
@@ -171,14 +224,24 @@ class RealCommits:
             self._database.forget(before)
 
     def settle_after(self, layer: object) -> None:
-        """Undo what somebody has done who has ended, and take what his end did for the state that tests begin with."""
-        self.leave(layer)
-        self.settle_between()
+        """Undo what somebody has done who has ended and what he did at his end: cleaning up, he may have emptied seeds.
 
-    def leave(self, layer: object) -> None:
-        """Undo what somebody has done who outlived tests and has ended, and take what his end did for what is to be."""
+        Args:
+            layer: who.
+        """
+        has_left = self._leave(layer)
+        if self._in_test:
+            self._is_used |= has_left  # then the end of the test undoes it
+        elif (has_left or self.was_used) and self._emptier.is_ready and not self._is_dirty:
+            for wide in self._wide:
+                wide.remember()
+            with self._undoing():
+                self._restore([])
+
+    def _leave(self, layer: object) -> bool:
+        """Let the state below be the one to go back to, where somebody has ended who had one of his own; tell whether he had."""
         if layer not in (below.layer for below in self._layers) or not self._emptier.is_ready:
-            return
+            return False
         self._over.append(layer)
         while self._layers and self._layers[-1].layer in self._over:
             below = self._layers.pop()
@@ -186,12 +249,7 @@ class RealCommits:
             self._emptier.pop()
             self._known, self._is_lost = below.definitions, below.is_lost
             self._database.begin_with(below.base)
-        with self._hushed():
-            try:
-                self._emptier.restore()
-            except CatalogChanged:  # he has left tables behind, or taken others with him
-                self._renew_definitions([])
-            self._note_seen()
+        return True
 
     def _note_seen(self) -> None:
         self._is_used = False
@@ -200,11 +258,12 @@ class RealCommits:
 
     def end(self) -> Aftermath:
         """Put the database back, if anybody has used it since `begin`."""
+        self._is_dirty = self.was_used  # until it is put back: that may be interrupted anywhere
         self._in_test = False
         self._threads.end()
         if self._keeps:
             self._keeps = False
-            with self._hushed():
+            with self._undoing():
                 self._end_strays()
                 self._database.set_aside()
             return NOTHING
@@ -212,26 +271,68 @@ class RealCommits:
 
     def _put_back(self) -> Aftermath:
         late = self.doorway.board.late if self.doorway is not None else 0
-        for layer in self._wide:
-            layer.reset()
-        with self._hushed():
+        with self._undoing():
             left = self._end_strays()
-            renewed = False
             self._clean_engine()
-            try:
-                written = self._emptier.restore()
-            except CatalogChanged:
-                written, renewed = [], True
-                self._renew_definitions(left)
+            written = self._restore(left)
             if self.doorway is not None:
                 left += self._silence(self.doorway)
                 if self.doorway.board.late != late:
                     left += self._end_late(self.doorway)
+        return Aftermath(self._emptier.tables_among(written or []), left, written is None)
+
+    def _restore(self, left: list[str]) -> list[str] | None:
+        """Put the database back; return what was not as it was, None where there is a new database."""
+        try:
+            return self._emptier.restore()
+        except CatalogChanged:
+            self._renew_definitions(left)
+            return None
+
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
+        """Put the database back within: under sessions of wider scopes, and unseen by applications.
+
+        What is there when that fails, or is interrupted, never becomes the state that tests begin with.
+
+        Raises:
+            IsolationError: somebody has locked what would have to be undone.
+        """
+        self._is_dirty = True
+        for layer in self._wide:
+            layer.reset()
+        with self._hushed():
+            try:
+                yield
+            except Exception as error:
+                if sqlstate(error) == LOCK_NOT_AVAILABLE:
+                    raise IsolationError(self._locked(error)) from error
+                raise
             self._note_seen()
+        self._is_dirty = False
         for layer in self._wide:
             layer.restore()
         self._is_used = False  # what the sessions of wider scopes have just read
-        return Aftermath(self._emptier.tables_among(written), left, renewed)
+
+    def _locked(self, error: Exception) -> str:
+        reason, *_ = str(error).splitlines()
+        return (
+            "the database could not be put back, as somebody holds a lock on what was written. It is made anew before the next "
+            "test, which ends that connection. Let fixtures end their transactions before tests begin, and what outlives a test "
+            f"do so at its end (commit or rollback).\n{reason}\n{self._database.bystanders()}".rstrip()
+        )
+
+    def _mend(self) -> None:
+        """Make the database anew, as an earlier attempt to put it back has failed."""
+        for layer in self._wide:
+            layer.remember()
+        with self._undoing():
+            if not self._emptier.is_ready:
+                self._layers.clear()
+            if self._is_lost and self._emptier.is_ready:
+                self._restore([])  # a new one would lack what fixtures have made
+            else:
+                self._database.renew()
 
     def _silence(self, doorway: Doorway) -> list[str]:
         """Let nobody listen any more who began to in the test, and stays; return what there is to tell."""
@@ -310,7 +411,7 @@ class RealCommits:
 
     def _carry_over(self, replace: Callable[[], None]) -> None:
         """Let a new database take the place of the old one, with all that fixtures of wider scopes have put into it."""
-        self._dispose()
+        self._dispose_all()
         with self._moved_out():
             self._emptier.carry_over(replace)
         self._note_seen()
@@ -354,6 +455,12 @@ class RealCommits:
         if engine is not None:
             with suppress(Exception):
                 engine.dispose()
+
+    def _dispose_all(self) -> None:
+        """Let nothing of ours be connected, sessions of wider scopes included: they connect again."""
+        self._dispose()
+        for layer in self._wide:
+            layer.engine.dispose()
 
     @contextmanager
     def closing(self, thing: Any) -> Iterator[Any]:
