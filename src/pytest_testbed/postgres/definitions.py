@@ -18,7 +18,7 @@ TABLES = f"""SELECT c.oid::int8, format('%I.%I', n.nspname, c.relname), c.relkin
   (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'm', 'S') AND {_SKIPPED} ORDER BY c.oid"""
+WHERE c.relkind IN ('r', 'p', 'm', 'S') AND {_SKIPPED} ORDER BY c.oid"""
 
 REFERENCES = """SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"""
 
@@ -125,19 +125,21 @@ class Sequence(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """All relations that hold data."""
+    """All relations that hold data; and the tables above partitions, which hold none."""
 
     tables: list[Table]
     views: list[View]
     sequences: list[Sequence]
+    partitioned: list[Table]
 
     def shared_with(self, other: Contents) -> Contents:
         """Return these relations as far as the other has them too."""
-        names = {table.name for table in other.tables} | {view.name for view in other.views}
+        names = {table.name for table in (*other.tables, *other.partitioned)} | {view.name for view in other.views}
         return Contents(
             [table for table in self.tables if table.name in names],
             [view for view in self.views if view.name in names],
             [sequence for sequence in self.sequences if sequence.name in {each.name for each in other.sequences}],
+            [table for table in self.partitioned if table.name in names],
         )
 
 
@@ -146,9 +148,10 @@ def read_contents(cursor: Any) -> Contents:
     cursor.execute(TABLES)
     rows = cursor.fetchall()
     tables = [Table(oid, name, columns or "") for oid, name, kind, columns in rows if kind == "r"]
+    partitioned = [Table(oid, name, columns or "") for oid, name, kind, columns in rows if kind == "p"]
     views = [_view(cursor, oid, name) for oid, name, kind, _ in rows if kind == "m"]
     names = [(oid, name) for oid, name, kind, _ in rows if kind == "S"]
-    return Contents(tables, views, _where_they_stand(cursor, names))
+    return Contents(tables, views, _where_they_stand(cursor, names), partitioned)
 
 
 def _view(cursor: Any, oid: int, name: str) -> View:

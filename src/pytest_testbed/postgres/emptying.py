@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .definitions import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
+from .refilling import refill
 
 __all__ = ["CatalogChanged", "Emptier"]
 
@@ -66,11 +67,6 @@ class Emptier:
     def is_ready(self) -> bool:
         """Whether there is a state to go back to."""
         return bool(self._layers)
-
-    @property
-    def depth(self) -> int:
-        """How many states there are, one upon the other."""
-        return len(self._layers)
 
     def close(self) -> None:
         """Close the connection, and forget all states."""
@@ -200,8 +196,10 @@ class Emptier:
             oids |= more
         if oids & layer.seeded.keys():
             raise CatalogChanged
-        if names := [table.name for table in layer.contents.tables if table.oid in oids]:
-            cursor.execute(f"TRUNCATE {', '.join(f'ONLY {name}' for name in names)}")
+        names = [f"ONLY {table.name}" for table in layer.contents.tables if table.oid in oids]
+        names += [table.name for table in layer.contents.partitioned if table.oid in oids]
+        if names:
+            cursor.execute(f"TRUNCATE {', '.join(names)}")
             self._mark(cursor)
 
     def _call(self, cursor: Any, layer: Layer, *, look: bool) -> list[str] | None:
@@ -220,7 +218,7 @@ class Emptier:
         replace()
         for layer, rows in layers:
             if layer.is_added:
-                self._bring(layer, rows)
+                refill(self.cursor(), layer.contents, rows, may_replicate=self._may_replicate)
             self.push(is_added=layer.is_added, under=None if layer is layers[-1][0] else layer)
 
     def _rows(self, layer: Layer) -> dict[int, bytes]:
@@ -233,23 +231,6 @@ class Emptier:
             self.cursor().copy_expert(f"COPY {copy} TO STDOUT", stream)
             rows[oid] = stream.getvalue()
         return rows
-
-    def _bring(self, layer: Layer, rows: dict[int, bytes]) -> None:
-        """Fill a new database with what a state had: each table as it was, each sequence where it stood."""
-        from io import BytesIO
-
-        cursor = self.cursor()
-        cursor.execute("BEGIN")
-        for table in layer.contents.tables:
-            cursor.execute(f"DELETE FROM ONLY {table.name}")
-            if table.oid in rows:
-                cursor.copy_expert(f"COPY {table.name} ({table.columns}) FROM STDIN", BytesIO(rows[table.oid]))
-        for sequence in layer.contents.sequences:
-            cursor.execute(f"SELECT setval({sequence.oid}, {sequence.last_value}, {sequence.is_called})")
-        for view in layer.contents.views:
-            if view.rows is not None:
-                cursor.execute(f"REFRESH MATERIALIZED VIEW {view.name}")
-        cursor.execute("COMMIT")
 
     def cursor(self) -> Any:
         """Return a cursor of the connection that puts the database back; a transaction is what one statement does."""
