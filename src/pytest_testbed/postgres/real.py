@@ -112,7 +112,7 @@ class RealCommits:
             self._listens = self.doorway.board.listens
         self._threads.begin()
         self._in_test = True
-        told, self._told = self._told, []
+        told, self._told = self._told + self._emptier.take_told(), []
         return told
 
     def settle_between(self) -> None:
@@ -231,7 +231,7 @@ class RealCommits:
         for layer in self._wide:
             layer.restore()
         self._is_used = False  # what the sessions of wider scopes have just read
-        return Aftermath(self._emptier.tables_among(written), left, renewed)
+        return Aftermath(self._emptier.tables_among(written), left + self._emptier.take_told(), renewed)
 
     def _silence(self, doorway: Doorway) -> list[str]:
         """Let nobody listen any more who began to in the test, and stays; return what there is to tell."""
@@ -270,8 +270,8 @@ class RealCommits:
     # --- what the test has left
 
     def _end_strays(self) -> list[str]:
+        strays, self._next = self._emptier.ask(lambda cursor: find(cursor, self._began, self._begun_by_us))
         cursor = self._emptier.cursor()
-        strays, self._next = find(cursor, self._began, self._begun_by_us)
         ended = self._end_all(cursor, strays) if strays else set()
         told = [f"{stray.describe()}. It was ended, {UNMET}" for stray in strays if stray.is_worth_telling and stray.pid in ended]
         if names := end_prepared(cursor):
