@@ -333,7 +333,7 @@ class Emptier:
 AS $testbed$
 #variable_conflict use_column
 <<{SCOPE}>>
-DECLARE testbed_dirty text[] := '{{}}'; testbed_base xid := current_setting('{BASE}')::xid;
+DECLARE testbed_dirty text[] := '{{}}'; testbed_age int := age(current_setting('{BASE}')::xid);
 testbed_count bigint; testbed_flag boolean;
 BEGIN
 IF testbed_look THEN
@@ -351,7 +351,7 @@ END $testbed$"""
         if copy is not None:
             condition = (
                 f"(SELECT count(*) FROM ONLY {table.name}) <> (SELECT count(*) FROM {copy}) "
-                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < age({SCOPE}.testbed_base))"
+                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < {SCOPE}.testbed_age)"
             )
             fill = f"INSERT INTO {table.name} ({table.columns}) OVERRIDING SYSTEM VALUE SELECT {table.columns} FROM {copy}; "
         if not self._may_replicate:
@@ -375,7 +375,7 @@ def _view(view: View) -> str:
     return (
         f"testbed_flag := NOT {filled}; IF NOT testbed_flag THEN "
         f"testbed_flag := (SELECT count(*) FROM {view.name}) <> {view.rows} "
-        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < age({SCOPE}.testbed_base)); END IF; "
+        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < {SCOPE}.testbed_age); END IF; "
         f"IF testbed_flag THEN REFRESH MATERIALIZED VIEW {view.name}; {noted(view.name)} END IF;"
     )
 
