@@ -96,3 +96,46 @@ def test_rows_of_a_module_are_told_to_be_missing(project: pytest.Pytester, serve
     result = project.runpytest_subprocess(*QUIET, *options_for(servers.any_local()))
     result.assert_outcomes(passed=7, warnings=2)
     result.stdout.fnmatch_lines(["*Rows that fixtures of a wider scope had written may be missing*"])
+
+
+POOLED = """
+import os
+
+import pytest
+from sqlalchemy import create_engine, text
+
+engine = create_engine(os.environ["DSN"].replace("postgresql:", "postgresql+psycopg2:"), pool_pre_ping=True)
+
+
+def names():
+    with engine.connect() as connection:
+        return list(connection.scalars(text("SELECT name FROM users")))
+
+
+def test_changes_definitions():
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE other (id int)"))
+
+
+def test_leaves_a_transaction_open():
+    assert names() == ["seed"]
+    pytest.left = engine.connect()
+    pytest.left.execute(text("DELETE FROM users"))
+
+
+def test_goes_on():
+    pytest.left.invalidate()
+    pytest.left.close()
+    assert names() == ["seed"]
+"""
+
+
+def test_a_pool_that_looks_first_goes_on_with_an_existing_server(project: pytest.Pytester, servers: Servers) -> None:
+    """There the front door leads through: what has to be ended is ended with its connection."""
+    project.makeini("[pytest]\ntestbed_pg_schema = schema.sql\ntestbed_env = DSN={pg.url}\n")
+    project.makepyfile(test_it=POOLED)
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.get("external")))
+    result.assert_outcomes(passed=3, warnings=1)
+    project.makepyfile(test_it=POOLED.replace(", pool_pre_ping=True", ""))
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.get("external")))
+    assert result.parseoutcomes()["failed"], "the page has no need to name a remedy"
