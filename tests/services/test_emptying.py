@@ -392,6 +392,21 @@ def test_states_are_brought_over_to_a_new_database(scene: Scene) -> None:
     assert scene.rows("SELECT * FROM a") == []
 
 
+def test_states_are_taken_apart_in_a_database_that_stays(scene: Scene) -> None:
+    """A fixture has written and made a table, which a copy is made of to begin with later; it drops the table at its end."""
+    scene.do("CREATE TABLE t (id int)", "INSERT INTO t VALUES (1)")
+    scene.capture()
+    scene.do("INSERT INTO t VALUES (2)", "CREATE TABLE more (id int)", "INSERT INTO more VALUES (1)")
+    scene.emptier.push(is_added=True)
+    scene.emptier.carry_over(lambda: None, is_new=False)
+    assert scene.rows("SELECT id FROM t ORDER BY id") == [(1,), (2,)]
+    assert scene.rows("SELECT id FROM more") == [(1,)]
+    scene.do("DROP TABLE more")
+    scene.emptier.pop()
+    assert scene.restore() == ["public.t"]
+    assert scene.rows("SELECT id FROM t") == [(1,)]
+
+
 def test_nothing_of_ours_is_seen_by_others(scene: Scene) -> None:
     scene.do("CREATE TABLE t (id int)", "INSERT INTO t VALUES (1)")
     scene.capture()
@@ -478,6 +493,18 @@ class TestWithoutSuperuser:
         with pytest.raises(psycopg2.IntegrityError):
             scene.do("DELETE FROM child")
 
+    def test_a_later_state_may_refer_to_an_earlier_one(self, scene: Scene) -> None:
+        scene.do("CREATE TABLE a (id int PRIMARY KEY)")
+        scene.capture()
+        scene.do("INSERT INTO a VALUES (1)")
+        scene.emptier.push(is_added=True)
+        scene.do("CREATE TABLE b (a int REFERENCES a)", "INSERT INTO b VALUES (1)")
+        scene.emptier.push(is_added=True)
+        scene.emptier.carry_over(lambda: None, is_new=False)
+        scene.emptier.carry_over(lambda: scene.do("TRUNCATE a CASCADE", "INSERT INTO a VALUES (1)", "INSERT INTO b VALUES (1)"))
+        assert scene.emptier.take_told() == []
+        assert scene.rows("SELECT a.id, b.a FROM a, b") == [(1, 1)]
+
     def test_rows_that_cannot_be_brought_to_a_new_database_are_told_of(self, scene: Scene) -> None:
         scene.do("CREATE TABLE a (id int)", "INSERT INTO a VALUES (1)")
         scene.emptier.capture(is_added=True)
@@ -550,6 +577,19 @@ class TestEndedConnection:
         scene.emptier.recognise()
         assert "stays in it" in scene.emptier.take_told()[0]
         assert scene.restore() == []
+
+    def test_what_is_not_known_stays_unknown_in_a_database_that_stays(self, scene: Scene) -> None:
+        scene.do("CREATE TABLE t (id int)")
+        scene.capture()
+        scene.end_the_others()
+        scene.do("INSERT INTO t VALUES (1)")
+        scene.emptier.push(is_added=True)
+        scene.emptier.carry_over(lambda: None, is_new=False)
+        assert scene.emptier.take_told() == []
+        assert scene.restore() == []
+        scene.emptier.pop()
+        with pytest.raises(CatalogChanged):
+            scene.emptier.restore()
 
     def test_it_may_end_while_it_is_used(self, scene: Scene) -> None:
         scene.capture()

@@ -237,22 +237,29 @@ class Emptier:
         found: list[str] | None = cursor.fetchone()[0]
         return found
 
-    def carry_over(self, replace: Callable[[], None]) -> None:
+    def carry_over(self, replace: Callable[[], None], *, is_new: bool = True) -> None:
         """Replace the database by a new one, and bring all states that fixtures have added to it over.
 
         Args:
             replace: does it; nobody may be connected meanwhile.
+            is_new: whether it gives a new database; if not, the old one stays, with all that the last state has.
         """
         self.cursor()
-        layers = [(layer, self._rows(layer) if layer.is_added and not layer.is_gone else {}) for layer in self._layers]
-        if any(layer.is_gone for layer, _ in layers):
-            missing = f" {MISSING}" if any(layer.is_gone and layer.is_added for layer, _ in layers) else ""
+        layers = self._layers[:]
+        # without a new database there is nothing to bring for one state, and for several there is to take apart
+        brought = {each.number for each in layers if not each.is_gone and (each.is_added if is_new else len(layers) > 1)}
+        rows = {each.number: self._rows(each) for each in layers if each.number in brought}
+        if is_new and any(layer.is_gone for layer in layers):
+            missing = f" {MISSING}" if any(layer.is_gone and layer.is_added for layer in layers) else ""
             self._told.append(f"{ENDED}: the database was made anew.{missing}")
         self.close()
         replace()
-        for layer, rows in layers:
-            is_added = layer.is_added and not layer.is_gone and self._bring(layer, rows)
-            self.push(is_added=is_added, under=None if layer is layers[-1][0] else layer)
+        for layer in layers:
+            is_there = layer.number in brought and self._bring(layer, rows[layer.number])
+            is_added = layer.is_added and (is_there or not is_new)
+            self.push(is_added=is_added, under=None if layer is layers[-1] else layer)
+            if not is_new and not is_there and len(layers) > 1:
+                self._layers[-1] = self._layers[-1]._replace(is_gone=True)
 
     def _bring(self, layer: Layer, rows: dict[int, bytes]) -> bool:
         """Fill the new database with what a state had; tell the user where that cannot be done."""

@@ -158,7 +158,7 @@ class RealCommits:
         elif is_added and definitions != self._known:
             self._known = definitions
             with self._hushed(), self._moved_out():
-                self._emptier.carry_over(self._keep_base)
+                self._emptier.carry_over(self._keep_base, is_new=False)
         moment = now(self._emptier.cursor())
         self._ahead, self._next = moment.time - time.time(), moment.number
         self._note_seen()

@@ -52,10 +52,13 @@ def refill(cursor: Any, contents: Contents, rows: Mapping[int, bytes], *, may_re
 
 
 def _truncate(cursor: Any, contents: Contents) -> None:
-    """Empty all tables at once: one by one, foreign keys forbid it."""
+    """Empty all tables at once: one by one, foreign keys forbid it.
+
+    Tables of a later state may refer to them. They are emptied as well, and filled when it is that state's turn.
+    """
     names = [f"ONLY {table.name}" for table in contents.tables] + [table.name for table in contents.partitioned]
     if names:
-        cursor.execute(f"TRUNCATE {', '.join(names)}")
+        cursor.execute(f"TRUNCATE {', '.join(names)} CASCADE")
 
 
 @contextmanager
