@@ -18,7 +18,7 @@ TABLES = f"""SELECT c.oid::int8, format('%I.%I', n.nspname, c.relname), c.relkin
   (SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'm', 'S') AND {_SKIPPED} ORDER BY c.oid"""
+WHERE c.relkind IN ('r', 'p', 'm', 'S') AND {_SKIPPED} ORDER BY c.oid"""
 
 REFERENCES = """SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f' AND conrelid <> confrelid"""
 
@@ -46,16 +46,45 @@ _CATALOGS = (
     ("pg_operator", "oid"),
     ("pg_cast", "oid"),
     ("pg_default_acl", "oid"),
+    ("pg_foreign_data_wrapper", "oid"),
+    ("pg_foreign_server", "oid"),
+    ("pg_foreign_table", "ftrelid"),
+    ("pg_depend", "objid"),
+    ("pg_publication_rel", "oid"),
+    ("pg_ts_config", "oid"),
+    ("pg_ts_config_map", "mapcfg"),
+    ("pg_ts_dict", "oid"),
+    ("pg_largeobject_metadata", "oid"),
 )
+_WHICH = {
+    # whatever its oid: rights on the schema public are a row of PostgreSQL's own, and a large object's oid may be chosen
+    "pg_namespace": "oid >= 0",
+    "pg_largeobject_metadata": "oid >= 0",
+    # user mappings themselves are for superusers to see
+    "pg_depend": "classid = 'pg_user_mapping'::regclass",
+}
 
 
-def _every(columns: str) -> str:
-    return " UNION ALL ".join(f"SELECT {columns} FROM {name} WHERE {key} >= {FIRST}" for name, key in _CATALOGS)
+def _which(name: str, key: str) -> str:
+    return _WHICH.get(name, f"{key} >= {FIRST}")
 
 
-SUMMARY = f"SELECT sum(n), coalesce(bool_or(c), false) FROM ({_every('count(*) n, bool_or(age(xmin) < age(testbed_base)) c')}) s"
-"""How many rows the definitions have, and whether one was added or replaced since the transaction `testbed_base`."""
-COUNT = f"(SELECT sum(n)::int8 FROM ({_every('count(*) n')}) s)"
+_DATABASE = "FROM pg_database d LEFT JOIN pg_db_role_setting r ON r.setdatabase = d.oid WHERE d.datname = current_database()"
+
+
+def _every(columns: str, of_database: str) -> str:
+    each = [f"SELECT {columns} FROM {name} WHERE {_which(name, key)}" for name, key in _CATALOGS]
+    return " UNION ALL ".join([*each, f"SELECT {of_database} {_DATABASE}"])
+
+
+_CHANGED = "age({}xmin) < testbed_age"
+_SUMMARY = _every(
+    f"count(*) n, bool_or({_CHANGED.format('')}) c",
+    f"count(r.setdatabase), bool_or({_CHANGED.format('d.')} OR {_CHANGED.format('r.')})",
+)
+SUMMARY = f"SELECT sum(n), coalesce(bool_or(c), false) FROM ({_SUMMARY}) s"
+"""How many rows the definitions have, and whether one was added or replaced in the last `testbed_age` transactions."""
+COUNT = f"(SELECT sum(n)::int8 FROM ({_every('count(*) n', 'count(r.setdatabase)')}) s)"
 
 _NOT_TEMPORARY = "(SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_(temp|toast_temp|toast)')"
 _STEADY = {
@@ -83,7 +112,7 @@ _OF_NAMESPACE = {"pg_class": "relnamespace", "pg_type": "typnamespace", "pg_proc
 def _fingerprint_of(name: str, key: str) -> str:
     columns = _STEADY.get(name)
     row = f"ROW({key}, {columns})" if columns else "t"
-    own = f"{key} >= {FIRST}"
+    own = _which(name, key)
     if name in _OF_RELATION:
         own += f" AND {_OF_RELATION[name]} NOT IN (SELECT oid FROM pg_class WHERE relnamespace IN {_NOT_TEMPORARY})"
     if name in _OF_NAMESPACE:
@@ -93,8 +122,8 @@ def _fingerprint_of(name: str, key: str) -> str:
 
 
 _SETTINGS = (
-    "SELECT 'settings', coalesce(string_agg(r.setrole || ' ' || r.setconfig::text, ',' ORDER BY r.setrole), '') FROM "
-    "pg_db_role_setting r JOIN pg_database d ON d.oid = r.setdatabase WHERE d.datname = current_database()"
+    "SELECT 'settings', md5(string_agg(concat_ws(' ', d.datdba, d.datacl, d.datconnlimit, r.setrole, r.setconfig), ',' "
+    f"ORDER BY r.setrole)) {_DATABASE}"
 )
 FINGERPRINT = " UNION ALL ".join([*(_fingerprint_of(name, key) for name, key in _CATALOGS), _SETTINGS])
 
@@ -125,19 +154,21 @@ class Sequence(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """All relations that hold data."""
+    """All relations that hold data; and the tables above partitions, which hold none."""
 
     tables: list[Table]
     views: list[View]
     sequences: list[Sequence]
+    partitioned: list[Table]
 
     def shared_with(self, other: Contents) -> Contents:
         """Return these relations as far as the other has them too."""
-        names = {table.name for table in other.tables} | {view.name for view in other.views}
+        names = {table.name for table in (*other.tables, *other.partitioned)} | {view.name for view in other.views}
         return Contents(
             [table for table in self.tables if table.name in names],
             [view for view in self.views if view.name in names],
             [sequence for sequence in self.sequences if sequence.name in {each.name for each in other.sequences}],
+            [table for table in self.partitioned if table.name in names],
         )
 
 
@@ -146,9 +177,10 @@ def read_contents(cursor: Any) -> Contents:
     cursor.execute(TABLES)
     rows = cursor.fetchall()
     tables = [Table(oid, name, columns or "") for oid, name, kind, columns in rows if kind == "r"]
+    partitioned = [Table(oid, name, columns or "") for oid, name, kind, columns in rows if kind == "p"]
     views = [_view(cursor, oid, name) for oid, name, kind, _ in rows if kind == "m"]
     names = [(oid, name) for oid, name, kind, _ in rows if kind == "S"]
-    return Contents(tables, views, _where_they_stand(cursor, names))
+    return Contents(tables, views, _where_they_stand(cursor, names), partitioned)
 
 
 def _view(cursor: Any, oid: int, name: str) -> View:

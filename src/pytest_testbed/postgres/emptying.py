@@ -10,14 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple
+from select import POLLIN, poll
+from typing import Any, NamedTuple, TypeVar
 
 from .definitions import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
+from .refilling import refill
 
 __all__ = ["CatalogChanged", "Emptier"]
 
 SESSION = "SET plan_cache_mode TO force_generic_plan; SET jit TO off; SET lock_timeout TO '5s'; SET client_min_messages TO error"
 """The function's statements are always the same: planning them each time would take as long as the rest."""
+NEVER_IDLE = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
+"""A server of somebody else's may end who is silent for long, and with our connection go the copies of rows."""
 AS_REPLICA = "SET session_replication_role TO replica; SET row_security TO off"
 """For the whole session, not for the time of the function: whenever the role changes, the server forgets all plans."""
 SCOPE = "testbed_variables"
@@ -26,8 +30,16 @@ BASE = "testbed.base"
 """A setting of our connection: the transaction after which a row is not as it was."""
 
 
+T = TypeVar("T")
+ENDED = (
+    "the connection by which the database is put back was ended (pg_terminate_backend on all connections of the database, "
+    "for instance; let a test end its own)"
+)
+MISSING = "Rows that fixtures of a wider scope had written may be missing, and tests that need them will fail."
+
+
 class CatalogChanged(Exception):
-    """The database's definitions are not what they were: it cannot be put back in place."""
+    """The database's definitions are not what they were, or what it had is not known any more: it cannot be put back in place."""
 
 
 class Layer(NamedTuple):
@@ -41,6 +53,8 @@ class Layer(NamedTuple):
     references: list[tuple[int, int]]
     is_added: bool
     base: str = ""
+    is_gone: bool = False
+    """Whether its function and rows went with the connection that had them."""
 
     @property
     def function(self) -> str:
@@ -59,6 +73,8 @@ class Emptier:
         self._connect = connect
         self._connection: Any = None
         self._layers: list[Layer] = []
+        self._incoming = poll()
+        self._told: list[str] = []
         self._may_replicate = True
         self._count = 0
 
@@ -66,11 +82,6 @@ class Emptier:
     def is_ready(self) -> bool:
         """Whether there is a state to go back to."""
         return bool(self._layers)
-
-    @property
-    def depth(self) -> int:
-        """How many states there are, one upon the other."""
-        return len(self._layers)
 
     def close(self) -> None:
         """Close the connection, and forget all states."""
@@ -80,6 +91,11 @@ class Emptier:
             with suppress(Exception):
                 connection.close()
 
+    def take_told(self) -> list[str]:
+        """Return, once, what has happened to the states that the user must know of."""
+        told, self._told = self._told, []
+        return told
+
     # --- states
 
     def definitions(self) -> dict[str, str]:
@@ -88,6 +104,7 @@ class Emptier:
 
     def capture(self, *, is_added: bool) -> None:
         """Take the database as it is now for the state to go back to, in place of the last one."""
+        self.cursor()  # if the old connection has ended, the last state is to know of it
         before = self._layers.pop() if self._layers else None
         self.push(is_added=is_added)
         if before is not None:
@@ -132,12 +149,19 @@ class Emptier:
 
     def _forget(self, layer: Layer) -> None:
         cursor = self.cursor()
+        if layer.is_gone:
+            return
         cursor.execute(f"DROP FUNCTION IF EXISTS {layer.function}(boolean, bigint)")
         for copy in layer.seeded.values():
             cursor.execute(f"DROP TABLE IF EXISTS {copy}")
 
     def recognise(self) -> None:
         """Take the definitions as they are now for the right ones: they cannot be brought back."""
+        self.cursor()
+        if self._layers[-1].is_gone:
+            self._told.append(f"{ENDED}. What the database has now stays in it.")
+            self.capture(is_added=self._layers[-1].is_added)
+            return
         self._layers[-1] = self._layers[-1]._replace(definitions=self.definitions())
         self._mark(self.cursor())
 
@@ -169,10 +193,12 @@ class Emptier:
         """Put the database back; return the names of the tables and sequences that were not as they were.
 
         Raises:
-            CatalogChanged: its definitions are others.
+            CatalogChanged: its definitions are others, or the connection that knew the rows has ended.
         """
         cursor = self.cursor()
         layer = self._layers[-1]
+        if layer.is_gone:
+            raise CatalogChanged
         dirty = self._call(cursor, layer, look=True)
         if dirty is None:
             if fingerprint(cursor) != layer.definitions:
@@ -200,8 +226,10 @@ class Emptier:
             oids |= more
         if oids & layer.seeded.keys():
             raise CatalogChanged
-        if names := [table.name for table in layer.contents.tables if table.oid in oids]:
-            cursor.execute(f"TRUNCATE {', '.join(f'ONLY {name}' for name in names)}")
+        names = [f"ONLY {table.name}" for table in layer.contents.tables if table.oid in oids]
+        names += [table.name for table in layer.contents.partitioned if table.oid in oids]
+        if names:
+            cursor.execute(f"TRUNCATE {', '.join(names)}")
             self._mark(cursor)
 
     def _call(self, cursor: Any, layer: Layer, *, look: bool) -> list[str] | None:
@@ -209,19 +237,39 @@ class Emptier:
         found: list[str] | None = cursor.fetchone()[0]
         return found
 
-    def carry_over(self, replace: Callable[[], None]) -> None:
+    def carry_over(self, replace: Callable[[], None], *, is_new: bool = True) -> None:
         """Replace the database by a new one, and bring all states that fixtures have added to it over.
 
         Args:
             replace: does it; nobody may be connected meanwhile.
+            is_new: whether it gives a new database; if not, the old one stays, with all that the last state has.
         """
-        layers = [(layer, self._rows(layer) if layer.is_added else {}) for layer in self._layers]
+        self.cursor()
+        layers = self._layers[:]
+        # without a new database there is nothing to bring for one state, and for several there is to take apart
+        brought = {each.number for each in layers if not each.is_gone and (each.is_added if is_new else len(layers) > 1)}
+        rows = {each.number: self._rows(each) for each in layers if each.number in brought}
+        if is_new and any(layer.is_gone for layer in layers):
+            missing = f" {MISSING}" if any(layer.is_gone and layer.is_added for layer in layers) else ""
+            self._told.append(f"{ENDED}: the database was made anew.{missing}")
         self.close()
         replace()
-        for layer, rows in layers:
-            if layer.is_added:
-                self._bring(layer, rows)
-            self.push(is_added=layer.is_added, under=None if layer is layers[-1][0] else layer)
+        for layer in layers:
+            is_there = layer.number in brought and self._bring(layer, rows[layer.number])
+            is_added = layer.is_added and (is_there or not is_new)
+            self.push(is_added=is_added, under=None if layer is layers[-1] else layer)
+            if not is_new and not is_there and len(layers) > 1:
+                self._layers[-1] = self._layers[-1]._replace(is_gone=True)
+
+    def _bring(self, layer: Layer, rows: dict[int, bytes]) -> bool:
+        """Fill the new database with what a state had; tell the user where that cannot be done."""
+        try:
+            refill(self.cursor(), layer.contents, rows, may_replicate=self._may_replicate)
+        except Exception as error:
+            text = " ".join(str(error).split())
+            self._told.append(f"a new database took the place of the old one, and could not be filled: {text}. {MISSING}")
+            return False
+        return True
 
     def _rows(self, layer: Layer) -> dict[int, bytes]:
         """Return the rows that tables must have, as the server writes them."""
@@ -234,35 +282,50 @@ class Emptier:
             rows[oid] = stream.getvalue()
         return rows
 
-    def _bring(self, layer: Layer, rows: dict[int, bytes]) -> None:
-        """Fill a new database with what a state had: each table as it was, each sequence where it stood."""
-        from io import BytesIO
+    # --- the connection
 
-        cursor = self.cursor()
-        cursor.execute("BEGIN")
-        for table in layer.contents.tables:
-            cursor.execute(f"DELETE FROM ONLY {table.name}")
-            if table.oid in rows:
-                cursor.copy_expert(f"COPY {table.name} ({table.columns}) FROM STDIN", BytesIO(rows[table.oid]))
-        for sequence in layer.contents.sequences:
-            cursor.execute(f"SELECT setval({sequence.oid}, {sequence.last_value}, {sequence.is_called})")
-        for view in layer.contents.views:
-            if view.rows is not None:
-                cursor.execute(f"REFRESH MATERIALIZED VIEW {view.name}")
-        cursor.execute("COMMIT")
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """Return what a question gives that can be asked twice: a connection may be ended while it is being asked.
+
+        Args:
+            question: is called with a cursor.
+        """
+        try:
+            return question(self.cursor())
+        except Exception:
+            if self._connection is None or not self._connection.closed:
+                raise
+            return question(self.cursor())
 
     def cursor(self) -> Any:
         """Return a cursor of the connection that puts the database back; a transaction is what one statement does."""
+        if self._connection is not None and self._is_ended():
+            self._connection = None
+            self._layers[:] = [layer._replace(is_gone=True) for layer in self._layers]
         if self._connection is None:
-            self._connection = self._connect()
-            self._connection.autocommit = True
-            cursor = self._connection.cursor()
-            cursor.execute(SESSION)
-            cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-            self._may_replicate = bool(cursor.fetchone()[0])
-            if self._may_replicate:
-                cursor.execute(AS_REPLICA)
+            self._connection = self._open()
         return self._connection.cursor()
+
+    def _is_ended(self) -> bool:
+        """Whether the server has ended the connection. Without a trip: it says so, and we have asked nothing."""
+        if not self._connection.closed and self._incoming.poll(0):
+            with suppress(Exception):
+                self._connection.cursor().execute("SELECT")
+        return bool(self._connection.closed)
+
+    def _open(self) -> Any:
+        connection = self._connect()
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(SESSION)
+        cursor.execute(NEVER_IDLE)
+        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
+        self._may_replicate = bool(cursor.fetchone()[0])
+        if self._may_replicate:
+            cursor.execute(AS_REPLICA)
+        self._incoming = poll()
+        self._incoming.register(connection.fileno(), POLLIN)
+        return connection
 
     # --- the function on the server
 
@@ -277,7 +340,7 @@ class Emptier:
 AS $testbed$
 #variable_conflict use_column
 <<{SCOPE}>>
-DECLARE testbed_dirty text[] := '{{}}'; testbed_base xid := current_setting('{BASE}')::xid;
+DECLARE testbed_dirty text[] := '{{}}'; testbed_age int := age(current_setting('{BASE}')::xid);
 testbed_count bigint; testbed_flag boolean;
 BEGIN
 IF testbed_look THEN
@@ -295,7 +358,7 @@ END $testbed$"""
         if copy is not None:
             condition = (
                 f"(SELECT count(*) FROM ONLY {table.name}) <> (SELECT count(*) FROM {copy}) "
-                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < age({SCOPE}.testbed_base))"
+                f"OR EXISTS (SELECT FROM ONLY {table.name} WHERE age(xmin) < {SCOPE}.testbed_age)"
             )
             fill = f"INSERT INTO {table.name} ({table.columns}) OVERRIDING SYSTEM VALUE SELECT {table.columns} FROM {copy}; "
         if not self._may_replicate:
@@ -319,7 +382,7 @@ def _view(view: View) -> str:
     return (
         f"testbed_flag := NOT {filled}; IF NOT testbed_flag THEN "
         f"testbed_flag := (SELECT count(*) FROM {view.name}) <> {view.rows} "
-        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < age({SCOPE}.testbed_base)); END IF; "
+        f"OR EXISTS (SELECT FROM {view.name} WHERE age(xmin) < {SCOPE}.testbed_age); END IF; "
         f"IF testbed_flag THEN REFRESH MATERIALIZED VIEW {view.name}; {noted(view.name)} END IF;"
     )
 

@@ -156,7 +156,7 @@ class RealCommits:
             self._listens = self.doorway.board.listens
         self._threads.begin()
         self._in_test = True
-        told, self._told = self._told, []
+        told, self._told = self._told + self._emptier.take_told(), []
         return told
 
     def settle_between(self) -> None:
@@ -211,7 +211,7 @@ class RealCommits:
             self._known = definitions
             self._dispose_all()  # a database that anybody is connected to cannot be copied
             with self._hushed(), self._moved_out():
-                self._emptier.carry_over(self._keep_base)
+                self._emptier.carry_over(self._keep_base, is_new=False)
         moment = now(self._emptier.cursor())
         self._ahead, self._next = moment.time - time.time(), moment.number
         self._note_seen()
@@ -279,6 +279,7 @@ class RealCommits:
                 left += self._silence(self.doorway)
                 if self.doorway.board.late != late:
                     left += self._end_late(self.doorway)
+        left += self._emptier.take_told()
         return Aftermath(self._emptier.tables_among(written or []), left, written is None)
 
     def _restore(self, left: list[str]) -> list[str] | None:
@@ -371,8 +372,8 @@ class RealCommits:
     # --- what the test has left
 
     def _end_strays(self) -> list[str]:
+        strays, self._next = self._emptier.ask(lambda cursor: find(cursor, self._began, self._begun_by_us))
         cursor = self._emptier.cursor()
-        strays, self._next = find(cursor, self._began, self._begun_by_us)
         ended = self._end_all(cursor, strays) if strays else set()
         told = [f"{stray.describe()}. It was ended, {UNMET}" for stray in strays if stray.is_worth_telling and stray.pid in ended]
         if names := end_prepared(cursor):
