@@ -22,7 +22,9 @@ import pytest
 
 from pytest_testbed import Testbed
 from pytest_testbed.postgres.address import DatabaseAddress
+from pytest_testbed.postgres.messages import Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
+from pytest_testbed.postgres.visit import READY
 from tests.conftest import Servers
 
 NUMBERS = count()
@@ -257,6 +259,97 @@ class TestAnotherBackend:
         door.way.visits("park")
         assert (value(cursor, "SHOW timezone"), value(cursor, "SHOW work_mem")) == ("Asia/Tokyo", "5MB")
 
+    def test_with_what_is_set_and_no_more(self, any_door: Door) -> None:
+        connection = any_door.connect()
+        cursor = connection.cursor()
+        cursor.execute("SET work_mem = '5MB'; CREATE TABLE t (id int)")
+        cursor.execute('SET search_path TO public, "it\'s"; INSERT INTO t VALUES (1)')
+        cursor.execute("SET lock_timeout = 5; RESET lock_timeout; SELECT set_config('App.tenant', E'it\\\\''s', false)")
+        cursor.execute("BEGIN; SET deadlock_timeout = 5; SET ROLE pg_monitor; ROLLBACK")
+        cursor.execute("BEGIN; SET LOCAL lock_timeout = 5; COMMIT")
+        all_of_them = "SELECT array_agg(name || setting ORDER BY name) FROM pg_settings"
+        before = value(cursor, all_of_them)
+        assert any_door.way.visits("park")
+        assert value(cursor, all_of_them) == before
+        assert value(cursor, "SHOW search_path") == 'public, "it\'s"'
+        assert value(cursor, "SHOW app.tenant") == "it\\'s"
+        assert value(cursor, "SELECT count(*) FROM t") == 1, "what came with a setting is not done again"
+
+    def test_as_whom_it_acts(self, door: Door) -> None:
+        cursor = door.cursor()
+        cursor.execute("SET SESSION AUTHORIZATION pg_monitor; SET ROLE pg_read_all_stats")
+        assert door.way.visits("park")
+        assert value(cursor, "SELECT current_user") == "pg_read_all_stats"
+        assert value(cursor, "SELECT session_user") == "pg_monitor"
+
+    def test_with_settings_that_come_by_parameters(self, door: Door) -> None:
+        async def both() -> list[Any]:
+            connection = await asyncpg.connect(door.address.form("url"))
+            await connection.execute("SELECT set_config($1, $2, false)", "app.tenant", "7")
+            await asyncio.to_thread(door.way.visits, "park")
+            found = await connection.fetchval("SHOW app.tenant")
+            await connection.close()
+            return [found]
+
+        assert asyncio.run(both()) == ["7"]
+
+    def test_after_a_long_text_that_sets_something(self, door: Door) -> None:
+        cursor = door.cursor()
+        cursor.execute(f"SET work_mem = '5MB'; SELECT '{'x' * 200_000}'")
+        assert door.way.visits("park")
+        assert value(cursor, "SHOW work_mem") == "5MB"
+
+    def test_a_transaction_that_has_read_is_begun_anew_as_it_was(self, door: Door) -> None:
+        connection = door.connect()
+        cursor = connection.cursor()
+        cursor.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+        cursor.execute("SET LOCAL work_mem = '5MB'")
+        assert door.way.visits("park")
+        assert value(cursor, "SHOW transaction_isolation") == "serializable"
+        assert value(cursor, "SHOW work_mem") == "5MB"
+        cursor.execute("COMMIT")
+        assert value(cursor, "SHOW work_mem") == "4MB"
+
+    @pytest.mark.parametrize(
+        ("statements", "what"),
+        [
+            ("BEGIN; CREATE TABLE t (id int)", "changes that are not committed"),
+            ("CREATE TEMP TABLE t AS SELECT 1 AS id", "temporary tables"),
+            ("SELECT pg_advisory_lock(5)", "advisory locks"),
+            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "a cursor WITH HOLD"),
+        ],
+    )
+    def test_not_where_something_would_be_lost(self, door: Door, statements: str, what: str) -> None:
+        connection = door.connect(application_name="the shop")
+        cursor, pid = connection.cursor(), connection.info.backend_pid
+        for statement in statements.split("; "):
+            cursor.execute(statement)
+        assert door.way.visits("park") == []
+        assert door.way.bound() == [f"a connection (the shop, pid {pid}) had {what}"]
+        assert value(cursor, "SELECT pg_backend_pid()") == pid
+
+    def test_a_failed_transaction_is_begun_anew(self, door: Door) -> None:
+        connection = door.connect()
+        cursor = connection.cursor()
+        cursor.execute("SET work_mem = '5MB'")
+        cursor.execute("BEGIN")
+        with pytest.raises(psycopg2.Error):
+            cursor.execute("SELECT nonsense")
+        assert door.way.visits("park")
+        cursor.execute("ROLLBACK")
+        assert value(cursor, "SHOW work_mem") == "5MB"
+
+    def test_of_a_client_that_was_told_something_meanwhile(self, door: Door) -> None:
+        connection = door.connect()
+        connection.cursor().execute("LISTEN news")
+        door.direct().execute("NOTIFY news, 'hello'")
+        assert select.select([connection], [], [], DEADLINE)[0]
+        connection.poll()
+        assert door.way.visits("park")
+        door.way.begin_to_make()
+        door.way.made()
+        assert door.way.visits("park"), "who only listens has said nothing since the last time"
+
     def test_with_its_prepared_statements(self, door: Door) -> None:
         async def both() -> list[int]:
             connection = await asyncpg.connect(door.address.form("url"))
@@ -375,6 +468,21 @@ class TestAnotherBackend:
             door.way.made("SchemaError: line 3 of schema.sql")
             with pytest.raises(psycopg2.OperationalError, match="pytest-testbed: SchemaError: line 3 of schema.sql"):
                 waits.result(DEADLINE)
+
+
+class TestBounds:
+    """A server's messages, in pieces that end anywhere."""
+
+    def test_wherever_they_are_cut(self) -> None:
+        row = message(b"D", b"\0\x01\0\0\0\x06" + READY + b"E")
+        answer = message(b"T", b"\0\0") + row * 3 + message(b"1") + message(b"C", b"SELECT 3\0") + message(b"Z", b"T")
+        said = answer + message(b"A", b"\0\0\0\x01news\0hello\0")
+        for size in range(1, len(said) + 1):
+            frames = Frames()
+            states = [frames.follow(said[at : at + size]) for at in range(0, len(said), size)]
+            assert [state for state in states if state] == [b"T"], f"in pieces of {size} bytes"
+        frames = Frames()
+        assert [frames.follow(said + said[:-4]), frames.follow(said[-4:] + message(b"Z", b"I"))] == [b"T", b"I"]
 
 
 class TestBetweenTests:
