@@ -562,6 +562,16 @@ class TestWithoutRoom:
         cursors = [small.cursor() for _ in range(12)]
         assert [value(cursor, "SELECT 1") for cursor in cursors * 2] == [1] * 24
 
+    def test_not_those_that_would_lose_something(self, small: Door) -> None:
+        first = small.cursor()
+        first.execute("CREATE TEMP TABLE t AS SELECT 1 AS id; SET work_mem = '5MB'")
+        second = small.cursor()
+        second.execute("SELECT set_config('app.tenant', '7', false)")
+        cursors = [small.cursor() for _ in range(12)]
+        assert [value(cursor, "SELECT 1") for cursor in cursors * 2] == [1] * 24
+        assert value(first, "SELECT id FROM t") == 1
+        assert value(second, "SHOW app.tenant") == "7"
+
     def test_a_full_server_is_told_without_a_hang(self, small: Door, monkeypatch: pytest.MonkeyPatch) -> None:
         connections = []
         with pytest.raises(psycopg2.OperationalError, match=r"too many clients already.*\d connections of this process are open"):

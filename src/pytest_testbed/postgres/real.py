@@ -166,7 +166,8 @@ class RealCommits:
     def _keep_base(self) -> None:
         """Keep a copy of the database with the definitions that fixtures have made, to begin with where a test changes them."""
         before = self._database.base
-        self._is_lost = not self._database.keep_base()
+        # nobody can copy it while they are connected, and what they have they would lose
+        self._is_lost = bool(self._bound()) or not self._database.keep_base()
         if before != self._database.base and before not in (below.base for below in self._layers):
             self._database.forget(before)
 
@@ -301,6 +302,9 @@ class RealCommits:
     def _renew_definitions(self, left: list[str]) -> None:
         if not self._is_lost:
             self._database.renew()
+            left += [
+                f"{what}, which no other backend can have. It was ended with the database, {UNMET}" for what in self._bound()
+            ]
             return
         self._emptier.recognise()
         left.append(
@@ -314,6 +318,10 @@ class RealCommits:
         with self._moved_out():
             self._emptier.carry_over(replace)
         self._note_seen()
+
+    def _bound(self) -> list[str]:
+        """Return those who did not move out, each with what it would have lost."""
+        return self.doorway.bound() if self.doorway is not None else []
 
     @contextmanager
     def _moved_out(self) -> Iterator[None]:

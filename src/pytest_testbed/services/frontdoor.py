@@ -151,7 +151,7 @@ class FrontDoor:
         """Let new clients wait, as the pytest process makes anew what they want; tell whether it was there before."""
         self._making.acquire()
         there = self._is_made and not self._fault
-        self._is_made = False
+        self._is_made, self.bound = False, []
         return there
 
     def made(self, fault: str = "") -> None:
@@ -188,7 +188,8 @@ class FrontDoor:
         """
         wanted = [visit for visit in list(self.visits) if not backends or visit.backend in backends]
         done = [visit.backend for visit in wanted if getattr(visit, what)()]
-        self.bound = [visit.bound for visit in wanted if visit.bound]
+        if what == "park":
+            self.bound = [visit.bound for visit in wanted if visit.bound]
         return done
 
     def end_late(self, since: int) -> list[int]:
