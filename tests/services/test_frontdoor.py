@@ -19,8 +19,10 @@ import asyncpg
 import psycopg
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from pytest_testbed import Testbed
+from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.postgres.address import DatabaseAddress
 from pytest_testbed.postgres.messages import Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
@@ -183,6 +185,29 @@ class TestComingIn:
         assert value(door.cursor(), "SELECT current_database()") == door.address.database
         assert door.address.password in door.address.form("url")
         door.close()
+
+
+class TestOfAServerOfSomebodyElses:
+    """What its URL says holds at the port of our own as far as it can."""
+
+    @pytest.mark.parametrize("query", ["sslmode=verify-full", "sslrootcert=system", "sslrootcert=system&sslmode=verify-full"])
+    def test_a_certificate_with_its_name_is_refused(self, query: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"(verify-full|system) cannot be exported: .* Say sslmode=verify-ca"):
+            DatabaseAddress("shop", f"postgresql://me@db.example/postgres?{query}")
+
+    def test_its_own_address_is_not_exported(self) -> None:
+        url = "postgresql://me@db.example/postgres?hostaddr=192.0.2.1&sslmode=verify-ca&sslrootcert=/c%20a.pem"
+        address = DatabaseAddress("shop", url)
+        for form in ("url", "dsn"):
+            assert parse_dsn(address.form(form)) == {
+                "user": "me",
+                "host": "127.0.0.1",
+                "port": str(address.doorway.port),
+                "dbname": "shop",
+                "sslmode": "verify-ca",
+                "sslrootcert": "/c a.pem",
+            }
+        address.doorway._listener.close()  # no host has taken it over
 
 
 class TestPassingOn:
@@ -468,6 +493,21 @@ class TestAnotherBackend:
             door.way.made("SchemaError: line 3 of schema.sql")
             with pytest.raises(psycopg2.OperationalError, match="pytest-testbed: SchemaError: line 3 of schema.sql"):
                 waits.result(DEADLINE)
+
+
+class TestWhatComesMeanwhile:
+    def test_a_notification_that_comes_with_an_answer_of_ours_is_passed_on(self, door: Door) -> None:
+        """The server tells it at the end of the transaction, which is ours."""
+        connection = door.connect()
+        cursor = connection.cursor()
+        cursor.execute("LISTEN news")
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1")
+        door.direct().execute("NOTIFY news, 'hello'")
+        assert door.way.visits("park")
+        assert select.select([connection], [], [], DEADLINE)[0]
+        connection.poll()
+        assert [notify.payload for notify in connection.notifies] == ["hello"]
 
 
 class TestBounds:

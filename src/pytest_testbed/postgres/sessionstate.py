@@ -45,10 +45,13 @@ class SessionState:
 
     def hear(self, piece: bytes) -> None:
         """Note names that may be those of a project's own settings."""
-        first, text = piece[0], piece[:HEARD].lower()
+        first = piece[0]
         if first == 66:  # Bind
             if self._is_parameter:
                 self._note(piece)
+            return
+        text = piece[:HEARD].lower()
+        if b"set" not in text:
             return
         at = 5 if first == 81 else text.find(0, 5) + 1
         is_function = b"set_config" in text
