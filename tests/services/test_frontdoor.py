@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +28,7 @@ from pytest_testbed.postgres.address import DatabaseAddress
 from pytest_testbed.postgres.messages import Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
 from pytest_testbed.postgres.visit import READY
+from pytest_testbed.services.board import Board
 from tests.conftest import Servers
 
 NUMBERS = count()
@@ -545,6 +547,57 @@ class TestBetweenTests:
         assert door.way.end_late(since) == [], "it was there before"
         go_on()
         assert future.result(DEADLINE) == 7
+
+    def test_what_is_on_its_way_is_waited_for(self, door: Door) -> None:
+        """A statement that was let through just before is with the server once the others have to wait."""
+        board = door.way.board
+        door.cursor()
+        board.count_message()
+        with ThreadPoolExecutor() as pool:
+            hushing = pool.submit(board.hush, True)
+            while not board.hushed:
+                pass
+            with pytest.raises(TimeoutError):
+                hushing.result(0.05)
+            board.passed_on()
+            hushing.result(DEADLINE)
+        board.hush(False)
+
+    def test_nothing_is_on_its_way_while_it_waits(self, door: Door) -> None:
+        """Who was held up, who has gone, and who sends much: at the end all of it has been passed on."""
+        board = door.way.board
+        future, go_on = self.hushed(door, door.cursor())
+        assert board.on_their_way == 0
+        go_on()
+        assert future.result(DEADLINE) == 7
+        door.connect().close()
+        cursor = door.cursor()
+        since = board.messages
+        future, go_on = self.hushed(door, cursor)
+        door.way.visits("cut")
+        go_on()
+        with pytest.raises(psycopg2.OperationalError):
+            future.result(DEADLINE)
+        assert board.messages > since
+        deadline = time.monotonic() + DEADLINE
+        while board.on_their_way and time.monotonic() < deadline:
+            pass
+        assert board.on_their_way == 0
+
+    def test_no_message_is_lost_in_counting(self) -> None:
+        file = Board.allocate()
+        board = Board(file)
+
+        def count_many(_: int) -> None:
+            for _ in range(2_000):
+                board.count_message()
+                board.count_late()
+                board.passed_on()
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(count_many, range(8)))
+        assert (board.messages, board.late, board.on_their_way) == (16_000, 16_000, 0)
+        os.close(file)
 
     def test_who_leaves_need_not_wait(self, door: Door) -> None:
         connection, watcher = door.connect(), door.direct()

@@ -259,9 +259,16 @@ class Visit:
         receive, board = self.client.recv, self.door.board
         while piece := receive(PIECE):
             board.count_message()
-            if board.hushed and not self.is_farewell(piece):
-                self._hold()
-            self.say(piece)
+            try:
+                while board.hushed and not self.door.stand_in and not self.is_farewell(piece):
+                    board.passed_on()
+                    try:
+                        self._hold()
+                    finally:
+                        board.set_out_again()
+                self.say(piece)
+            finally:
+                board.passed_on()
 
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent."""
