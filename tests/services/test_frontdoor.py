@@ -28,7 +28,6 @@ from pytest_testbed.postgres.address import DatabaseAddress
 from pytest_testbed.postgres.messages import Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
 from pytest_testbed.postgres.visit import READY
-from pytest_testbed.services.board import Board
 from tests.conftest import Servers
 
 NUMBERS = count()
@@ -583,21 +582,6 @@ class TestBetweenTests:
         while board.on_their_way and time.monotonic() < deadline:
             pass
         assert board.on_their_way == 0
-
-    def test_no_message_is_lost_in_counting(self) -> None:
-        file = Board.allocate()
-        board = Board(file)
-
-        def count_many(_: int) -> None:
-            for _ in range(2_000):
-                board.count_message()
-                board.count_late()
-                board.passed_on()
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(count_many, range(8)))
-        assert (board.messages, board.late, board.on_their_way) == (16_000, 16_000, 0)
-        os.close(file)
 
     def test_who_leaves_need_not_wait(self, door: Door) -> None:
         connection, watcher = door.connect(), door.direct()
