@@ -158,16 +158,21 @@ class RealCommits:
         elif is_added and definitions != self._known:
             self._known = definitions
             with self._hushed(), self._moved_out():
-                self._emptier.carry_over(self._keep_base)
+                self._keep_definitions()
         moment = now(self._emptier.cursor())
         self._ahead, self._next = moment.time - time.time(), moment.number
         self._note_seen()
 
+    def _keep_definitions(self) -> None:
+        """Keep a copy of the database, unless somebody has stayed in it: nobody can copy it then, and he may hold locks."""
+        self._is_lost = bool(self._bound())
+        if not self._is_lost:
+            self._emptier.carry_over(self._keep_base)
+
     def _keep_base(self) -> None:
         """Keep a copy of the database with the definitions that fixtures have made, to begin with where a test changes them."""
         before = self._database.base
-        # nobody can copy it while they are connected, and what they have they would lose
-        self._is_lost = bool(self._bound()) or not self._database.keep_base()
+        self._is_lost = not self._database.keep_base()
         if before != self._database.base and before not in (below.base for below in self._layers):
             self._database.forget(before)
 
