@@ -8,6 +8,7 @@ import os
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,10 +20,14 @@ import asyncpg
 import psycopg
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 
 from pytest_testbed import Testbed
+from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.postgres.address import DatabaseAddress
+from pytest_testbed.postgres.messages import Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
+from pytest_testbed.postgres.visit import READY
 from tests.conftest import Servers
 
 NUMBERS = count()
@@ -183,6 +188,29 @@ class TestComingIn:
         door.close()
 
 
+class TestOfAServerOfSomebodyElses:
+    """What its URL says holds at the port of our own as far as it can."""
+
+    @pytest.mark.parametrize("query", ["sslmode=verify-full", "sslrootcert=system", "sslrootcert=system&sslmode=verify-full"])
+    def test_a_certificate_with_its_name_is_refused(self, query: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"(verify-full|system) cannot be exported: .* Say sslmode=verify-ca"):
+            DatabaseAddress("shop", f"postgresql://me@db.example/postgres?{query}")
+
+    def test_its_own_address_is_not_exported(self) -> None:
+        url = "postgresql://me@db.example/postgres?hostaddr=192.0.2.1&sslmode=verify-ca&sslrootcert=/c%20a.pem"
+        address = DatabaseAddress("shop", url)
+        for form in ("url", "dsn"):
+            assert parse_dsn(address.form(form)) == {
+                "user": "me",
+                "host": "127.0.0.1",
+                "port": str(address.doorway.port),
+                "dbname": "shop",
+                "sslmode": "verify-ca",
+                "sslrootcert": "/c a.pem",
+            }
+        address.doorway._listener.close()  # no host has taken it over
+
+
 class TestPassingOn:
     def test_much_in_both_directions(self, door: Door) -> None:
         cursor = door.cursor()
@@ -256,6 +284,97 @@ class TestAnotherBackend:
         cursor.execute("SET TIME ZONE 'Asia/Tokyo'")
         door.way.visits("park")
         assert (value(cursor, "SHOW timezone"), value(cursor, "SHOW work_mem")) == ("Asia/Tokyo", "5MB")
+
+    def test_with_what_is_set_and_no_more(self, any_door: Door) -> None:
+        connection = any_door.connect()
+        cursor = connection.cursor()
+        cursor.execute("SET work_mem = '5MB'; CREATE TABLE t (id int)")
+        cursor.execute('SET search_path TO public, "it\'s"; INSERT INTO t VALUES (1)')
+        cursor.execute("SET lock_timeout = 5; RESET lock_timeout; SELECT set_config('App.tenant', E'it\\\\''s', false)")
+        cursor.execute("BEGIN; SET deadlock_timeout = 5; SET ROLE pg_monitor; ROLLBACK")
+        cursor.execute("BEGIN; SET LOCAL lock_timeout = 5; COMMIT")
+        all_of_them = "SELECT array_agg(name || setting ORDER BY name) FROM pg_settings"
+        before = value(cursor, all_of_them)
+        assert any_door.way.visits("park")
+        assert value(cursor, all_of_them) == before
+        assert value(cursor, "SHOW search_path") == 'public, "it\'s"'
+        assert value(cursor, "SHOW app.tenant") == "it\\'s"
+        assert value(cursor, "SELECT count(*) FROM t") == 1, "what came with a setting is not done again"
+
+    def test_as_whom_it_acts(self, door: Door) -> None:
+        cursor = door.cursor()
+        cursor.execute("SET SESSION AUTHORIZATION pg_monitor; SET ROLE pg_read_all_stats")
+        assert door.way.visits("park")
+        assert value(cursor, "SELECT current_user") == "pg_read_all_stats"
+        assert value(cursor, "SELECT session_user") == "pg_monitor"
+
+    def test_with_settings_that_come_by_parameters(self, door: Door) -> None:
+        async def both() -> list[Any]:
+            connection = await asyncpg.connect(door.address.form("url"))
+            await connection.execute("SELECT set_config($1, $2, false)", "app.tenant", "7")
+            await asyncio.to_thread(door.way.visits, "park")
+            found = await connection.fetchval("SHOW app.tenant")
+            await connection.close()
+            return [found]
+
+        assert asyncio.run(both()) == ["7"]
+
+    def test_after_a_long_text_that_sets_something(self, door: Door) -> None:
+        cursor = door.cursor()
+        cursor.execute(f"SET work_mem = '5MB'; SELECT '{'x' * 200_000}'")
+        assert door.way.visits("park")
+        assert value(cursor, "SHOW work_mem") == "5MB"
+
+    def test_a_transaction_that_has_read_is_begun_anew_as_it_was(self, door: Door) -> None:
+        connection = door.connect()
+        cursor = connection.cursor()
+        cursor.execute("BEGIN ISOLATION LEVEL SERIALIZABLE")
+        cursor.execute("SET LOCAL work_mem = '5MB'")
+        assert door.way.visits("park")
+        assert value(cursor, "SHOW transaction_isolation") == "serializable"
+        assert value(cursor, "SHOW work_mem") == "5MB"
+        cursor.execute("COMMIT")
+        assert value(cursor, "SHOW work_mem") == "4MB"
+
+    @pytest.mark.parametrize(
+        ("statements", "what"),
+        [
+            ("BEGIN; CREATE TABLE t (id int)", "changes that are not committed"),
+            ("CREATE TEMP TABLE t AS SELECT 1 AS id", "temporary tables"),
+            ("SELECT pg_advisory_lock(5)", "advisory locks"),
+            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "a cursor WITH HOLD"),
+        ],
+    )
+    def test_not_where_something_would_be_lost(self, door: Door, statements: str, what: str) -> None:
+        connection = door.connect(application_name="the shop")
+        cursor, pid = connection.cursor(), connection.info.backend_pid
+        for statement in statements.split("; "):
+            cursor.execute(statement)
+        assert door.way.visits("park") == []
+        assert door.way.bound() == [f"a connection (the shop, pid {pid}) had {what}"]
+        assert value(cursor, "SELECT pg_backend_pid()") == pid
+
+    def test_a_failed_transaction_is_begun_anew(self, door: Door) -> None:
+        connection = door.connect()
+        cursor = connection.cursor()
+        cursor.execute("SET work_mem = '5MB'")
+        cursor.execute("BEGIN")
+        with pytest.raises(psycopg2.Error):
+            cursor.execute("SELECT nonsense")
+        assert door.way.visits("park")
+        cursor.execute("ROLLBACK")
+        assert value(cursor, "SHOW work_mem") == "5MB"
+
+    def test_of_a_client_that_was_told_something_meanwhile(self, door: Door) -> None:
+        connection = door.connect()
+        connection.cursor().execute("LISTEN news")
+        door.direct().execute("NOTIFY news, 'hello'")
+        assert select.select([connection], [], [], DEADLINE)[0]
+        connection.poll()
+        assert door.way.visits("park")
+        door.way.begin_to_make()
+        door.way.made()
+        assert door.way.visits("park"), "who only listens has said nothing since the last time"
 
     def test_with_its_prepared_statements(self, door: Door) -> None:
         async def both() -> list[int]:
@@ -377,6 +496,36 @@ class TestAnotherBackend:
                 waits.result(DEADLINE)
 
 
+class TestWhatComesMeanwhile:
+    def test_a_notification_that_comes_with_an_answer_of_ours_is_passed_on(self, door: Door) -> None:
+        """The server tells it at the end of the transaction, which is ours."""
+        connection = door.connect()
+        cursor = connection.cursor()
+        cursor.execute("LISTEN news")
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1")
+        door.direct().execute("NOTIFY news, 'hello'")
+        assert door.way.visits("park")
+        assert select.select([connection], [], [], DEADLINE)[0]
+        connection.poll()
+        assert [notify.payload for notify in connection.notifies] == ["hello"]
+
+
+class TestBounds:
+    """A server's messages, in pieces that end anywhere."""
+
+    def test_wherever_they_are_cut(self) -> None:
+        row = message(b"D", b"\0\x01\0\0\0\x06" + READY + b"E")
+        answer = message(b"T", b"\0\0") + row * 3 + message(b"1") + message(b"C", b"SELECT 3\0") + message(b"Z", b"T")
+        said = answer + message(b"A", b"\0\0\0\x01news\0hello\0")
+        for size in range(1, len(said) + 1):
+            frames = Frames()
+            states = [frames.follow(said[at : at + size]) for at in range(0, len(said), size)]
+            assert [state for state in states if state] == [b"T"], f"in pieces of {size} bytes"
+        frames = Frames()
+        assert [frames.follow(said + said[:-4]), frames.follow(said[-4:] + message(b"Z", b"I"))] == [b"T", b"I"]
+
+
 class TestBetweenTests:
     def hushed(self, door: Door, cursor: Any, sql: str = "SELECT 7") -> tuple[Any, Callable[[], Any]]:
         """Send a statement that has to wait; return what becomes of it."""
@@ -397,6 +546,42 @@ class TestBetweenTests:
         assert door.way.end_late(since) == [], "it was there before"
         go_on()
         assert future.result(DEADLINE) == 7
+
+    def test_what_is_on_its_way_is_waited_for(self, door: Door) -> None:
+        """A statement that was let through just before is with the server once the others have to wait."""
+        board = door.way.board
+        door.cursor()
+        board.count_message()
+        with ThreadPoolExecutor() as pool:
+            hushing = pool.submit(board.hush, True)
+            while not board.hushed:
+                pass
+            with pytest.raises(TimeoutError):
+                hushing.result(0.05)
+            board.passed_on()
+            hushing.result(DEADLINE)
+        board.hush(False)
+
+    def test_nothing_is_on_its_way_while_it_waits(self, door: Door) -> None:
+        """Who was held up, who has gone, and who sends much: at the end all of it has been passed on."""
+        board = door.way.board
+        future, go_on = self.hushed(door, door.cursor())
+        assert board.on_their_way == 0
+        go_on()
+        assert future.result(DEADLINE) == 7
+        door.connect().close()
+        cursor = door.cursor()
+        since = board.messages
+        future, go_on = self.hushed(door, cursor)
+        door.way.visits("cut")
+        go_on()
+        with pytest.raises(psycopg2.OperationalError):
+            future.result(DEADLINE)
+        assert board.messages > since
+        deadline = time.monotonic() + DEADLINE
+        while board.on_their_way and time.monotonic() < deadline:
+            pass
+        assert board.on_their_way == 0
 
     def test_who_leaves_need_not_wait(self, door: Door) -> None:
         connection, watcher = door.connect(), door.direct()
@@ -453,6 +638,16 @@ class TestWithoutRoom:
     def test_idle_connections_make_room(self, small: Door) -> None:
         cursors = [small.cursor() for _ in range(12)]
         assert [value(cursor, "SELECT 1") for cursor in cursors * 2] == [1] * 24
+
+    def test_not_those_that_would_lose_something(self, small: Door) -> None:
+        first = small.cursor()
+        first.execute("CREATE TEMP TABLE t AS SELECT 1 AS id; SET work_mem = '5MB'")
+        second = small.cursor()
+        second.execute("SELECT set_config('app.tenant', '7', false)")
+        cursors = [small.cursor() for _ in range(12)]
+        assert [value(cursor, "SELECT 1") for cursor in cursors * 2] == [1] * 24
+        assert value(first, "SELECT id FROM t") == 1
+        assert value(second, "SHOW app.tenant") == "7"
 
     def test_a_full_server_is_told_without_a_hang(self, small: Door, monkeypatch: pytest.MonkeyPatch) -> None:
         connections = []

@@ -13,10 +13,15 @@ from ..services.doorway import Doorway
 from ..services.witness import Witness
 from .exported import Exported
 
-__all__ = ["FORMS", "DatabaseAddress"]
+__all__ = ["DatabaseAddress"]
 
-FORMS = ("url", "dsn", "host", "port", "user", "password", "database")
-"""What can be said of an address; a driver may follow "url" after a plus sign."""
+
+REFUSED = (
+    ("sslmode", "verify-full", "sslmode=verify-ca"),
+    # libpq takes it for verify-full, and nothing less
+    ("sslrootcert", "system", "sslmode=verify-ca and a file as sslrootcert"),
+)
+"""What a server's URL may not ask for where its address is exported, and what to say instead."""
 
 
 class DatabaseAddress:
@@ -31,7 +36,6 @@ class DatabaseAddress:
     kind = "postgres"
 
     def __init__(self, database: str, url: str = "", user: str = "postgres") -> None:
-        self.doorway = Doorway()
         self.database = database
         self._through = bool(url)
         self._query = ""
@@ -39,20 +43,26 @@ class DatabaseAddress:
         self.user, self.password = user, os.urandom(12).hex()
         if url:
             self._of_server(url)
+        self.doorway = Doorway()
 
     def _of_server(self, url: str) -> None:
+        from urllib.parse import urlencode
+
         from .service import parse_url
 
         try:
             endpoint = parse_url(url)
         except ValueError as error:
             raise ConfigurationError(f"the server's URL cannot be exported: {error}.") from None
-        if endpoint.parameters().get("sslmode") == "verify-full":
-            raise ConfigurationError(
-                "an address of a server with sslmode=verify-full cannot be exported: applications reach it by 127.0.0.1, "
-                "which its certificate does not name. Say sslmode=verify-ca in testbed_pg_url."
-            )
-        self.user, self.password, self._query = endpoint.user, endpoint.password, endpoint.query
+        said = endpoint.parameters()
+        for name, value, instead in REFUSED:
+            if said.get(name) == value:
+                raise ConfigurationError(
+                    f"an address of a server with {name}={value} cannot be exported: applications reach it by 127.0.0.1, "
+                    f"which its certificate does not name. Say {instead} in testbed_pg_url."
+                )
+        said.pop("hostaddr", None)  # with it libpq would pass the port by
+        self.user, self.password, self._query = endpoint.user, endpoint.password, urlencode(said, safe="/", quote_via=quote)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -83,7 +93,7 @@ class DatabaseAddress:
             self.doorway.witness.close()
 
     def form(self, name: str) -> str:
-        """Return one of `FORMS`, such as "url", "url+asyncpg" or "port"."""
+        """Return one of the forms that the part exports, such as "url", "url+asyncpg" or "port"."""
         name, plus, driver = name.partition("+")
         forms: Mapping[str, Callable[[], str]] = {
             "url": lambda: self._url(f"postgresql{plus}{driver}"),

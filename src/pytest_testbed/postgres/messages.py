@@ -7,18 +7,34 @@ from __future__ import annotations
 
 import struct
 
-__all__ = ["AuthenticationError", "Reader", "answer_to", "error", "message", "startup", "text_of"]
+__all__ = [
+    "AuthenticationError",
+    "Frames",
+    "Reader",
+    "answer_to",
+    "error",
+    "message",
+    "messages",
+    "rows",
+    "startup",
+    "text_of",
+]
 
 VERSION_3 = 3 << 16
 CANCEL, TLS, GSS = (1234 << 16) + 5678, (1234 << 16) + 5679, (1234 << 16) + 5680
 """What a client may say in place of a version."""
 HEAD = struct.Struct("!cI")
+BARE_HEAD = struct.Struct("!BI")
+"""The same, for who reads many: a number costs less than bytes."""
 LONG = struct.Struct("!I")
+SIGNED = struct.Struct("!i")
+READY = 90
+"""A server's word that it waits for the next statement, "Z"; the state of the transaction follows."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 class AuthenticationError(Exception):
@@ -51,6 +67,59 @@ def text_of(body: bytes, fields: str = "VCM") -> str:
 def code_of(body: bytes) -> str:
     """Return an ErrorResponse's SQLSTATE."""
     return next((part[1:].decode() for part in body.split(b"\0") if part[:1] == b"C"), "")
+
+
+def messages(piece: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Give the kind, the body and the whole of each message, as far as they are whole."""
+    at = 0
+    while at + HEAD.size <= len(piece):
+        kind, length = HEAD.unpack_from(piece, at)
+        end = at + 1 + length
+        if end > len(piece):
+            return
+        yield kind, piece[at + HEAD.size : end], piece[at:end]
+        at = end
+
+
+def rows(answer: bytes) -> list[tuple[bytes | None, ...]]:
+    """Return the rows of an answer as the server has written them; None is null."""
+    found: list[tuple[bytes | None, ...]] = []
+    for kind, body, _ in messages(answer):
+        if kind == b"D":
+            at, values = 2, list[bytes | None]()
+            while at < len(body):
+                (size,) = SIGNED.unpack_from(body, at)
+                values.append(None if size < 0 else body[at + 4 : at + 4 + size])
+                at += 4 + max(size, 0)
+            found.append(tuple(values))
+    return found
+
+
+class Frames:
+    """Finds the bounds of a server's messages in pieces that end anywhere."""
+
+    def __init__(self) -> None:
+        self._left = 0  # bytes of the last message that are still to come
+        self._cut = b""  # the beginning of one of which not even the length has come, or which is a short last word
+
+    def follow(self, piece: bytes) -> bytes:
+        """Take note of the next piece; return the state that it tells last of all, b"" where it tells none.
+
+        Whole results are passed over by their lengths: only a ReadyForQuery is looked into.
+        """
+        if self._cut:
+            piece, self._cut = self._cut + piece, b""
+        at, end, state, head_at = self._left, len(piece), b"", BARE_HEAD.unpack_from
+        whole = end - 6
+        while at <= whole:
+            kind, length = head_at(piece, at)
+            if kind == READY:
+                state = piece[at + 5 : at + 6]
+            at += length + 1
+        if at < end:
+            self._cut, at = piece[at:], end
+        self._left = at - end
+        return state
 
 
 class Reader:

@@ -7,11 +7,11 @@ For the host process: the standard library only.
 
 from __future__ import annotations
 
-from .messages import HEAD, LONG, message
+from .messages import LONG, message, messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["CHANGED", "FAIL", "Prepared"]
 
@@ -91,18 +91,6 @@ class Prepared:
 def described(name: bytes) -> bytes:
     """Return what asks for the columns of a statement."""
     return message(DESCRIBE, b"S" + name + b"\0") + SYNC
-
-
-def messages(piece: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Give the kind, the body and the whole of each message, as far as they are whole."""
-    at = 0
-    while at + HEAD.size <= len(piece):
-        kind, length = HEAD.unpack_from(piece, at)
-        end = at + 1 + length
-        if end > len(piece):
-            return
-        yield kind, piece[at + HEAD.size : end], piece[at:end]
-        at = end
 
 
 def columns(answer: bytes) -> list[tuple[bytes, int]] | None:

@@ -211,10 +211,16 @@ class RealCommits:
             self._known = definitions
             self._dispose_all()  # a database that anybody is connected to cannot be copied
             with self._hushed(), self._moved_out():
-                self._emptier.carry_over(self._keep_base, is_new=False)
+                self._keep_definitions()
         moment = now(self._emptier.cursor())
         self._ahead, self._next = moment.time - time.time(), moment.number
         self._note_seen()
+
+    def _keep_definitions(self) -> None:
+        """Keep a copy of the database, unless somebody has stayed in it: nobody can copy it then, and he may hold locks."""
+        self._is_lost = bool(self._bound())
+        if not self._is_lost:
+            self._emptier.carry_over(self._keep_base, is_new=False)
 
     def _keep_base(self) -> None:
         """Keep a copy of the database with the definitions that fixtures have made, to begin with where a test changes them."""
@@ -403,6 +409,9 @@ class RealCommits:
     def _renew_definitions(self, left: list[str]) -> None:
         if not self._is_lost:
             self._database.renew()
+            left += [
+                f"{what}, which no other backend can have. It was ended with the database, {UNMET}" for what in self._bound()
+            ]
             return
         self._emptier.recognise()
         left.append(
@@ -416,6 +425,10 @@ class RealCommits:
         with self._moved_out():
             self._emptier.carry_over(replace)
         self._note_seen()
+
+    def _bound(self) -> list[str]:
+        """Return those who did not move out, each with what it would have lost."""
+        return self.doorway.bound() if self.doorway is not None else []
 
     @contextmanager
     def _moved_out(self) -> Iterator[None]:

@@ -21,15 +21,18 @@ from .messages import (
     TLS,
     VERSION_3,
     AuthenticationError,
+    Frames,
     Reader,
     answer_to,
     code_of,
     error,
     message,
+    messages,
     startup,
     text_of,
 )
 from .prepared import CHANGED, FAIL, Prepared
+from .sessionstate import SessionState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["PostgresVisit"]
 
 READY = b"Z\x00\x00\x00\x05"
-"""A server's word that it waits for the next statement; the state of the transaction follows."""
+"""A server's word that it waits for the next statement, without the state of the transaction that follows."""
 IDLE, IN_TRANSACTION, FAILED = b"I", b"T", b"E"
 FULL = "53300"
 RECOVERING = "57P03"
@@ -51,6 +54,7 @@ UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
 UNLOCK = message(b"Q", b"SELECT pg_advisory_unlock_all()\0")
 BEGIN = message(b"Q", b"BEGIN\0")
 FAREWELL = message(b"X")
+NOTIFICATION = b"A"
 
 
 class PostgresVisit(Visit):
@@ -59,12 +63,12 @@ class PostgresVisit(Visit):
     def __init__(self, door: FrontDoor, client: _socket.socket) -> None:
         super().__init__(door, client)
         self._said: dict[str, str] = {}
-        self._last = b""  # the last piece that the server sent, or b"" since the client has sent something
+        self._state = b""  # what the server has told last, or b"" since the client has sent something
         self.is_parked = False
         self._is_makers = False
         self._in_transaction = False
         self._prepared = Prepared()
-        self._settings: list[bytes] = []
+        self._session = SessionState()
         self._channels = Channels()
         self._lock = threading.Lock()
         self._returning = threading.Lock()  # may be held for long: until the database is made
@@ -109,11 +113,11 @@ class PostgresVisit(Visit):
             stand_in = self.door.await_made(self.make, is_makers=self._is_makers) if is_ours else ""
             upstream, words = self._log_in(endpoint, stand_in)
             if upstream is not None:
-                self._tell_again(upstream)
+                self._tell_again(upstream, endpoint.user)
             with self._lock:
                 if stand_in == self.door.stand_in or not stand_in:
                     self.upstream, self.is_led = upstream, bool(stand_in)
-                    self._last = b"" if self.is_parked else words  # who returns is about to send something
+                    self._state = self._state if self.is_parked else words[-1:]  # who returns is about to send something
                     self.is_parked = self.is_parked and upstream is None
                     return words
             if upstream is not None:  # it is about to be closed to everybody, or is gone by now
@@ -217,8 +221,11 @@ class PostgresVisit(Visit):
         """Let connections that wait for nothing give up their backends until they need one again."""
         others = [visit for visit in list(self.door.visits) if visit is not self and isinstance(visit, PostgresVisit)]
         idle = [visit for visit in others if visit.state() == IDLE and not visit.is_parked and not visit._channels.names]
-        for visit in idle[: max(1, len(idle) // 2)]:
-            visit.park()
+        wanted = max(1, len(idle) // 2)
+        for visit in idle:
+            wanted -= visit.park()
+            if not wanted:
+                break
 
     def _introduce(self, server: _socket.socket, endpoint: Endpoint, said: dict[str, str]) -> tuple[bytes, bytes]:
         """Log in; return the body of the server's error, or b"" and what it said when it let us in."""
@@ -243,27 +250,23 @@ class PostgresVisit(Visit):
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent, to a new backend if it had to give up the last one."""
         first = piece[0]
-        state, self._last = self.state(), b""
+        with self._lock:  # from now on nobody parks it, or slips something in
+            state, self._state = self._state, b""
         if self.is_parked:
             self._return()
         # only now: another backend must not know them before they are passed on
         if first == 80 and piece[5:6] != b"\0":
             self._prepared.remember(piece)
-        elif first == 81 and piece[5:9].lower() == b"set ":
-            self._settings.append(piece)
-        if (first == 81 or first == 80) and self._channels.hear(piece, self.door.board.messages):
-            self.door.board.count_listen()
-        if first == 66 and not self._is_bound(piece, state):
-            return
-        try:
-            assert self.upstream is not None
-            self.upstream.sendall(piece)
-        except OSError:
-            if not self.is_parked:
-                raise
-            self._return()
-            assert self.upstream is not None
-            self.upstream.sendall(piece)
+        if first == 81 or first == 80:
+            self._session.hear(piece)
+            if self._channels.hear(piece, self.door.board.messages):
+                self.door.board.count_listen()
+        elif first == 66:
+            self._session.hear(piece)
+            if not self._is_bound(piece, state):
+                return
+        assert self.upstream is not None
+        self.upstream.sendall(piece)
 
     def is_farewell(self, piece: bytes) -> bool:
         """Tell whether the client only says that it leaves."""
@@ -275,36 +278,35 @@ class PostgresVisit(Visit):
             if state == IN_TRANSACTION:
                 self._behind(FAIL)
                 state = FAILED
-            self._last = CHANGED + READY + state
-            self.client.sendall(self._last)
+            self._state = state
+            self.client.sendall(CHANGED + READY + state)
             return False
         if missing := self._prepared.missing(piece):
             self._behind(missing)
-            self._last = b""
+            self._state = b""
         return True
 
     def hear(self, upstream: _socket.socket) -> None:
         """Pass on what the server says until it hangs up."""
-        receive, send = upstream.recv, self.client.sendall
+        receive, send, frames = upstream.recv, self.client.sendall, Frames()
         while piece := receive(PIECE):
             if self._swallowing is not None and not (piece := self._swallow(piece, upstream)):
                 continue
-            self._last = piece
+            if state := frames.follow(piece):
+                self._state = state
             send(piece)
 
     def _swallow(self, piece: bytes, upstream: _socket.socket) -> bytes:
-        """Keep to ourselves the answer to what the client did not ask; return what it left."""
-        while READY not in piece[:-1]:
+        """Keep to ourselves the answer to what the client did not ask; return what it left, and what others have told him."""
+        while not (at := _end_of_answer(piece)):
             more = upstream.recv(PIECE)
             if not more:
                 return b""
             piece += more
-        at = piece.index(READY) + len(READY) + 1
-        done, self._swallowing, self._last = self._swallowing, None, piece[:at]
-        self._swallowed = self._last
+        done, self._swallowing, self._swallowed = self._swallowing, None, piece[:at]
         if done is not None:
             done.set()
-        return piece[at:]
+        return b"".join(whole for kind, _, whole in messages(piece[:at]) if kind == NOTIFICATION) + piece[at:]
 
     def ended(self, upstream: _socket.socket) -> None:
         """Hang up too, unless it was we who hung up on this backend."""
@@ -329,36 +331,63 @@ class PostgresVisit(Visit):
             raise OSError("the server did not let us in again")
         self.answer_with(self.upstream)
 
-    def _tell_again(self, upstream: _socket.socket) -> None:
+    def _tell_again(self, upstream: _socket.socket, user: str) -> None:
         """Tell a new backend what the last one knew; the first one is told nothing."""
         reader = Reader(upstream)
-        for text in (*self._settings, *self._channels.again()):
+        begin = [BEGIN, *self._session.again_in_transaction()] if self._in_transaction else []
+        for text in (*self._session.again(user), *self._channels.again()):
             _ask(upstream, reader, text)
         self._prepared.bring(lambda text: _ask(upstream, reader, text))
-        if self._in_transaction:
-            _ask(upstream, reader, BEGIN)
+        for text in begin:
+            _ask(upstream, reader, text)
 
     # --- what can be done to it
 
     def state(self) -> bytes:
         """Return the state of its transaction: one of the three constants, or b"" while a statement runs."""
-        last = self._last
-        return last[-1:] if last[-6:-1] == READY else b""
+        return self._state
 
     def park(self) -> bool:
-        """Give up the backend, where no statement runs; with the next one the client gets another, in a fresh transaction."""
+        """Give up the backend; with the next statement the client gets another, in a fresh transaction.
+
+        Not where a statement runs, nor where the client has something on the backend that another one would not have.
+        """
         with self._lock:
-            state = self.state()
-            if self.upstream is None or self.is_parked or not state or self.door.facts["through"]:
+            self.bound = ""
+            if self.upstream is None or self.is_parked or not self._state or self.door.facts["through"]:
                 return False
-            if state != FAILED:  # there nothing can be asked
-                with suppress(OSError):
-                    self._prepared.describe(self._behind)
+            state = self._state
+            with suppress(OSError):
+                self._question(state)
+            if self._session.bound and not self.is_led:
+                self.bound = f"{self._who()} had {', '.join(self._session.bound)}"
+                return False
             self._in_transaction = state != IDLE
+            self._state = IN_TRANSACTION if self._in_transaction else IDLE
             self.is_parked = True
             self.backend = 0
             shut(self.upstream)
             return True
+
+    def _question(self, state: bytes) -> None:
+        """Let the backend tell what another one has to be told, and what that one could not have."""
+        session = self._session
+        session.forget_transaction()
+        if state == FAILED:  # there nothing can be asked
+            self._behind(UNDO)
+            self._state = IN_TRANSACTION
+            session.learn(self._behind(session.question()))
+            return
+        session.learn(self._behind(session.question()), of_transaction=state == IN_TRANSACTION)
+        if session.bound and not self.is_led:
+            return
+        self._prepared.describe(self._behind)
+        if state == IN_TRANSACTION:
+            session.learn(self._behind(session.question("ROLLBACK;")))
+
+    def _who(self) -> str:
+        name = self._said.get("application_name", "")
+        return f"a connection ({name}, pid {self.backend})" if name else f"a connection (pid {self.backend})"
 
     def reset(self) -> bool:
         """Roll the open transaction back and begin one anew, unseen by the client."""
@@ -385,9 +414,11 @@ class PostgresVisit(Visit):
     def _slip_in(self, text: bytes, states: tuple[bytes, ...]) -> bool:
         """Send something that the client knows nothing of; tell whether it could be done."""
         with self._lock:
-            if self.upstream is None or self.is_parked or self.state() not in states:
+            if self.upstream is None or self.is_parked or self._state not in states:
                 return False
-            return bool(self._behind(text))
+            answer = self._behind(text)
+            self._state = answer[-1:]
+            return bool(answer)
 
     def _behind(self, text: bytes) -> bytes:
         """Send something behind the client's back, who waits for nothing; return the answer, b"" where there was none."""
@@ -407,3 +438,13 @@ def _ask(server: _socket.socket, reader: Reader, text: bytes) -> bytes:
         kind, body = reader.next()
         answer += message(kind, body)
     return answer
+
+
+def _end_of_answer(piece: bytes) -> int:
+    """Return how far an answer goes at the beginning of what was received; 0 where its end has not come yet."""
+    at = 0
+    for kind, _, whole in messages(piece):
+        at += len(whole)
+        if kind == b"Z":
+            return at
+    return 0

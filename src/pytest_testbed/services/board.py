@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
+import time
 
 __all__ = ["Board"]
 
 _SIZE = 4096
-MESSAGES, HUSHED, LATE, LISTENS, BEGAN = range(5)
+MESSAGES, HUSHED, LATE, LISTENS, BEGAN, ON_THEIR_WAY = range(6)
+GLANCE = 0.0002
+"""Seconds between two looks at whether all that was on its way has been passed on."""
+PATIENCE = 0.2
+"""Seconds in which that must have happened: who takes longer passes on much, or waits for the server himself."""
 
 
 class Board:
-    """Some counters: each has one writer, so nobody needs a lock.
+    """Some counters: each is written by one process, and under a lock where that has a thread for each client.
 
     Args:
         file: descriptor of the shared memory, which stays the caller's.
@@ -25,6 +31,7 @@ class Board:
     def __init__(self, file: int) -> None:
         self._memory = mmap.mmap(file, _SIZE)
         self._numbers = memoryview(self._memory).cast("Q")
+        self._lock = threading.Lock()
 
     @staticmethod
     def allocate() -> int:
@@ -47,8 +54,28 @@ class Board:
         return self._numbers[MESSAGES]
 
     def count_message(self) -> None:
-        """Note that a client has sent something; before it is passed on, so that nothing is done unseen."""
-        self._numbers[MESSAGES] += 1
+        """Note that a client has sent something; before it is passed on, so that nothing is done unseen.
+
+        From now on it is on its way, until `passed_on`: whoever hushes waits for it. So `hushed` is looked at after this.
+        """
+        with self._lock:
+            self._numbers[MESSAGES] += 1
+            self._numbers[ON_THEIR_WAY] += 1
+
+    def set_out_again(self) -> None:
+        """Note that what a client has sent before is on its way again."""
+        with self._lock:
+            self._numbers[ON_THEIR_WAY] += 1
+
+    def passed_on(self) -> None:
+        """Note that something is with the service, or has to wait."""
+        with self._lock:
+            self._numbers[ON_THEIR_WAY] -= 1
+
+    @property
+    def on_their_way(self) -> int:
+        """How much of what clients have sent is being passed on at the moment."""
+        return self._numbers[ON_THEIR_WAY]
 
     @property
     def late(self) -> int:
@@ -57,7 +84,8 @@ class Board:
 
     def count_late(self) -> None:
         """Note that a client had to wait."""
-        self._numbers[LATE] += 1
+        with self._lock:
+            self._numbers[LATE] += 1
 
     @property
     def listens(self) -> int:
@@ -66,7 +94,8 @@ class Board:
 
     def count_listen(self) -> None:
         """Note that a client wants to be told of notifications."""
-        self._numbers[LISTENS] += 1
+        with self._lock:
+            self._numbers[LISTENS] += 1
 
     # --- written by the pytest process
 
@@ -85,5 +114,9 @@ class Board:
         return bool(self._numbers[HUSHED])
 
     def hush(self, on: bool) -> None:
-        """Let what clients send wait from now on, or go on."""
-        self._numbers[HUSHED] = on
+        """Let what clients send wait from now on, or go on; what was on its way before is with the service then."""
+        with self._lock:  # which also puts the two looks in their order
+            self._numbers[HUSHED] = on
+        deadline = time.monotonic() + PATIENCE
+        while on and self._numbers[ON_THEIR_WAY] and time.monotonic() < deadline:
+            time.sleep(GLANCE)

@@ -65,6 +65,10 @@ class Way:
         """
         return list(self._ask({"do": "visits", "what": what, "backends": list(backends)})["backends"])
 
+    def bound(self) -> list[str]:
+        """Return the connections that `visits("park")` has left alone the last time, each with what it would have lost."""
+        return list(self._ask({"do": "bound"})["bound"])
+
     def end_late(self, since: int) -> list[int]:
         """Hang up on who was held up between two tests and came after that count of messages; return their backends."""
         return list(self._ask({"do": "late", "since": since})["backends"])

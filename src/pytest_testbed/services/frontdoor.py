@@ -62,6 +62,8 @@ class FrontDoor:
         self.witness, self.converse = witness, converse
         self.notes: list[str] = []
         """What was done for a client that came before the tests."""
+        self.bound: list[str] = []
+        """Of the visits that were to be parked: who was not, and why."""
         self.at_close: list[Callable[[], object]] = []
         self._listener = listener
         self._is_made = False
@@ -149,7 +151,7 @@ class FrontDoor:
         """Let new clients wait, as the pytest process makes anew what they want; tell whether it was there before."""
         self._making.acquire()
         there = self._is_made and not self._fault
-        self._is_made = False
+        self._is_made, self.bound = False, []
         return there
 
     def made(self, fault: str = "") -> None:
@@ -185,7 +187,10 @@ class FrontDoor:
             backends: process ids on the server; empty for all.
         """
         wanted = [visit for visit in list(self.visits) if not backends or visit.backend in backends]
-        return [visit.backend for visit in wanted if getattr(visit, what)()]
+        done = [visit.backend for visit in wanted if getattr(visit, what)()]
+        if what == "park":
+            self.bound = [visit.bound for visit in wanted if visit.bound]
+        return done
 
     def end_late(self, since: int) -> list[int]:
         """Hang up on those who wait between two tests and came after that count of messages; return their backends.
@@ -224,6 +229,8 @@ class Visit:
         self.is_led = False
         """Whether it has come to what stands in for that which it wants."""
         self.is_over = False
+        self.bound = ""
+        """Who it is, and what it has on its backend that another one would not have, where that has kept it from being parked."""
 
     def run(self) -> None:
         """Serve the client until it leaves."""
@@ -252,9 +259,16 @@ class Visit:
         receive, board = self.client.recv, self.door.board
         while piece := receive(PIECE):
             board.count_message()
-            if board.hushed and not self.is_farewell(piece):
-                self._hold()
-            self.say(piece)
+            try:
+                while board.hushed and not self.door.stand_in and not self.is_farewell(piece):
+                    board.passed_on()
+                    try:
+                        self._hold()
+                    finally:
+                        board.set_out_again()
+                self.say(piece)
+            finally:
+                board.passed_on()
 
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent."""
@@ -301,7 +315,10 @@ class Visit:
     # --- what can be done to it; each tells whether it did it
 
     def park(self) -> bool:
-        """Give up the server's end, to have another one when the client goes on: not where the protocol is unknown."""
+        """Give up the server's end, to have another one when the client goes on: not where the protocol is unknown.
+
+        Where it may not, as the client would lose something, `bound` says what.
+        """
         return False
 
     def reset(self) -> bool:

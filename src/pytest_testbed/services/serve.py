@@ -289,7 +289,7 @@ class Conversation:
                 return {"taken": self._host.snapshot(message["kind"])}
             case "door":
                 return self._open_door(ServiceSpec.from_json(message["spec"]), message["facts"])
-            case "door is made" | "make at door" | "lead" | "visits" | "late":
+            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late":
                 return self._at_door(self._doors[message["kind"]], message)
             case "leave":
                 return self._leave()
@@ -325,6 +325,8 @@ class Conversation:
             case "lead":
                 door.lead(message["to"])
                 return {}
+            case "bound":
+                return {"bound": door.bound}
             case "late":
                 return {"backends": door.end_late(message["since"])}
             case _:
