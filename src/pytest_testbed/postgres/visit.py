@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 
 from ..errors import TestbedError
-from ..services.frontdoor import PIECE, FrontDoor, Visit, connected, shut
+from ..services.visit import PIECE, Visit, connected, shut
 from .channels import Channels
 from .messages import (
     CANCEL,
@@ -38,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
 
+    from ..services.frontdoor import FrontDoor
     from ..services.model import Endpoint
 
 __all__ = ["PostgresVisit"]
