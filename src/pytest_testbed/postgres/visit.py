@@ -7,12 +7,14 @@ without noticing. For the host process: the standard library only.
 
 from __future__ import annotations
 
+import _socket  # the class below `socket.socket`, as everywhere in the host
+import select
 import threading
 import time
 from contextlib import suppress
 
 from ..errors import TestbedError
-from ..services.visit import PIECE, Visit, connected, shut
+from ..services.visit import PIECE, Visit, connected, poll, shut
 from .channels import Channels
 from .messages import (
     CANCEL,
@@ -36,8 +38,6 @@ from .sessionstate import SessionState
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import _socket
-
     from ..services.frontdoor import FrontDoor
     from ..services.model import Endpoint
 
@@ -73,8 +73,9 @@ class PostgresVisit(Visit):
         self._channels = Channels()
         self._lock = threading.Lock()
         self._returning = threading.Lock()  # may be held for long: until the database is made
-        self._swallowing: threading.Event | None = None
-        self._swallowed = b""
+        self._through: bool = door.facts["through"]
+        self._frames = Frames()
+        self._owed: bytes | None = None  # what has come of an answer that the client must not see
         self._key = (0, b"")
         self._first_key = (0, b"")
 
@@ -82,7 +83,7 @@ class PostgresVisit(Visit):
 
     def enter(self) -> bool:
         """Let the client in, and log in to the server for it."""
-        if self.door.facts["through"]:
+        if self._through:
             return super().enter()
         if not self._greet():
             return False
@@ -97,7 +98,6 @@ class PostgresVisit(Visit):
             return False
         self._first_key = self._key
         self.client.sendall(message(b"R", LONG.pack(0)) + words)
-        self.answer_with(self.upstream)
         return True
 
     def _come_in(self) -> bytes:
@@ -118,6 +118,7 @@ class PostgresVisit(Visit):
             with self._lock:
                 if stand_in == self.door.stand_in or not stand_in:
                     self.upstream, self.is_led = upstream, bool(stand_in)
+                    self._frames, self._owed = Frames(), None
                     self._state = self._state if self.is_parked else words[-1:]  # who returns is about to send something
                     self.is_parked = self.is_parked and upstream is None
                     return words
@@ -250,6 +251,9 @@ class PostgresVisit(Visit):
 
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent, to a new backend if it had to give up the last one."""
+        if self._through:
+            self.push(piece)
+            return
         first = piece[0]
         with self._lock:  # from now on nobody parks it, or slips something in
             state, self._state = self._state, b""
@@ -266,8 +270,7 @@ class PostgresVisit(Visit):
             self._session.hear(piece)
             if not self._is_bound(piece, state):
                 return
-        assert self.upstream is not None
-        self.upstream.sendall(piece)
+        self.push(piece)
 
     def is_farewell(self, piece: bytes) -> bool:
         """Tell whether the client only says that it leaves."""
@@ -287,32 +290,25 @@ class PostgresVisit(Visit):
             self._state = b""
         return True
 
-    def hear(self, upstream: _socket.socket) -> None:
-        """Pass on what the server says until it hangs up."""
-        receive, send, frames = upstream.recv, self.client.sendall, Frames()
-        while piece := receive(PIECE):
-            if self._swallowing is not None and not (piece := self._swallow(piece, upstream)):
-                continue
-            if state := frames.follow(piece):
-                self._state = state
-            send(piece)
+    def hear(self, piece: bytes) -> None:
+        """Pass on what the server has said, but for the answer to what the client did not ask."""
+        if self._owed is not None:
+            piece = self._without_answer(piece)[1]
+        if piece and not self._through and (state := self._frames.follow(piece)):
+            self._state = state
+        self.client.sendall(piece)
 
-    def _swallow(self, piece: bytes, upstream: _socket.socket) -> bytes:
-        """Keep to ourselves the answer to what the client did not ask; return what it left, and what others have told him."""
-        while not (at := _end_of_answer(piece)):
-            more = upstream.recv(PIECE)
-            if not more:
-                return b""
-            piece += more
-        done, self._swallowing, self._swallowed = self._swallowing, None, piece[:at]
-        if done is not None:
-            done.set()
-        return b"".join(whole for kind, _, whole in messages(piece[:at]) if kind == NOTIFICATION) + piece[at:]
+    def _without_answer(self, piece: bytes) -> tuple[bytes, bytes]:
+        """Return the answer to what the client did not ask, b"" while it is not whole, and what is for the client."""
+        assert self._owed is not None
+        self._owed += piece
+        if not (at := _end_of_answer(self._owed)):
+            return b"", b""
+        answer, rest, self._owed = self._owed[:at], self._owed[at:], None
+        return answer, b"".join(whole for kind, _, whole in messages(answer) if kind == NOTIFICATION) + rest
 
     def ended(self, upstream: _socket.socket) -> None:
         """Hang up too, unless it was we who hung up on this backend."""
-        if self._swallowing is not None:
-            self._swallowing.set()  # there will be no answer
         if upstream is self.upstream and not self.is_parked:
             super().ended(upstream)
 
@@ -330,7 +326,8 @@ class PostgresVisit(Visit):
         if self.is_parked or self.upstream is None:
             self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
             raise OSError("the server did not let us in again")
-        self.answer_with(self.upstream)
+        if (alarm := self.alarm) is not None:
+            alarm[1].send(b"!")
 
     def _tell_again(self, upstream: _socket.socket, user: str) -> None:
         """Tell a new backend what the last one knew; the first one is told nothing."""
@@ -367,6 +364,8 @@ class PostgresVisit(Visit):
             self._state = IN_TRANSACTION if self._in_transaction else IDLE
             self.is_parked = True
             self.backend = 0
+            if self._channels.names:  # it may be woken
+                self.alarm = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
             shut(self.upstream)
             return True
 
@@ -422,13 +421,23 @@ class PostgresVisit(Visit):
             return bool(answer)
 
     def _behind(self, text: bytes) -> bytes:
-        """Send something behind the client's back, who waits for nothing; return the answer, b"" where there was none."""
-        assert self.upstream is not None
-        self._swallowed = b""
-        done = self._swallowing = threading.Event()
-        self.upstream.sendall(text)
-        done.wait(PATIENCE)
-        return self._swallowed
+        """Send something behind the client's back, who waits for nothing; return the answer, b"" where none came in time."""
+        upstream, deadline = self.upstream, time.monotonic() + PATIENCE
+        assert upstream is not None
+        with self.hearing:
+            if self._owed is not None:
+                return b""  # not even the last one was answered
+            self._owed = b""
+            upstream.sendall(text)
+            while (left := deadline - time.monotonic()) > 0 and poll(upstream, select.POLLIN, left):
+                if not (piece := upstream.recv(PIECE)):
+                    return b""
+                answer, piece = self._without_answer(piece)
+                if answer:
+                    if piece:
+                        self.hear(piece)
+                    return answer
+        return b""  # when it comes, the client will not see it
 
 
 def _ask(server: _socket.socket, reader: Reader, text: bytes) -> bytes:
