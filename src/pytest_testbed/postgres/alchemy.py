@@ -126,10 +126,10 @@ def _begun(statement: str, parameters: Any, context: Any, frame: FrameType) -> Q
     if place is OURS:
         return None
     query = begin(statement, parameters, place, dialect.driver, context.engine)
-    if BATCH in (own := context.__dict__):
+    if hasattr(context, BATCH):  # not its `__dict__`: after a look at that, all that SQLAlchemy reads there is read slower
         query.goes_on = True
     else:
-        own[BATCH] = True
+        context._testbed_batch = True
     if parameters.__class__ is tuple and context.compiled is not None:
         query.names = context.compiled.positiontup
     return query
