@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .postgres.owned import RealDatabase
     from .postgres.queries import Queries, Query
     from .services.client import Testbed
     from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
@@ -32,6 +33,7 @@ _HOMES = {
     "ProcessRecipe": ".services.model",
     "Queries": ".postgres.queries",
     "Query": ".postgres.queries",
+    "RealDatabase": ".postgres.owned",
     "SchemaError": ".errors",
     "ServiceDied": ".errors",
     "ServiceNotReady": ".errors",
@@ -52,6 +54,7 @@ __all__ = [
     "ProcessRecipe",
     "Queries",
     "Query",
+    "RealDatabase",
     "SchemaError",
     "ServiceDied",
     "ServiceNotReady",

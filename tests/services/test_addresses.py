@@ -339,9 +339,10 @@ def test_an_address_without_any_export(project: pytest.Pytester, run: Run, first
         @pytest.mark.parametrize("address", ["pg_dsn", "pg_url"])
         @pytest.mark.parametrize("turn", [1, 2])
         def test_commits(request, address, turn, pg_database):
-            with closing(psycopg2.connect(request.getfixturevalue(address))) as connection, connection.cursor() as cursor:
+            given = request.getfixturevalue(address).replace("postgresql+psycopg2:", "postgresql:")
+            with closing(psycopg2.connect(given)) as connection, connection.cursor() as cursor:
                 cursor.execute("SELECT current_database()")
-                assert cursor.fetchone() == (pg_database,)
+                assert cursor.fetchone() == (pg_database.name,)
                 cursor.execute("INSERT INTO users (name) VALUES ('ada') RETURNING id")
                 assert cursor.fetchone() == (1,)
                 connection.commit()
@@ -353,6 +354,49 @@ def test_an_address_without_any_export(project: pytest.Pytester, run: Run, first
             pg_session.commit()
         """,
     ).assert_outcomes(passed=6)
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
+def test_the_database_itself(project: pytest.Pytester, run: Run, driver: str) -> None:
+    """Its address in each form, an engine and sessions; a session that the test leaves open is closed without a word."""
+    project.path.joinpath("pytest.ini").write_text(f"[pytest]\ntestbed_pg_schema = schema.sql\ntestbed_pg_driver = {driver}\n")
+    run(
+        test_it="""
+        import psycopg2, pytest
+        from sqlalchemy import create_engine, text
+        from pytest_testbed import RealDatabase
+
+        def add(session, name):
+            session.execute(text("INSERT INTO users (name) VALUES (:name)"), {"name": name})
+            session.commit()
+            return session
+
+        def names(execute):
+            return [name for (name,) in execute("SELECT name FROM users ORDER BY id")]
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_it(pg_database, pg_url, pg_dsn, pg_engine, turn):
+            assert isinstance(pg_database, RealDatabase) and str(pg_database) == pg_database.name
+            assert pg_database.engine is pg_engine
+            assert (pg_database.url, pg_database.dsn) == (pg_url, pg_dsn)
+            assert pg_database.uri not in repr(pg_database)
+            with pg_database.session() as session:
+                add(session, "ada")
+            left_open = add(pg_database.session(), "grace")
+            left_open.execute(text("SELECT 1"))
+            for address in (pg_database.uri, pg_dsn):
+                connection = psycopg2.connect(address)
+                with connection, connection.cursor() as cursor:
+                    cursor.execute("SELECT name FROM users ORDER BY id")
+                    assert cursor.fetchall() == [("ada",), ("grace",)]
+                connection.close()
+            engine = create_engine(pg_url)
+            assert engine.driver == DRIVER
+            with engine.connect() as connection:
+                assert connection.scalar(text("SELECT count(*) FROM users")) == 2
+            engine.dispose()
+        """.replace("DRIVER", repr(driver)),
+    ).assert_outcomes(passed=2, warnings=0)
 
 
 @pytest.mark.parametrize("address", ["pg_dsn", "pg_url", "pg_database"])
@@ -367,9 +411,13 @@ def test_an_address_that_a_running_test_asks_for(project: pytest.Pytester, run: 
 
         @pytest.fixture
         def connect(request, pg_service):
+            def pg_service_url(database):
+                return pg_service.url(database.name)
+
             def connect():
                 given = request.getfixturevalue({address!r})
-                return closing(psycopg2.connect(given if {address!r} != "pg_database" else pg_service.url(given)))
+                ways = {{"pg_dsn": str, "pg_url": lambda url: url.replace("+psycopg2", ""), "pg_database": pg_service_url}}
+                return closing(psycopg2.connect(ways[{address!r}](given)))
             return connect
 
         def write(connect):

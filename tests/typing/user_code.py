@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from pytest_testbed import Endpoint, ServiceSpec, ServiceUnavailable, Testbed, TestbedError
+from pytest_testbed import Endpoint, RealDatabase, ServiceSpec, ServiceUnavailable, Testbed, TestbedError
 from pytest_testbed.testing import FakeProvider, ProviderConformance, fake_spec
 
 
@@ -25,6 +25,13 @@ def test_engine(pg_engine: Engine, pg_connection: Connection, pg_sessionmaker: s
 
 
 @pytest.mark.pg(isolation="database")
+def test_real_commits(pg_database: RealDatabase, pg_url: str, pg_dsn: str) -> None:
+    addresses: list[str] = [pg_url, pg_dsn, pg_database.url, pg_database.dsn, pg_database.uri, pg_database.name]
+    with pg_database.session() as session, pg_database.engine.connect() as connection:
+        session.scalar(text(addresses[0]))
+        connection.commit()
+
+
 def test_service(pg_service: Endpoint, pg_admin_engine: Engine) -> None:
     address: str = pg_service.url("shop", scheme="postgresql+psycopg")
     port: int = pg_service.port

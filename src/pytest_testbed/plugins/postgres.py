@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..postgres.given import GivenUrl
     from ..postgres.guard import Guard
     from ..postgres.guard_async import AsyncGuard
+    from ..postgres.owned import RealDatabase
     from ..postgres.queries import Queries
     from ..postgres.real import RealCommits
     from ..services.client import Testbed
@@ -448,22 +449,31 @@ def _pg_commits(request: pytest.FixtureRequest, _pg_apart: None) -> None:
 
 
 @pytest.fixture
-def pg_database(_pg_address: DatabaseAddress, _pg_real: RealCommits, _pg_commits: None) -> str:
-    """The name of this worker's database, in which this test commits for real."""
-    _pg_real.use()  # who has the name may come past the front door, by the server's own address
-    return _pg_address.database
+def _pg_owned(
+    _pg_address: DatabaseAddress, _pg_real: RealCommits, _pg_commits: None, _pg_test: ExitStack, pytestconfig: pytest.Config
+) -> RealDatabase:
+    """The database of a test that commits for real."""
+    from ..postgres.owned import RealDatabase
+
+    return RealDatabase(_pg_address, _pg_real, pytestconfig.stash[SETTINGS][PostgresSettings].driver, _pg_test)
 
 
 @pytest.fixture
-def pg_url(_pg_address: DatabaseAddress, _pg_commits: None) -> str:
-    """The URL of this worker's database, postgresql://…, in which this test commits for real: hand it to the application."""
-    return _pg_address.form("url")
+def pg_database(_pg_owned: RealDatabase) -> RealDatabase:
+    """The worker's database, in which this test commits for real: `.url`, `.dsn`, `.uri`, `.name`, `.engine`, `.session()`."""
+    return _pg_owned
 
 
 @pytest.fixture
-def pg_dsn(_pg_address: DatabaseAddress, _pg_commits: None) -> str:
+def pg_url(_pg_owned: RealDatabase) -> str:
+    """The URL of this worker's database for SQLAlchemy, in which this test commits for real: hand it to the application."""
+    return _pg_owned.url
+
+
+@pytest.fixture
+def pg_dsn(_pg_owned: RealDatabase) -> str:
     """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
-    return _pg_address.form("dsn")
+    return _pg_owned.dsn
 
 
 # --- wider scopes
