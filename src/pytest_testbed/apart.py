@@ -77,8 +77,10 @@ class Apart:
         """Undo that when the fixture has ended."""
         if fixturedef.scope == "function":
             return
-        with self._keeping_faults():  # else pytest 8 would lose the fixture's own, and give its old value to later tests
+        try:
             self._real.settle_after(id(fixturedef))
+        except Exception as error:  # else pytest 8 would lose the fixture's own, and give its old value to later tests
+            self._faults.append(error)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -91,8 +93,10 @@ class Apart:
         return (yield from self._telling(item.config))
 
     def _telling(self, config: pytest.Config) -> Generator[None, object, object]:
-        with self._keeping_faults():
+        try:
             self._real.settle_between()  # before a fixture ends: what hooks have done is not undone with it
+        except Exception as error:
+            self._faults.append(error)
         try:
             result = yield
         except pytest.skip.Exception:
@@ -105,13 +109,6 @@ class Apart:
             with plain_errors(config):
                 raise faults[0]
         return result
-
-    @contextmanager
-    def _keeping_faults(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self._faults.append(error)
 
     def _take_faults(self) -> list[Exception]:
         faults, self._faults = self._faults, []

@@ -136,9 +136,10 @@ def apart(item: pytest.Item, real: RealCommits) -> AbstractContextManager[None]:
     """Return the time of a test that may commit for real; at its end the database is put back."""
     from .postgres.outcome import watched
 
-    if mode_of(item) == "database":
+    commits = mode_of(item) == "database"
+    if commits:
         item.stash[ISOLATION] = real
-    return watched(real, commits=lambda: mode_of(item) == "database")
+    return watched(real, commits=lambda: commits or mode_of(item) == "database")  # it may ask for an address only later
 
 
 def commit_for_real(request: pytest.FixtureRequest) -> None:
