@@ -25,6 +25,7 @@ from psycopg2.extensions import parse_dsn
 from pytest_testbed import Testbed
 from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.postgres.address import DatabaseAddress
+from pytest_testbed.postgres.database import waited_for
 from pytest_testbed.postgres.messages import Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
 from pytest_testbed.postgres.visit import READY
@@ -220,6 +221,13 @@ class TestPassingOn:
         back = io.StringIO()
         cursor.copy_to(back, "t")
         assert back.getvalue() == lines
+
+    def test_a_client_that_sends_much_before_it_has_read_the_answers(self, door: Door) -> None:
+        """The server takes nothing more until its answers are taken."""
+        with psycopg.connect(door.address.form("dsn"), autocommit=True) as connection, connection.pipeline():
+            cursors = [connection.execute("SELECT %s || %s", ("x" * 100_000, str(number))) for number in range(200)]
+            assert [len(cursor.fetchone()[0]) for cursor in cursors[:1]] == [100_001]  # type: ignore[index]
+            assert [cursor.fetchone()[0][100_000:] for cursor in cursors[1:]] == [str(n) for n in range(1, 200)]  # type: ignore[index]
 
     def test_many_at_once(self, door: Door) -> None:
         def work(number: int) -> int:
@@ -509,6 +517,19 @@ class TestWhatComesMeanwhile:
         assert select.select([connection], [], [], DEADLINE)[0]
         connection.poll()
         assert [notify.payload for notify in connection.notifies] == ["hello"]
+
+    def test_a_listener_that_gets_one_backend_after_the_other_hears_by_the_last(self, door: Door) -> None:
+        connection = door.connect()
+        connection.cursor().execute("LISTEN news")
+        direct = door.direct()
+        for turn in range(10):
+            for _ in range(3):
+                with waited_for(door.way):
+                    pass
+            direct.execute("SELECT pg_notify('news', %s)", (str(turn),))
+            assert select.select([connection], [], [], DEADLINE)[0]
+            connection.poll()
+            assert connection.notifies.pop().payload == str(turn)
 
 
 class TestBounds:

@@ -326,8 +326,8 @@ class PostgresVisit(Visit):
         if self.is_parked or self.upstream is None:
             self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
             raise OSError("the server did not let us in again")
-        if (alarm := self.alarm) is not None:
-            alarm[1].send(b"!")
+        if self.alarm is not None:
+            self.alarm[1].send(b"!")
 
     def _tell_again(self, upstream: _socket.socket, user: str) -> None:
         """Tell a new backend what the last one knew; the first one is told nothing."""
@@ -364,7 +364,7 @@ class PostgresVisit(Visit):
             self._state = IN_TRANSACTION if self._in_transaction else IDLE
             self.is_parked = True
             self.backend = 0
-            if self._channels.names:  # it may be woken
+            if self._channels.names and self.alarm is None:  # it may be woken
                 self.alarm = _socket.socketpair()  # type: ignore[attr-defined,unused-ignore]
             shut(self.upstream)
             return True
@@ -422,21 +422,28 @@ class PostgresVisit(Visit):
 
     def _behind(self, text: bytes) -> bytes:
         """Send something behind the client's back, who waits for nothing; return the answer, b"" where none came in time."""
+        if not self.hearing.acquire(timeout=PATIENCE):  # the client does not read what it has asked for
+            return b""
+        try:
+            return self._answered(text)
+        finally:
+            self.hearing.release()
+
+    def _answered(self, text: bytes) -> bytes:
         upstream, deadline = self.upstream, time.monotonic() + PATIENCE
         assert upstream is not None
-        with self.hearing:
-            if self._owed is not None:
-                return b""  # not even the last one was answered
-            self._owed = b""
-            upstream.sendall(text)
-            while (left := deadline - time.monotonic()) > 0 and poll(upstream, select.POLLIN, left):
-                if not (piece := upstream.recv(PIECE)):
-                    return b""
-                answer, piece = self._without_answer(piece)
-                if answer:
-                    if piece:
-                        self.hear(piece)
-                    return answer
+        if self._owed is not None:
+            return b""  # not even the last one was answered
+        self._owed = b""
+        upstream.sendall(text)
+        while (left := deadline - time.monotonic()) > 0 and poll(upstream, select.POLLIN, left):
+            if not (piece := upstream.recv(PIECE)):
+                break
+            answer, piece = self._without_answer(piece)
+            if piece:
+                self.hear(piece)
+            if answer:
+                return answer
         return b""  # when it comes, the client will not see it
 
 

@@ -38,7 +38,8 @@ class Visit:
         self.backend = 0
         """The server's process for this client, where that is known."""
         self.alarm: tuple[_socket.socket, _socket.socket] | None = None
-        """By which `flow` is told of another end at the service, where there is none for some time and others may get it."""
+        """By which `flow` is told of another end at the service, where others than its thread may have got it."""
+        self._minds_alarm = False
         self.hearing = threading.Lock()
         """Held by who reads what the service says."""
         self.since = door.board.messages
@@ -81,23 +82,27 @@ class Visit:
                 if file == at:
                     if not self.heed():
                         return
-                elif watched is None or file != watched.fileno():
-                    events.unregister(file)  # the alarm: there is another end at the service
-                elif not self.answer(watched):
-                    events.unregister(file)
-                    if self.alarm is not None:
-                        events.register(self.alarm[0].fileno(), select.POLLIN)
+                elif watched is not None and file == watched.fileno():
+                    if not self.answer(watched):
+                        events.unregister(file)
+                        self._mind_alarm(events)
+                elif self.alarm is not None:
+                    self.alarm[0].recv(PIECE)  # there is another end at the service
 
     def _watch(self, events: select.poll, watched: _socket.socket | None) -> _socket.socket | None:
         """Look at the end at the service that is there now, and no more at the last one."""
-        for old in (watched, self.alarm and self.alarm[0]):
-            with suppress(KeyError, OSError):  # of poll and epoll: it is not looked at any more
-                if old is not None:
-                    events.unregister(old.fileno())
-        self.alarm = None
-        if self.upstream is not None:
-            events.register(self.upstream.fileno(), select.POLLIN)
-        return self.upstream
+        with suppress(KeyError, OSError):  # of poll and epoll: it is not looked at any more
+            if watched is not None:
+                events.unregister(watched.fileno())
+        self._mind_alarm(events)
+        if (upstream := self.upstream) is not None:
+            events.register(upstream.fileno(), select.POLLIN)
+        return upstream
+
+    def _mind_alarm(self, events: select.poll) -> None:
+        if self.alarm is not None and not self._minds_alarm:
+            events.register(self.alarm[0].fileno(), select.POLLIN)
+            self._minds_alarm = True
 
     def heed(self) -> bool:
         """Pass on what the client has sent; tell whether it is still there."""

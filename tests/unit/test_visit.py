@@ -1,0 +1,73 @@
+"""A visit whose client does not take what it has asked for is in nobody's way."""
+
+from __future__ import annotations
+
+import socket
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pytest_testbed.postgres import visit as visits
+from pytest_testbed.postgres.messages import message
+from pytest_testbed.postgres.visit import IDLE, UNDO, PostgresVisit
+
+DOOR: Any = SimpleNamespace(board=SimpleNamespace(messages=0), facts={"through": False})
+NOTICE = message(b"A", b"\0\0\0\x01news\0hello\0")
+ANSWER = message(b"C", b"ROLLBACK\0") + message(b"Z", IDLE)
+
+
+class Visited:
+    """A visit between two sockets that a test holds."""
+
+    def __init__(self) -> None:
+        self.client, theirs = socket.socketpair()
+        self.server, upstream = socket.socketpair()
+        self.visit = PostgresVisit(DOOR, theirs)
+        self.visit.upstream, self.visit._state = upstream, IDLE
+        for each in (self.client, self.server):
+            each.settimeout(5)
+
+    def close(self) -> None:
+        for each in (self.client, self.server, self.visit.client, self.visit.upstream):
+            if each is not None:
+                each.close()
+
+
+@pytest.fixture
+def visited(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(visits, "PATIENCE", 0.05)
+    visited = Visited()
+    yield visited
+    visited.close()
+
+
+def slip_in(visited: Visited) -> bool:
+    return visited.visit._slip_in(UNDO, (IDLE,))
+
+
+def test_the_answer_is_ours_and_the_rest_the_clients(visited: Visited) -> None:
+    visited.server.sendall(NOTICE + ANSWER)
+    assert slip_in(visited)
+    assert visited.server.recv(1000) == UNDO
+    assert visited.client.recv(1000) == NOTICE
+    assert visited.visit.state() == IDLE
+
+
+def test_nobody_waits_for_who_is_being_answered(visited: Visited) -> None:
+    with visited.visit.hearing:
+        assert not slip_in(visited)
+
+
+def test_an_answer_that_comes_late_is_not_the_clients(visited: Visited) -> None:
+    visited.server.sendall(ANSWER[:7])
+    assert not slip_in(visited)
+    visited.visit._state = IDLE
+    assert not slip_in(visited)
+    visited.server.sendall(ANSWER[7:] + NOTICE)
+    assert visited.visit.upstream is not None
+    assert visited.visit.answer(visited.visit.upstream)
+    assert visited.client.recv(1000) == NOTICE
+    visited.server.sendall(NOTICE)
+    assert visited.visit.answer(visited.visit.upstream)
+    assert visited.client.recv(1000) == NOTICE
