@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .errors import SchemaError
+from .errors import ConfigurationError, SchemaError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
-__all__ = ["migrate"]
+__all__ = ["check_leads_to", "migrate"]
 
 ALIAS = "default"
 
@@ -85,6 +85,27 @@ def _set_up() -> None:
             f"Django cannot be set up: {error}\nName the settings: DJANGO_SETTINGS_MODULE = package.settings in pytest's ini "
             "file with pytest-django, the variable of that name without."
         ) from error
+
+
+def check_leads_to(host: str, port: str, database: str) -> None:
+    """Refuse settings that lead Django elsewhere than to the run's own database: its tests would write there.
+
+    Raises:
+        ConfigurationError: they do.
+    """
+    from django.db import connections
+
+    said = {name: str(connections[ALIAS].settings_dict[name] or "") for name in ("HOST", "PORT", "NAME")}
+    if said != (wanted := {"HOST": host, "PORT": port, "NAME": database}):
+        raise ConfigurationError(
+            f"Django's database {ALIAS!r} is {_shown(said)}, and not the one that is made for this run, {_shown(wanted)}. Let "
+            "DATABASES in its settings read the variables that testbed_env sets (where a settings file was imported before, or "
+            "has the values written into it, they are not read)."
+        )
+
+
+def _shown(place: dict[str, str]) -> str:
+    return f"{place['NAME'] or '(no name)'} on {place['HOST'] or 'a socket'}:{place['PORT'] or '(no port)'}"
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 
 import pytest
@@ -109,3 +110,59 @@ def test_settings_that_nobody_names(pytester: pytest.Pytester, servers: Servers,
     write(pytester, "pytest.ini", INI.replace("    DJANGO_SETTINGS_MODULE=settings\n", ""))
     result = pytester.runpytest_subprocess(*QUIET, *options_for(servers.any_local()))
     result.stdout.fnmatch_lines(["*SchemaError*pytest_testbed.django:migrate*", "*Name the settings: DJANGO_SETTINGS_MODULE = *"])
+
+
+WITH_PYTEST_DJANGO = (
+    INI.replace("addopts = -p no:django\n", "")
+    .replace("    DJANGO_SETTINGS_MODULE=settings\n", "")
+    .replace("pythonpath = .", "pythonpath = .\nDJANGO_SETTINGS_MODULE = settings")
+)
+MARKED = """
+import pytest
+from django.db import connection
+from shop.models import User
+
+@pytest.mark.django_db
+def test_it():
+    assert connection.settings_dict["NAME"].startswith("testbed_")
+    assert [user.name for user in User.objects.all()] == %r
+"""
+
+
+@pytest.fixture
+def with_pytest_django(pytester: pytest.Pytester, servers: Servers, run: Run) -> Run:
+    pytest.importorskip("pytest_django")
+    write(pytester, "pytest.ini", WITH_PYTEST_DJANGO)
+
+    def run_it(*names: str, **files: str) -> pytest.RunResult:
+        write(pytester, "test_it.py", MARKED % list(names))
+        for name, text in files.items():
+            write(pytester, f"{name}.py", text)
+        return pytester.runpytest_subprocess(*QUIET, *options_for(servers.any_local()))
+
+    return run_it
+
+
+def test_pytest_django_makes_no_database_of_its_own(with_pytest_django: Run) -> None:
+    with_pytest_django().assert_outcomes(passed=1)
+
+
+def test_a_projects_own_setup_goes_on_from_there(with_pytest_django: Run) -> None:
+    conftest = """
+    import pytest
+
+    @pytest.fixture(scope="session")
+    def django_db_setup(django_db_setup, django_db_blocker):
+        from shop.models import User
+        with django_db_blocker.unblock():
+            User.objects.create(name="ada")
+    """
+    with_pytest_django("ada", conftest=textwrap.dedent(conftest)).assert_outcomes(passed=1)
+
+
+def test_settings_that_lead_elsewhere(with_pytest_django: Run) -> None:
+    """Nothing is made or emptied there."""
+    elsewhere = SETTINGS.replace('os.environ["DB_NAME"]', '"shop"')
+    result = with_pytest_django(settings=elsewhere)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*Django's database 'default' is shop on 127.0.0.1:*, and not the one that is made*"])

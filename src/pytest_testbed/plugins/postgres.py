@@ -136,6 +136,8 @@ MARKS = (
     "begin as in a new database",
 )
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
+DJANGO = "pytest_testbed.django:migrate"
+"""An entry of the schema that leaves pytest-django nothing to set up."""
 EXPORTS = {"pg": ("url", "dsn", "host", "port", "user", "password", "database")}
 """What `testbed_env` can say of a service of this part."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
@@ -170,6 +172,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
         config.stash[BOUND] = BoundApplication(config)
         config.pluginmanager.register(config.stash[BOUND], "pytest_testbed.bound")
+    is_migrated = settings is not None and DJANGO in settings[PostgresSettings].schema
+    if is_migrated and all(map(config.pluginmanager.hasplugin, ("django", "pytest_testbed.everywhere"))):
+        from .. import migrated
+
+        config.pluginmanager.register(migrated, "pytest_testbed.migrated")
 
 
 def find_given(config: pytest.Config) -> None:
