@@ -168,8 +168,8 @@ class Everywhere:
         return (yield)
 
     def _look_after(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-        if self._item is None or fixturedef.argname in NEEDED or is_quiet(self._item):
-            return
+        if self._item is None or fixturedef.argname in NEEDED or (is_quiet(self._item) and self._real is None):
+            return  # who is of a unit starts nothing; what it does where all is there is undone all the same
         with begun_or_not_at_all(fixturedef, request):
             if self._real is None:
                 self._real = real_commits(request)

@@ -19,9 +19,10 @@ from ..isolation import (
     commit_for_real,
     isolation,
     isolation_lines,
+    mode_of,
     real_commits,
 )
-from ..plugin import CoreSettings, is_controller, run_of, worker_of
+from ..plugin import CoreSettings, configuration_error, is_controller, run_of, worker_of
 from ..settings import SETTINGS, Section, option, positive
 
 if TYPE_CHECKING:
@@ -214,6 +215,22 @@ def database_address(config: pytest.Config, run: Run, *, early: bool = False) ->
     return config.stash[ADDRESS]
 
 
+def open_address(config: pytest.Config, database: Database) -> None:
+    """Let whoever takes the URL of a test's engine come by an address that is looked after; what it leads to is there."""
+    if ADDRESS not in config.stash:
+        if database.endpoint.socket and not database.endpoint.is_ours:
+            return  # the port would lead past the socket by which alone it may be reached
+        from ..postgres.database import waited_for
+
+        try:
+            address = database_address(config, run_of(config))
+        except configuration_error():
+            return  # the server's own address cannot be given away in another form: who asks for one will be told
+        with waited_for(address.doorway):
+            pass
+    database.reached_by(config.stash[ADDRESS])
+
+
 def plan_of(config: pytest.Config, dsn: str) -> dict[str, Any]:
     """Return how a database is made for an application that connects when it is imported; {} where it has no schema."""
     from ..postgres.beforehand import plan
@@ -276,6 +293,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from ..marks import refuse_bad_marks
 
         refuse_bad_marks(config, items, "pg", ARGUMENTS)
+    if any("pg_admin_engine" in getattr(item, "fixturenames", ()) for item in items):
+        from ..admins import look_after
+
+        look_after(config, items)
     return result
 
 
@@ -340,6 +361,7 @@ def _pg_database(
     doorway, exported = (address.doorway, address.exported) if address is not None else (None, None)
     made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway, exported)
     with plain_errors(pytestconfig), made as database:
+        open_address(pytestconfig, database)
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)
         yield database
@@ -366,7 +388,8 @@ def _pg_real(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[Re
     from ..postgres.real import RealCommits
 
     address = pytestconfig.stash.get(ADDRESS, None)
-    real = RealCommits(_pg_database, address.doorway if address is not None else None)
+    is_early = pytestconfig.pluginmanager.hasplugin("pytest_testbed.everywhere")
+    real = RealCommits(_pg_database, address.doorway if address is not None else None, is_early=is_early)
     pytestconfig.pluginmanager.register(Apart(real), "pytest_testbed.apart")
     with plain_errors(pytestconfig):
         real.settle()
@@ -395,6 +418,13 @@ def _pg_apart(
         with plain_errors(request.config):
             _pg_database.check_schema(pg_schema, pg_seed)
             _pg_test.enter_context(apart(request.node, real_commits(request)))
+
+
+@pytest.fixture
+def _pg_apart_if_real(request: pytest.FixtureRequest) -> None:
+    """The same for a test that has none of our engines but `pg_admin_engine`."""
+    if mode_of(request.node) == "database":
+        request.getfixturevalue("_pg_apart")
 
 
 @pytest.fixture
@@ -443,10 +473,8 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
 @pytest.fixture(scope="session")
 def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseAddress:
     """Where applications reach this worker's database, which is there by now."""
-    if ADDRESS not in pytestconfig.stash:
-        with plain_errors(pytestconfig):
-            _pg_real.open_to(database_address(pytestconfig, run_of(pytestconfig)).doorway)
-    return pytestconfig.stash[ADDRESS]
+    with plain_errors(pytestconfig):  # where it could not be opened before
+        return database_address(pytestconfig, run_of(pytestconfig))
 
 
 @pytest.fixture

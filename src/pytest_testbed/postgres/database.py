@@ -17,13 +17,15 @@ from ..services.model import Endpoint
 from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .connect_async import async_url, connect_async, need_driver
+from .escapes import Escapes
 from .exported import Exported
 from .guard import Guard
 from .sequences import read
-from .strays import end_prepared, prepare
+from .strays import CLEANER, NEXT, end_prepared, prepare
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
 if TYPE_CHECKING:
+    from .address import DatabaseAddress
     from .guard_async import AsyncGuard
     from .plain_async import PlainAsync
 
@@ -186,6 +188,12 @@ class Database:
         self._old = 0
         self.noted: Callable[[], None] = lambda: None
         """Called when something outside all isolation connects."""
+        self.is_put_back: Callable[[], bool] = lambda: False
+        """Tells whether what the running test does past its transaction is undone, and told, by somebody else."""
+        self.has_moved = False
+        """Whether a test in a transaction may have taken numbers from sequences, which no rollback gives back."""
+        self._address: DatabaseAddress | None = None
+        self._escapes: Escapes | None = None
         self.around: Callable[[Callable[[], None]], None] = lambda replace: replace()
         """Called with what replaces the database: it sees to those who are connected, and to what they have put in."""
         self._cleaners: list[Callable[[], None]] = []
@@ -205,6 +213,43 @@ class Database:
     def url(self) -> Any:
         """The database's `sqlalchemy.URL`, over TCP."""
         return engine_url(self.endpoint, self.name, self._driver)
+
+    @property
+    def shown_url(self) -> Any:
+        """The URL that engines show: whoever connects by it comes by the address that is looked after, where there is one."""
+        return self._by_address(self.url)
+
+    def _by_address(self, url: Any) -> Any:
+        if (address := self._address) is None:
+            return url
+        query = {name: value for name, value in url.query.items() if name not in ("host", "port", "hostaddr")}
+        place = {"host": address.doorway.host, "port": address.doorway.port}
+        return url.set(username=address.user, password=address.password or None, query=query, **place)
+
+    def reached_by(self, address: DatabaseAddress) -> None:
+        """Say by which address others reach it; by then it is there."""
+        self._address = address
+        self._escapes = Escapes(address.doorway, self._next_number, self._cursor)
+
+    def _next_number(self) -> int:
+        number: int = self._admin.rows(f"SELECT {NEXT}")[0][0]
+        return number
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        with closing(self.connect_plainly(CLEANER)) as connection:
+            connection.autocommit = True
+            yield connection.cursor()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a test runs that has its own transaction, past which nobody may write: what is found now may be its doing."""
+        return self._escapes is not None and self._escapes.is_watching
+
+    def note_change(self) -> None:
+        """Note that something may be written that is no escape from a test's transaction."""
+        if self._escapes is not None:
+            self._escapes.stale()
 
     # --- making it
 
@@ -419,7 +464,9 @@ class Database:
         """Give the transaction isolation on this database."""
         guard = Guard(
             self.connect,
-            self.url,
+            self.shown_url,
+            escapes=self._escapes_unless_put_back,
+            begun=self._note_transaction,
             renew=self.renew,
             set_aside=self.set_aside,
             bystanders=self.bystanders,
@@ -436,14 +483,24 @@ class Database:
 
         engine = self.plain_engine()
         self._cleaners.append(engine.dispose)
-        event.listen(engine, "checkout", lambda *_: self.noted())
+        event.listen(engine, "checkout", lambda *_: self._note())
         return engine
+
+    def _note(self) -> None:
+        self.note_change()
+        self.noted()
+
+    def _note_transaction(self) -> None:
+        self.has_moved = True
+
+    def _escapes_unless_put_back(self) -> Escapes | None:
+        return None if self.is_put_back() else self._escapes
 
     def plain_engine(self) -> Any:
         """Return an engine on the worker's database, whose connections give up a lock in time."""
         from sqlalchemy import create_engine, event
 
-        engine = create_engine(self.url)
+        engine = create_engine(self.shown_url)
         options = self._settings()
 
         @event.listens_for(engine, "do_connect")
@@ -485,9 +542,11 @@ class Database:
 
         guard = AsyncGuard(
             partial(self.connect_async, driver),
-            async_url(self.endpoint, self.name, driver),
+            self._by_address(async_url(self.endpoint, self.name, driver)),
             driver=driver,
             end=self._end_backend,
+            escapes=self._escapes_unless_put_back,
+            begun=self._note_transaction,
             renew=self.renew,
             set_aside=self.set_aside,
             bystanders=self.bystanders,
@@ -509,10 +568,10 @@ class Database:
 
         return PlainAsync(
             partial(connect_async, self.endpoint, self.name, driver, options=self._settings()),
-            async_url(self.endpoint, self.name, driver),
+            self._by_address(async_url(self.endpoint, self.name, driver)),
             end=partial(self._end_backend, whole=True),
             explain=self._explain,
-            noted=lambda: self.noted(),
+            noted=self._note,
         )
 
     def _end_backend(self, pid: int, whole: bool) -> None:

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from ..errors import IsolationError, TestbedWarning
 from . import sequences as sequences_
 from . import traits
+from .escapes import Escapes
 from .factory import SessionFactory
 from .kept import ACTIVE, IDLE, IN_ERROR, IN_TRANSACTION, Kept
 from .layers import ARM_LEVEL, UNDO_LEVEL, Layers
@@ -60,6 +61,8 @@ END $testbed$"""
 
 RAW = "a COMMIT or ROLLBACK that went past SQLAlchemy (on the driver's own connection, or as text)"
 REMEDY = "Use database isolation for such a test: @pytest.mark.pg(isolation='database')."
+ESCAPE = "somebody connected by the URL of the test's engine, past the test's transaction, and wrote to the database"
+RENEWED = "It was really committed; the next test gets a database made anew"
 LOST = ("3B001", "25P01")  # no such savepoint, no transaction
 PATIENCE = 5.0
 """Seconds that the end of a test waits for the statement of a thread that was left over."""
@@ -75,6 +78,8 @@ class Guard:
         set_aside: gives it another name and makes it anew, so that a failed test can be looked at.
         bystanders: describes the other connections to this database, for a lock that could not be had.
         sequences: tells what the sequences of a database just made give next, by schema and name.
+        escapes: gives what looks after those who come past the test's transaction, None where somebody else does.
+        begun: called when a test begins.
 
     Attributes:
         resets_sequences: whether the next test finds its sequences as in a database just made.
@@ -92,6 +97,8 @@ class Guard:
         set_aside: Callable[[], None] = lambda: None,
         bystanders: Callable[[], str] = lambda: "",
         sequences: Callable[[], sequences_.Values] = dict,
+        escapes: Callable[[], Escapes | None] = lambda: None,
+        begun: Callable[[], None] = lambda: None,
     ) -> None:
         self._kept = self._make_kept(connect)
         self._renew = renew
@@ -99,6 +106,8 @@ class Guard:
         self._keeps = False
         self._bystanders = bystanders
         self._sequences = sequences
+        self._find_escapes = escapes
+        self._note_begun = begun
         self.resets_sequences = False
         self._lock: Any = RLock()  # statements of several threads must not come between a savepoint and its run
         self._stack = Stack()
@@ -249,13 +258,38 @@ class Guard:
         if self.layers and self.is_test_running:  # there a test begins before its first fixture
             yield self.engine
             return
-        self.begin_level()
+        with self._without_escapes():
+            self.begin_level()
+            try:
+                if self.resets_sequences:
+                    self._set_sequences_back()
+                yield self.engine
+            finally:
+                self._end()
+
+    @contextmanager
+    def _without_escapes(self) -> Iterator[None]:
+        """Fail the test where somebody has come by the engine's URL, past its transaction, and has written.
+
+        Raises:
+            IsolationError: somebody has.
+        """
+        self._note_begun()
+        if (escapes := self._find_escapes()) is None:
+            yield
+            return
+        escapes.begin()
         try:
-            if self.resets_sequences:
-                self._set_sequences_back()
-            yield self.engine
+            yield
         finally:
-            self._end()
+            escapes.is_watching = False
+        if escapes.has_come and self._find_escapes() is escapes:
+            if has_written := escapes.has_written():
+                self.layers.lose(ESCAPE)
+            if has_written or not self.layers:  # what was only deleted leaves no trace
+                self._renew()
+            if has_written:
+                raise IsolationError(f"{ESCAPE}. {RENEWED}{self.layers.note_of_loss()}. {REMEDY}")
 
     def _set_sequences_back(self) -> None:
         """Let the sequences begin as they were below the test; the end of the test undoes that, too."""

@@ -145,10 +145,11 @@ class AsyncGuard(Guard):
         self._lock = TaskLock(self.NAME)
         self._due = True
         self._begun = self._ended_early = False
-        try:
-            yield self.async_engine
-        finally:
-            self._end()
+        with self._without_escapes():
+            try:
+                yield self.async_engine
+            finally:
+                self._end()
 
     def prepare(self, *, wide: bool = False) -> None:
         """Make ready for somebody new; for the first one the test's transaction begins.

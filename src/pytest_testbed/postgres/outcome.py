@@ -23,13 +23,13 @@ def watched(real: RealCommits, *, commits: Callable[[], bool]) -> Iterator[None]
 
     Args:
         real: the database isolation.
-        commits: tells, at its end, whether the test may commit for real; if not, what it has committed is an escape.
+        commits: tells whether the test may commit for real; if not at its end, what it has committed is an escape.
 
     Raises:
         IsolationError: something was committed past the test's transaction; its notes are what would else be warned of.
         TestbedWarning: the user has made errors of warnings.
     """
-    told = real.begin()
+    told = real.begin(commits=commits())
     try:
         warn(told)
         yield

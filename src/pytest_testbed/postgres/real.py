@@ -14,6 +14,7 @@ from .admin import sqlstate
 from .database import LOCK_NOT_AVAILABLE, Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
+from .sequences import set_back
 from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now, prepare
 from .threads import Threads
 from .written import has_written
@@ -55,10 +56,11 @@ class RealCommits:
 
     Args:
         database: the worker's.
-        doorway: by which applications reach it; None where no address was given away yet.
+        doorway: by which applications reach it; None where no address can be given away.
+        is_early: whether they have known it since before the first test: what they did is for all tests.
     """
 
-    def __init__(self, database: Database, doorway: Doorway | None = None) -> None:
+    def __init__(self, database: Database, doorway: Doorway | None = None, *, is_early: bool = False) -> None:
         self._database = database
         self.doorway = doorway
         self._emptier = Emptier(lambda: prepare(database.connect_plainly(CLEANER)))
@@ -73,7 +75,7 @@ class RealCommits:
         self._uses = 0
         self._keeps = False
         self._wide: list[Layer] = []
-        self._seen = 0
+        self._seen = 0 if is_early else self._messages
         self._ahead = 0.0
         self._began = Moment(0.0, 0)
         self._next = 0
@@ -85,16 +87,8 @@ class RealCommits:
         self._came = 0
         self._listens = 0
         database.noted = self.use
+        database.is_put_back = lambda: self._in_test
         database.around = self._carry_over
-
-    def open_to(self, doorway: Doorway) -> None:
-        """Look after those, too, who come by an address that is given away only now: what it leads to is there already.
-
-        Args:
-            doorway: by which they come.
-        """
-        with waited_for(doorway):
-            self.doorway = doorway
 
     # --- the spans of time
 
@@ -142,11 +136,17 @@ class RealCommits:
                 "it as an argument of the test (or in pytest.mark.usefixtures), so that pytest sets it up before the test begins."
             )
 
-    def begin(self) -> list[str]:
-        """Take note that a test begins; return what there is to tell of those before it."""
+    def begin(self, *, commits: bool = True) -> list[str]:
+        """Take note that a test begins; return what there is to tell of those before it.
+
+        Args:
+            commits: whether it commits for real: then its sequences begin as the database's did.
+        """
         self.settle_between()
         if not self._emptier.is_ready:
             self.settle()
+        if commits and self._database.has_moved:
+            self._set_sequences_back()
         for layer in self._wide:
             layer.remember()
         self._began = Moment(time.time() + self._ahead, self._next)
@@ -159,9 +159,15 @@ class RealCommits:
         told, self._told = self._told + self._emptier.take_told(), []
         return told
 
+    def _set_sequences_back(self) -> None:
+        """Give back the numbers that tests in transactions have taken from sequences."""
+        with self._undoing():
+            self._restore([])
+        self._database.has_moved = False
+
     def settle_between(self) -> None:
         """Take what was done since the last test for the state that tests begin with, unless it comes late from a test."""
-        if self._in_test:
+        if self._in_test or self._database.is_watched:
             return
         if self._is_dirty:
             self._mend()
@@ -199,6 +205,10 @@ class RealCommits:
         for wide in self._wide:
             wide.commit()
         is_added = self.was_used
+        if self._database.has_moved and not is_added and not self._emptier.is_ready:
+            if text := set_back(self._database.sequences()):
+                self._emptier.cursor().execute(text)
+            self._database.has_moved = False
         if layer is not None and self._emptier.is_ready:
             self._emptier.push(is_added=is_added)
             self._layers.append(Below(layer, self._known, self._database.base, self._is_lost))
@@ -258,6 +268,7 @@ class RealCommits:
         return True
 
     def _note_seen(self) -> None:
+        self._database.note_change()
         self._is_used = False
         if self.doorway is not None:
             self._seen = self.doorway.board.messages

@@ -6,7 +6,7 @@ import time
 from collections.abc import Container
 from typing import Any, NamedTuple
 
-__all__ = ["CLEANER", "Moment", "Stray", "end_backends", "end_prepared", "find", "now", "prepare"]
+__all__ = ["CLEANER", "NEXT", "Moment", "Stray", "end_backends", "end_prepared", "find", "now", "prepare"]
 
 CLEANER = "pytest-testbed (clean-up)"
 """The application name of the connection that looks, and puts the database back."""
@@ -14,13 +14,14 @@ SETTLING = 0.2
 """Seconds in which a statement that is about to end may do so."""
 LEAVING = 0.05
 """Seconds in which the backend of a connection that was closed may find that out."""
-_NEXT = "pg_snapshot_xmax(pg_current_snapshot())::text::int8"
+NEXT = "pg_snapshot_xmax(pg_current_snapshot())::text::int8"
+"""The number that the server's next writing transaction will get."""
 _LOCKS = "SELECT FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND"
 _ADVISORY = f"EXISTS ({_LOCKS} l.locktype = 'advisory')"
 # which those who only read or write rows do not have; LOCK TABLE gives no transaction a number
 _TABLES = f"EXISTS ({_LOCKS} l.locktype = 'relation' AND l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock'))"
 # always one row at least
-OPEN = f"""SELECT {_NEXT}, pid, application_name, state, extract(epoch FROM backend_start)::float8,
+OPEN = f"""SELECT {NEXT}, pid, application_name, state, extract(epoch FROM backend_start)::float8,
   extract(epoch FROM xact_start)::float8, extract(epoch FROM state_change)::float8, backend_xid::text::int8,
   {_ADVISORY}, xact_start IS NOT NULL AND {_TABLES}, left(query, 300)
 FROM (VALUES (0)) always LEFT JOIN pg_stat_activity a
@@ -91,7 +92,7 @@ def prepare(connection: Any) -> Any:
 
 def now(cursor: Any) -> Moment:
     """Return the present moment."""
-    cursor.execute(f"SELECT extract(epoch FROM clock_timestamp())::float8, {_NEXT}")
+    cursor.execute(f"SELECT extract(epoch FROM clock_timestamp())::float8, {NEXT}")
     return Moment(*cursor.fetchone())
 
 
