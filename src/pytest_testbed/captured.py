@@ -14,6 +14,8 @@ __all__ = ["ShowQueries", "queries_of"]
 
 QUERIES: pytest.StashKey[Queries] = pytest.StashKey()
 """On a test: what it has sent, until its report has been made."""
+SHOWN: pytest.StashKey[bool] = pytest.StashKey()
+"""On a test: whether a report has it already: of the test, or of a subtest, each of which is one of its own."""
 NAME = "pytest_testbed.captured"
 
 
@@ -24,7 +26,7 @@ def queries_of(item: pytest.Item) -> Iterator[Queries]:
     if not plugins.has_plugin(NAME):  # a run in which nobody asks has none of it
         plugins.register(ShowQueries(), NAME)
     with recorded(str(item.config.rootpath)) as queries:
-        item.stash[QUERIES] = queries
+        item.stash[QUERIES], item.stash[SHOWN] = queries, False
         yield queries
 
 
@@ -36,8 +38,12 @@ class ShowQueries:
         """Show with a failure what the test has sent; once, where its teardown fails as well."""
         report = yield
         queries = item.stash.get(QUERIES, None)
-        if queries is not None and (report.failed or report.when == "teardown"):
-            del item.stash[QUERIES]  # the test itself lives as long as the run
-        if queries is not None and report.failed:
+        if queries is None:
+            return report
+        is_last = report.when == "teardown"
+        if report.failed and not (is_last and item.stash.get(SHOWN, False)):
+            item.stash[SHOWN] = True
             report.sections.append(("Captured SQL", str(queries)))
+        if is_last:
+            del item.stash[QUERIES]  # the test itself lives as long as the run
         return report

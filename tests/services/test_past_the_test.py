@@ -272,3 +272,32 @@ def test_a_unit_that_writes_all_the_same(run_locally: Run) -> None:
         """,
         "testbed_env = DATABASE_URL={pg.url}",
     ).assert_outcomes(passed=3)
+
+
+def test_a_fixture_that_holds_a_lock_leaves_its_rows_to_nobody(run_locally: Run) -> None:
+    """What tests are put back to stays, where a later state could not be taken note of."""
+    result = run_locally(
+        """
+        import os, psycopg2
+        from contextlib import closing
+
+        class TestLocked:
+            @pytest.fixture(scope="class", autouse=True)
+            def locked(self):
+                with closing(psycopg2.connect(os.environ["DATABASE_URL"])) as connection, connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO users (name) VALUES ('ada')")
+                    connection.commit()
+                    cursor.execute("LOCK TABLE users")
+                    yield
+
+            def test_it(self):
+                pass
+
+        class TestNext:
+            def test_it(self, pg_session):
+                assert count(pg_session) == 1
+        """,
+        "testbed_env = DATABASE_URL={pg.url}",
+    )
+    result.stdout.fnmatch_lines(["IsolationError: *could not be taken note of, as somebody holds a lock*"])
+    assert "test_it.py::TestNext" not in result.stdout.str().partition("short test summary")[2]

@@ -593,6 +593,23 @@ def test_a_test_that_passes_shows_nothing_and_leaves_nothing(run: Run) -> None:
     assert "Captured SQL" not in result.stdout.str()
 
 
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="this pytest has no subtests of its own")
+def test_each_subtest_that_fails_shows_them(run: Run) -> None:
+    result = run(
+        test_it="""
+        from sqlalchemy import text
+
+        def test_it(pg_session, pg_queries, subtests):
+            for number in range(2):
+                with subtests.test(number=number):
+                    pg_session.execute(text(f"SELECT {number}"))
+                    assert number == 5
+            assert pg_queries.count == 5
+        """,
+    )
+    assert result.stdout.str().count("- Captured SQL -") == 3
+
+
 def test_a_setup_and_a_teardown_that_fail(run: Run) -> None:
     result = run(
         test_it="""

@@ -130,11 +130,11 @@ def waited_for(doorway: Doorway | None) -> Iterator[bool]:
     if doorway is None:
         yield False
         return
-    there = doorway.begin_to_make()
-    if there:
-        doorway.visits("park")
     fault = "its database could not be made."
-    try:
+    try:  # whatever happens from here on: who waits at the door must be told
+        there = doorway.begin_to_make()
+        if there:
+            doorway.visits("park")
         yield there
         fault = ""
     except Exception as error:

@@ -105,10 +105,10 @@ class Emptier:
     def capture(self, *, is_added: bool) -> None:
         """Take the database as it is now for the state to go back to, in place of the last one."""
         self.cursor()  # if the old connection has ended, the last state is to know of it
-        before = self._layers.pop() if self._layers else None
-        self.push(is_added=is_added)
-        if before is not None:
-            self._forget(before)
+        is_first = not self._layers
+        self.push(is_added=is_added)  # where that fails, the last one stays
+        if not is_first:
+            self._forget(self._layers.pop(-2))
             self._mark(self.cursor())
 
     def push(self, *, is_added: bool, under: Layer | None = None) -> None:

@@ -31,6 +31,11 @@ class Aftermath(NamedTuple):
 
 
 NOTHING = Aftermath([], [])
+UNDOABLE = (
+    "the database could not be put back, as somebody holds a lock on what was written. It is made anew before the next test, "
+    "which ends that connection."
+)
+UNTAKEN = "what fixtures of a wider scope have written could not be taken note of, as somebody holds a lock on it."
 UNMET = "so that the next test does not meet it."
 
 
@@ -209,11 +214,12 @@ class RealCommits:
             if text := set_back(self._database.sequences()):
                 self._emptier.cursor().execute(text)
             self._database.has_moved = False
-        if layer is not None and self._emptier.is_ready:
-            self._emptier.push(is_added=is_added)
-            self._layers.append(Below(layer, self._known, self._database.base, self._is_lost))
-        else:
-            self._emptier.capture(is_added=is_added)
+        with self._locks_explained(UNTAKEN):
+            if layer is not None and self._emptier.is_ready:
+                self._emptier.push(is_added=is_added)
+                self._layers.append(Below(layer, self._known, self._database.base, self._is_lost))
+            else:
+                self._emptier.capture(is_added=is_added)
         definitions = self._emptier.definitions()
         if not self._known and not is_added:
             self._known = definitions
@@ -320,25 +326,29 @@ class RealCommits:
         for layer in self._wide:
             layer.reset()
         with self._hushed():
-            try:
+            with self._locks_explained(UNDOABLE):
                 yield
-            except Exception as error:
-                if sqlstate(error) == LOCK_NOT_AVAILABLE:
-                    raise IsolationError(self._locked(error)) from error
-                raise
             self._note_seen()
         self._is_dirty = False
         for layer in self._wide:
             layer.restore()
         self._is_used = False  # what the sessions of wider scopes have just read
 
-    def _locked(self, error: Exception) -> str:
-        reason, *_ = str(error).splitlines()
-        return (
-            "the database could not be put back, as somebody holds a lock on what was written. It is made anew before the next "
-            "test, which ends that connection. Let fixtures end their transactions before tests begin, and what outlives a test "
-            f"do so at its end (commit or rollback).\n{reason}\n{self._database.bystanders()}".rstrip()
-        )
+    @contextmanager
+    def _locks_explained(self, what: str) -> Iterator[None]:
+        """Tell who is in the way.
+
+        Raises:
+            IsolationError: somebody has locked what is looked at, or would have to be undone.
+        """
+        try:
+            yield
+        except Exception as error:
+            if sqlstate(error) != LOCK_NOT_AVAILABLE:
+                raise
+            reason, *_ = str(error).splitlines()
+            text = f"{what} Let fixtures end their transactions before tests begin, and what outlives a test do so at its end"
+            raise IsolationError(f"{text} (commit or rollback).\n{reason}\n{self._database.bystanders()}".rstrip()) from error
 
     def _mend(self) -> None:
         """Make the database anew, as an earlier attempt to put it back has failed."""

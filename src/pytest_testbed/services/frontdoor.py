@@ -106,7 +106,7 @@ class FrontDoor:
         slot = self.host.start(self.spec, self.run)
         slot.done.wait()
         if slot.error is not None:
-            raise slot.error
+            raise slot.error.with_traceback(None)  # else it would keep the frames, and sockets, of all who met it before
         assert slot.endpoint is not None
         return slot.endpoint
 

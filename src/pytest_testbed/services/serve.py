@@ -266,7 +266,7 @@ class Conversation:
             case "check":
                 slot = self._host.check(message["kind"], message["generation"])
                 if slot is not None and slot.error is not None:
-                    raise slot.error
+                    raise slot.error.with_traceback(None)
                 return {} if slot is None else {"end": slot.end[0], "log": slot.end[1], **handed_out(slot)}
             case "logs":
                 since = message.get("since")
@@ -355,7 +355,7 @@ class Conversation:
                 told = slot.progress
                 self._wire.send({"progress": told, "number": number})
         if slot.error is not None:
-            raise slot.error
+            raise slot.error.with_traceback(None)
         return handed_out(slot)
 
     def _leave(self) -> dict[str, Any]:
