@@ -11,6 +11,7 @@ __all__ = [
     "AuthenticationError",
     "Frames",
     "Reader",
+    "Sent",
     "answer_to",
     "error",
     "message",
@@ -28,6 +29,15 @@ BARE_HEAD = struct.Struct("!BI")
 """The same, for who reads many: a number costs less than bytes."""
 LONG = struct.Struct("!I")
 SIGNED = struct.Struct("!i")
+SYNC = 83
+ANSWERED = frozenset(b"QSF")
+"""What a client says that is answered with ReadyForQuery: Query, Sync, FunctionCall."""
+COPIED = frozenset(b"cf")
+"""How a client ends what it copies: CopyDone, CopyFail."""
+LOOKED_INTO = frozenset(b"QPBC")
+"""Query, Parse, Bind, Close."""
+LONGEST = 1 << 20
+"""Bytes of a message that are kept until it is whole."""
 READY = 90
 """A server's word that it waits for the next statement, "Z"; the state of the transaction follows."""
 
@@ -101,6 +111,8 @@ class Frames:
     def __init__(self) -> None:
         self._left = 0  # bytes of the last message that are still to come
         self._cut = b""  # the beginning of one of which not even the length has come, or which is a short last word
+        self.ready = 0
+        """How many times the server has said that it waits for the next statement."""
 
     def follow(self, piece: bytes) -> bytes:
         """Take note of the next piece; return the state that it tells last of all, b"" where it tells none.
@@ -115,11 +127,60 @@ class Frames:
             kind, length = head_at(piece, at)
             if kind == READY:
                 state = piece[at + 5 : at + 6]
+                self.ready += 1
             at += length + 1
         if at < end:
             self._cut, at = piece[at:], end
         self._left = at - end
         return state
+
+
+class Sent:
+    """Finds a client's messages in pieces that end anywhere, and counts for how many the server will say that it is ready."""
+
+    def __init__(self) -> None:
+        self._left = 0  # bytes that are still to come of a message which nobody looks into any more
+        self._rest = b""  # the beginning of one that is not whole
+        self._last = 0
+        self.pending = 0
+        """How many answers are still to come."""
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the next piece begins with a message."""
+        return not self._left and not self._rest
+
+    def follow(self, piece: bytes) -> list[bytes]:
+        """Take note of the next piece; return those messages that are whole by now, and the beginnings of very long ones."""
+        if self._left:
+            gone = min(self._left, len(piece))
+            self._left -= gone
+            piece = piece[gone:]
+        data = self._rest + piece if self._rest else piece
+        found, at, end, head_at = list[bytes](), 0, len(data), BARE_HEAD.unpack_from
+        while at + BARE_HEAD.size <= end:
+            kind, length = head_at(data, at)
+            after = at + length + 1
+            if after > end and length <= LONGEST and kind in LOOKED_INTO:
+                break
+            self._count(kind)
+            if kind in LOOKED_INTO:
+                found.append(data[at : min(after, end)])
+            at = min(after, end)
+            self._left = after - at
+        self._rest = data[at:]
+        return found
+
+    def _count(self, kind: int) -> None:
+        if kind in ANSWERED:
+            self.pending += 1
+            self._last = kind
+        elif kind in COPIED and self._last == SYNC:
+            self.pending = max(0, self.pending - 1)  # the server passes over a Sync that comes before the data
+
+    def answered(self, count: int) -> None:
+        """Note that the server, or who stands for it, has said so many times that it is ready."""
+        self.pending = max(0, self.pending - count)
 
 
 class Reader:

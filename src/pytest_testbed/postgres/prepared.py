@@ -7,6 +7,8 @@ For the host process: the standard library only.
 
 from __future__ import annotations
 
+import re
+
 from .messages import LONG, message, messages
 
 TYPE_CHECKING = False
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["CHANGED", "FAIL", "Prepared"]
 
-BIND, DESCRIBE, PARSE = b"B", b"D", b"P"
+BIND, CLOSE, DESCRIBE, PARSE, QUERY = b"B", b"C", b"D", b"P", b"Q"
+DEALLOCATES = re.compile(
+    rb'\s*(?:discard\s+all\b|deallocate\s+(?:prepare\s+)?(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w$]+)))', re.IGNORECASE | re.ASCII
+)
 SYNC = message(b"S")
 WORDS = "cached plan must not change result type"
 CHANGED = message(b"E", f"SERROR\0VERROR\0C0A000\0M{WORDS}\0RRevalidateCachedQuery\0\0".encode())
@@ -33,15 +38,37 @@ class Prepared:
         self._changed: set[bytes] = set()
         self._missing: set[bytes] = set()
 
-    def remember(self, piece: bytes) -> None:
-        """Keep the statements that a client prepares; one of more than one piece is not kept."""
-        for kind, body, whole in messages(piece):
+    def hear(self, whole: bytes) -> None:
+        """Keep a statement that a client prepares, forget one that it closes.
+
+        Args:
+            whole: a Parse, a Close or a Query; the beginning of one that is very long is passed over.
+        """
+        for kind, body, _ in messages(whole):
             if kind == PARSE and body[0]:
                 name = body[: body.index(0)]
+                self._forget(name)
                 self._parses[name] = whole
-                self._given.pop(name, None)
-                self._changed.discard(name)
-                self._missing.discard(name)
+            elif kind == CLOSE and body[:1] == b"S":
+                self._forget(body[1:-1])
+            if kind in (QUERY, PARSE) and self._parses:
+                self._hear_text(body if kind == QUERY else body[body.index(0) + 1 :])
+
+    def _hear_text(self, text: bytes) -> None:
+        if (said := DEALLOCATES.match(text)) is None:
+            return
+        quoted, plain = said["quoted"], said["plain"]
+        if quoted is None and (plain is None or plain.lower() == b"all"):
+            for name in list(self._parses):
+                self._forget(name)
+        else:
+            self._forget(quoted if quoted is not None else plain.lower())
+
+    def _forget(self, name: bytes) -> None:
+        self._parses.pop(name, None)
+        self._given.pop(name, None)
+        self._changed.discard(name)
+        self._missing.discard(name)
 
     def describe(self, ask: Callable[[bytes], bytes]) -> None:
         """Note what each statement gives, before its backend is given up.
