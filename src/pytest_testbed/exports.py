@@ -21,6 +21,11 @@ __all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]
 HANDED_ON = "_PYTEST_TESTBED_PARTY"
 """The variable by which xdist's workers know, before their own configuration does, which run they belong to."""
 FORM = re.compile(r"\{(?P<open>\{)|\}(?P<close>\})|\{(?P<name>[^{}]*)\}|[{}]")
+MORE = re.compile(r"[?&]+")
+"""What a text begins its own parameters with, right behind a URL."""
+SAID = re.compile(r"(?:^|&)([^=&]+)=")
+UP_TO = re.compile(r"\s|\{\w+\.url")
+"""Where these parameters end, if not with the text."""
 EXPORTS: pytest.StashKey[Exports] = pytest.StashKey()
 
 
@@ -224,7 +229,23 @@ def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:
         at = match.end()
         if match["name"] is None:
             yield match[0][0]
-        else:
-            prefix, _, form = match["name"].partition(".")
-            yield addresses[prefix].form(form)
+            continue
+        prefix, _, form = match["name"].partition(".")
+        value = addresses[prefix].form(form)
+        if form.partition("+")[0] == "url" and (more := MORE.match(text, at)):
+            at = more.end()
+            value = continued(value, text[at:])
+        yield value
     yield text[at:]
+
+
+def continued(url: str, more: str) -> str:
+    """Return a URL up to where a text goes on with parameters of its own.
+
+    Whether the URL has some already depends on the server, and the text cannot know. A parameter that both have is the text's:
+    SQLAlchemy would make a list of two.
+    """
+    head, _, query = url.partition("?")
+    said = SAID.findall(UP_TO.split(more, maxsplit=1)[0])
+    kept = [each for each in query.split("&") if each and each.partition("=")[0] not in said]
+    return f"{head}?{''.join(f'{each}&' for each in kept)}"

@@ -152,6 +152,61 @@ def test_every_form_and_driver(project: pytest.Pytester, run: Run) -> None:
     ).assert_outcomes(passed=6)
 
 
+PARAMETERS = "sslmode=disable&connect_timeout=7&application_name=theirs"
+
+
+@pytest.mark.parametrize("query", ["", f"?{PARAMETERS}"])
+def test_a_text_that_goes_on_behind_a_url(project: pytest.Pytester, servers: Servers, query: str) -> None:
+    """It gives one query, whether the server's own URL has one or not; a parameter that both have is the text's."""
+    url = servers.any_local().endpoint("postgres").url() + query
+    lines = [
+        "DATABASE_URL={pg.url+psycopg2}?application_name=reports",
+        "BY_AND={pg.url}&application_name=reports&options=-c%20search_path%3D{pg.database}",
+        "TWO={pg.url}?application_name=reports {pg.url+psycopg}?connect_timeout=9",
+        "OTHERS={pg.dsn}?{pg.port}&{pg.url}",
+        "BARE={pg.url}?",
+    ]
+    write_ini(project, env="\n    ".join(lines))
+    project.makepyfile(
+        test_it=f"""
+        import os
+        import psycopg, psycopg2, pytest
+        from psycopg.conninfo import conninfo_to_dict
+        from app import engine
+        from sqlalchemy import make_url, text
+
+        HAS = bool({query!r})
+        one, two = os.environ["TWO"].split()
+
+        @pytest.mark.parametrize("connect", [psycopg2.connect, psycopg.connect])
+        @pytest.mark.parametrize("url", [os.environ["BY_AND"], one])
+        def test_drivers(connect, url):
+            connection = connect(url)
+            cursor = connection.cursor()
+            cursor.execute("SHOW application_name")
+            assert cursor.fetchone() == ("reports",)
+            connection.close()
+
+        def test_sqlalchemy():
+            with engine.connect() as connection:
+                assert connection.scalar(text("SHOW application_name")) == "reports"
+
+        def test_the_servers_own_stay():
+            timeout = conninfo_to_dict(one).get("connect_timeout")
+            assert (timeout, conninfo_to_dict(os.environ["BARE"]).get("connect_timeout")) == (("7", "7") if HAS else (None, None))
+            assert conninfo_to_dict(os.environ["BY_AND"])["options"] == f"-c search_path={{engine.url.database}}"
+            theirs = {{"sslmode": "disable", "application_name": "theirs"}} if HAS else {{}}
+            assert dict(make_url(two).query) == {{**theirs, "connect_timeout": "9"}}
+
+        def test_what_is_no_url_stays():
+            dsn, _, rest = os.environ["OTHERS"].partition("?")
+            port, _, url = rest.partition("&")
+            assert conninfo_to_dict(dsn)["port"] == port == conninfo_to_dict(url)["port"]
+        """
+    )
+    project.runpytest_subprocess(*QUIET, "-o", f"testbed_pg_url={url}").assert_outcomes(passed=7)
+
+
 def test_the_environment_is_as_before(project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAS_THERE", "before")
     write_ini(project, env="WAS_THERE={pg.url}\n    WAS_NOT={pg.host}")
