@@ -39,6 +39,7 @@ class Address(Protocol):
 
         Raises:
             KeyError: there is no such form.
+            ConfigurationError: this address cannot be had in it.
         """
 
     def settle(self) -> None:
@@ -96,10 +97,10 @@ def export(config: pytest.Config) -> None:
         elif hands_on:
             run.share()
         addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
-    variables = {name: "".join(_filled(text, addresses)) for name, text in lines}
-    before = {name: os.environ.get(name) for name in variables}
-    config.stash[EXPORTS] = Exports(lines, addresses, before)
-    config.add_cleanup(lambda: _end(config))
+        before = {name: os.environ.get(name) for name, text in lines}
+        config.stash[EXPORTS] = Exports(lines, addresses, before)
+        config.add_cleanup(lambda: _end(config))  # also where an address cannot be had in some form
+        variables = dict(values(lines, addresses, settings.source(CoreSettings, "env")))
     run.exported = exported_kinds(config)
     os.environ.update(variables)
     if hands_on:
@@ -219,6 +220,19 @@ def driver_hint(name: str, parts: Mapping[str, Any]) -> str:
     if driver == "psycopg3":
         return f"; SQLAlchemy's name of psycopg 3 is psycopg: {{{form}+psycopg}}"
     return f"; name a driver of SQLAlchemy after the plus sign, such as {{{form}+psycopg2}}"
+
+
+def values(lines: Sequence[tuple[str, str]], addresses: Mapping[str, Address], source: str) -> Iterator[tuple[str, str]]:
+    """Yield each line's variable and its value.
+
+    Raises:
+        ConfigurationError: an address cannot be had in the form that a line names.
+    """
+    for variable, text in lines:
+        try:
+            yield variable, "".join(_filled(text, addresses))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"testbed_env (from {source}): {variable}={text} cannot be exported: {error}") from None
 
 
 def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:

@@ -207,6 +207,51 @@ def test_a_text_that_goes_on_behind_a_url(project: pytest.Pytester, servers: Ser
     project.runpytest_subprocess(*QUIET, "-o", f"testbed_pg_url={url}").assert_outcomes(passed=7)
 
 
+def test_asyncpg_on_a_server_with_parameters(project: pytest.Pytester, servers: Servers) -> None:
+    url = servers.any_local().endpoint("postgres").url() + f"?{PARAMETERS}"
+    write_ini(project, env="DATABASE_URL={pg.url+asyncpg}\n    SAID={pg.url+asyncpg}?ssl=prefer")
+    project.makepyfile(
+        test_it="""
+        import asyncio, os
+        import pytest
+        from sqlalchemy import make_url, text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        @pytest.mark.parametrize(("name", "ssl"), [("DATABASE_URL", "disable"), ("SAID", "prefer")])
+        def test_it(name, ssl):
+            url = make_url(os.environ[name])
+            assert dict(url.query) == {"ssl": ssl}
+
+            async def ask():
+                engine = create_async_engine(url)
+                async with engine.connect() as connection:
+                    found = await connection.scalar(text("SELECT current_database()"))
+                await engine.dispose()
+                return found
+
+            assert asyncio.run(ask()) == url.database
+        """
+    )
+    project.runpytest_subprocess(*QUIET, "-o", f"testbed_pg_url={url}").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("more", [(), ("-n", "1")])
+def test_what_cannot_be_said_to_asyncpg_is_told_before_any_test(project: pytest.Pytester, more: tuple[str, ...]) -> None:
+    """Nothing has been set then, and nothing stays."""
+    write_ini(project, env="OTHER={pg.url}\n    ADDRESS={pg.url+asyncpg}")
+    project.makepyfile(test_it="def test_it(): pass")
+    url = "testbed_pg_url=postgresql://me@127.0.0.1:1/postgres?sslmode=verify-ca&sslrootcert=/ca.pem"
+    result = project.runpytest_inprocess(*QUIET, "-o", url, *more)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: testbed_env (from pytest.ini): ADDRESS={pg.url+asyncpg} cannot be exported: the server's URL has "
+            "sslrootcert=/ca.pem, *"
+        ]
+    )
+    assert not {"OTHER", "ADDRESS", "_PYTEST_TESTBED_PARTY"} & os.environ.keys()
+
+
 def test_the_environment_is_as_before(project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAS_THERE", "before")
     write_ini(project, env="WAS_THERE={pg.url}\n    WAS_NOT={pg.host}")
