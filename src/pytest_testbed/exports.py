@@ -177,7 +177,6 @@ def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: st
     Raises:
         ConfigurationError: a line names a form that there is not; says the nearest.
     """
-    forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
     wanted: dict[str, None] = {}
     for variable, text in lines:
         for match in FORM.finditer(text):
@@ -194,14 +193,25 @@ def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: st
                     f"testbed_env (from {source}): {variable}={text} has a dollar sign before {{{name}}}, which would become a "
                     "part of the value; leave it out."
                 )
-            if name.partition("+")[0] not in forms or ("+" in name and not has_drivers(name, parts)):
-                known = ", ".join(f"{{{form}}}" for form in forms)
-                hint = driver_hint(name, parts) or suggestion(name, forms) or f"; there are: {known}."
-                raise ConfigurationError(
-                    f"testbed_env (from {source}): {variable}={text} names {{{name}}}, which there is not{hint}"
-                )
+            if fault := fault_of(name, parts):
+                raise ConfigurationError(f"testbed_env (from {source}): {variable}={text} names {{{name}}}, {fault}")
             wanted[name.partition(".")[0]] = None
     return list(wanted)
+
+
+def fault_of(name: str, parts: Mapping[str, Any]) -> str:
+    """Return what is wrong with a form, and what to write, as the end of a sentence; "" where it can be had."""
+    forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
+    if name.partition("+")[0] in forms and ("+" not in name or has_drivers(name, parts)):
+        return ""
+    off = {
+        prefix: f"-p no:{part}" for part in PARTS for prefix in getattr(import_module(part), "EXPORTS", ()) if prefix not in parts
+    }
+    if switch := off.get(name.partition(".")[0]):
+        return f"and the part that gives it is switched off ({switch}); switch it on, or leave the line out."
+    known = ", ".join(f"{{{form}}}" for form in forms)
+    there = f"; there are: {known}." if known else f"; all parts that have some are switched off ({' '.join(off.values())})."
+    return "which there is not" + (driver_hint(name, parts) or suggestion(name, forms) or there)
 
 
 def has_drivers(name: str, parts: Mapping[str, Any]) -> bool:
