@@ -156,9 +156,9 @@ def parsed(lines: Sequence[str], source: str) -> list[tuple[str, str]]:
     """Return each line's variable and template.
 
     Raises:
-        ConfigurationError: a line is not of the form NAME=text.
+        ConfigurationError: a line is not of the form NAME=text, or two are for one variable.
     """
-    found = []
+    found: dict[str, str] = {}
     for line in lines:
         name, equals, text = line.partition("=")
         name, text = name.strip(), re.sub(r"\s+#.*", "", text).strip()
@@ -167,8 +167,12 @@ def parsed(lines: Sequence[str], source: str) -> list[tuple[str, str]]:
                 f"testbed_env (from {source}) holds {line!r}, which is not of the form NAME=text, such as "
                 "DATABASE_URL={pg.url}."
             )
-        found.append((name, text))
-    return found
+        if name in found:
+            raise ConfigurationError(
+                f"testbed_env (from {source}) sets {name} twice: {name}={found[name]} and {name}={text}; leave one of them out."
+            )
+        found[name] = text
+    return list(found.items())
 
 
 def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: str) -> list[str]:

@@ -396,6 +396,7 @@ def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester,
         ("X={}", "names {}, which there is not; there are: {pg.url}, {pg.dsn}, *"),
         ("X={pg.url", "has a brace without its counterpart*"),
         ("just a text", "holds 'just a text', which is not of the form NAME=text*"),
+        ("X={pg.url}\n    Y=1\n    X = {pg.dsn}", "sets X twice: X={pg.url} and X={pg.dsn}; leave one of them out."),
         ("1X={pg.url}", "holds '1X={pg.url}', which is not of the form NAME=text*"),
     ],
 )
