@@ -21,6 +21,8 @@ __all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]
 HANDED_ON = "_PYTEST_TESTBED_PARTY"
 """The variable by which xdist's workers know, before their own configuration does, which run they belong to."""
 FORM = re.compile(r"\{(?P<open>\{)|\}(?P<close>\})|\{(?P<name>[^{}]*)\}|[{}]")
+DRIVERS = ("psycopg2", "psycopg", "psycopg_async", "asyncpg", "pg8000", "psycopg2cffi")
+"""What SQLAlchemy brings for PostgreSQL."""
 MORE = re.compile(r"[?&]+")
 """What a text begins its own parameters with, right behind a URL."""
 SAID = re.compile(r"(?:^|&)([^=&]+)=")
@@ -207,7 +209,8 @@ def fault_of(name: str, parts: Mapping[str, Any]) -> str:
     """Return what is wrong with a form, and what to write, as the end of a sentence; "" where it can be had."""
     forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
     if name.partition("+")[0] in forms and ("+" not in name or has_drivers(name, parts)):
-        return ""
+        near = nearest_driver(name)
+        return f"which there is not{near}" if near else ""
     off = {
         prefix: f"-p no:{part}" for part in PARTS for prefix in getattr(import_module(part), "EXPORTS", ()) if prefix not in parts
     }
@@ -234,6 +237,21 @@ def driver_hint(name: str, parts: Mapping[str, Any]) -> str:
     if driver == "psycopg3":
         return f"; SQLAlchemy's name of psycopg 3 is psycopg: {{{form}+psycopg}}"
     return f"; name a driver of SQLAlchemy after the plus sign, such as {{{form}+psycopg2}}"
+
+
+def nearest_driver(name: str) -> str:
+    """Return "; did you mean 'x'?" for a driver that SQLAlchemy does not know and that is almost one it knows, or ""."""
+    form, _, driver = name.partition("+")
+    if not driver or driver in DRIVERS:
+        return ""
+    from importlib.metadata import entry_points
+
+    installed = entry_points(group="sqlalchemy.dialects")
+    others = [each.name.partition(".")[2] for each in installed if each.name.startswith("postgresql.")]
+    if driver in others:
+        return ""
+    # an application may register its own at import, so what is only remotely like another stays as it is
+    return suggestion(name, [f"{form}+{each}" for each in (*DRIVERS, *others)], skip=len(f"{form}+"), cutoff=0.8)
 
 
 def values(lines: Sequence[tuple[str, str]], addresses: Mapping[str, Address], source: str) -> Iterator[tuple[str, str]]:

@@ -390,6 +390,8 @@ def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester,
             "names {pg.url+}, which there is not; name a driver of SQLAlchemy after the plus sign, such as *",
         ),
         ("X={pg.url+psycopg3}", "names {pg.url+psycopg3}, which there is not; SQLAlchemy's name of psycopg 3 is psycopg: *"),
+        ("X={pg.url+asyncp}", "names {pg.url+asyncp}, which there is not; did you mean 'pg.url+asyncpg'?"),
+        ("X={pg.url+psycog2}", "names {pg.url+psycog2}, which there is not; did you mean 'pg.url+psycopg2'?"),
         ("X=${pg.url}", "X=${pg.url} has a dollar sign before {pg.url}, which would become a part of the value; leave it out."),
         ("X={pg.port+asyncpg}", "names {pg.port+asyncpg}, which there is not*"),
         ("X={rabbit.url}", "names {rabbit.url}, which there is not*"),
@@ -405,6 +407,23 @@ def test_a_bad_line(project: pytest.Pytester, run: Run, env: str, words: str) ->
     result = run(test_it="def test_it(): pass")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: testbed_env (from pytest.ini)*{words.replace('[', '[[]')}"])
+
+
+def test_a_driver_of_somebodys_own(project: pytest.Pytester, run: Run) -> None:
+    """One that an installed distribution names may be almost like another; one that is like none may come at import."""
+    entries = project.mkdir("theirs-1.dist-info")
+    entries.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    entries.joinpath("entry_points.txt").write_text("[sqlalchemy.dialects]\npostgresql.asyncpgx = theirs:Dialect\n")
+    project.syspathinsert()
+    write_ini(project, env="A={pg.url+asyncpgx}\n    B={pg.url+psycopg2_pooled}\n    C={pg.url+psycopg_async}")
+    test = "import os\ndef test_it(): print(*(os.environ[name].partition(':')[0] for name in 'ABC'))"
+    result = run("-s", test_it=test)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*postgresql+asyncpgx postgresql+psycopg2_pooled postgresql+psycopg_async*"])
+    write_ini(project, env="A={pg.url+asynpgx}")
+    result = run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *names {pg.url+asynpgx}, which there is not; did you mean 'pg.url+asyncpgx'?"])
 
 
 def test_it_may_be_said_by_the_environment_and_the_command_line(
