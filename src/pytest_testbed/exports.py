@@ -21,6 +21,13 @@ __all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]
 HANDED_ON = "_PYTEST_TESTBED_PARTY"
 """The variable by which xdist's workers know, before their own configuration does, which run they belong to."""
 FORM = re.compile(r"\{(?P<open>\{)|\}(?P<close>\})|\{(?P<name>[^{}]*)\}|[{}]")
+DRIVERS = ("psycopg2", "psycopg", "psycopg_async", "asyncpg", "pg8000", "psycopg2cffi")
+"""What SQLAlchemy brings for PostgreSQL."""
+MORE = re.compile(r"[?&]+")
+"""What a text begins its own parameters with, right behind a URL."""
+SAID = re.compile(r"(?:^|&)([^=&]+)=")
+UP_TO = re.compile(r"\s|\{\w+\.url")
+"""Where these parameters end, if not with the text."""
 EXPORTS: pytest.StashKey[Exports] = pytest.StashKey()
 
 
@@ -34,6 +41,7 @@ class Address(Protocol):
 
         Raises:
             KeyError: there is no such form.
+            ConfigurationError: this address cannot be had in it.
         """
 
     def settle(self) -> None:
@@ -91,10 +99,10 @@ def export(config: pytest.Config) -> None:
         elif hands_on:
             run.share()
         addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
-    variables = {name: "".join(_filled(text, addresses)) for name, text in lines}
-    before = {name: os.environ.get(name) for name in variables}
-    config.stash[EXPORTS] = Exports(lines, addresses, before)
-    config.add_cleanup(lambda: _end(config))
+        before = {name: os.environ.get(name) for name, text in lines}
+        config.stash[EXPORTS] = Exports(lines, addresses, before)
+        config.add_cleanup(lambda: _end(config))  # also where an address cannot be had in some form
+        variables = dict(values(lines, addresses, settings.source(CoreSettings, "env")))
     run.exported = exported_kinds(config)
     os.environ.update(variables)
     if hands_on:
@@ -150,9 +158,9 @@ def parsed(lines: Sequence[str], source: str) -> list[tuple[str, str]]:
     """Return each line's variable and template.
 
     Raises:
-        ConfigurationError: a line is not of the form NAME=text.
+        ConfigurationError: a line is not of the form NAME=text, or two are for one variable.
     """
-    found = []
+    found: dict[str, str] = {}
     for line in lines:
         name, equals, text = line.partition("=")
         name, text = name.strip(), re.sub(r"\s+#.*", "", text).strip()
@@ -161,8 +169,12 @@ def parsed(lines: Sequence[str], source: str) -> list[tuple[str, str]]:
                 f"testbed_env (from {source}) holds {line!r}, which is not of the form NAME=text, such as "
                 "DATABASE_URL={pg.url}."
             )
-        found.append((name, text))
-    return found
+        if name in found:
+            raise ConfigurationError(
+                f"testbed_env (from {source}) sets {name} twice: {name}={found[name]} and {name}={text}; leave one of them out."
+            )
+        found[name] = text
+    return list(found.items())
 
 
 def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: str) -> list[str]:
@@ -171,7 +183,6 @@ def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: st
     Raises:
         ConfigurationError: a line names a form that there is not; says the nearest.
     """
-    forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
     wanted: dict[str, None] = {}
     for variable, text in lines:
         for match in FORM.finditer(text):
@@ -188,14 +199,26 @@ def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: st
                     f"testbed_env (from {source}): {variable}={text} has a dollar sign before {{{name}}}, which would become a "
                     "part of the value; leave it out."
                 )
-            if name.partition("+")[0] not in forms or ("+" in name and not has_drivers(name, parts)):
-                known = ", ".join(f"{{{form}}}" for form in forms)
-                hint = driver_hint(name, parts) or suggestion(name, forms) or f"; there are: {known}."
-                raise ConfigurationError(
-                    f"testbed_env (from {source}): {variable}={text} names {{{name}}}, which there is not{hint}"
-                )
+            if fault := fault_of(name, parts):
+                raise ConfigurationError(f"testbed_env (from {source}): {variable}={text} names {{{name}}}, {fault}")
             wanted[name.partition(".")[0]] = None
     return list(wanted)
+
+
+def fault_of(name: str, parts: Mapping[str, Any]) -> str:
+    """Return what is wrong with a form, and what to write, as the end of a sentence; "" where it can be had."""
+    forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
+    if name.partition("+")[0] in forms and ("+" not in name or has_drivers(name, parts)):
+        near = nearest_driver(name)
+        return f"which there is not{near}" if near else ""
+    off = {
+        prefix: f"-p no:{part}" for part in PARTS for prefix in getattr(import_module(part), "EXPORTS", ()) if prefix not in parts
+    }
+    if switch := off.get(name.partition(".")[0]):
+        return f"and the part that gives it is switched off ({switch}); switch it on, or leave the line out."
+    known = ", ".join(f"{{{form}}}" for form in forms)
+    there = f"; there are: {known}." if known else f"; all parts that have some are switched off ({' '.join(off.values())})."
+    return "which there is not" + (driver_hint(name, parts) or suggestion(name, forms) or there)
 
 
 def has_drivers(name: str, parts: Mapping[str, Any]) -> bool:
@@ -216,6 +239,34 @@ def driver_hint(name: str, parts: Mapping[str, Any]) -> str:
     return f"; name a driver of SQLAlchemy after the plus sign, such as {{{form}+psycopg2}}"
 
 
+def nearest_driver(name: str) -> str:
+    """Return "; did you mean 'x'?" for a driver that SQLAlchemy does not know and that is almost one it knows, or ""."""
+    form, _, driver = name.partition("+")
+    if not driver or driver in DRIVERS:
+        return ""
+    from importlib.metadata import entry_points
+
+    installed = entry_points(group="sqlalchemy.dialects")
+    others = [each.name.partition(".")[2] for each in installed if each.name.startswith("postgresql.")]
+    if driver in others:
+        return ""
+    # an application may register its own at import, so what is only remotely like another stays as it is
+    return suggestion(name, [f"{form}+{each}" for each in (*DRIVERS, *others)], skip=len(f"{form}+"), cutoff=0.8)
+
+
+def values(lines: Sequence[tuple[str, str]], addresses: Mapping[str, Address], source: str) -> Iterator[tuple[str, str]]:
+    """Yield each line's variable and its value.
+
+    Raises:
+        ConfigurationError: an address cannot be had in the form that a line names.
+    """
+    for variable, text in lines:
+        try:
+            yield variable, "".join(_filled(text, addresses))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"testbed_env (from {source}): {variable}={text} cannot be exported: {error}") from None
+
+
 def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:
     """Yield a template's parts with all forms filled in."""
     at = 0
@@ -224,7 +275,23 @@ def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:
         at = match.end()
         if match["name"] is None:
             yield match[0][0]
-        else:
-            prefix, _, form = match["name"].partition(".")
-            yield addresses[prefix].form(form)
+            continue
+        prefix, _, form = match["name"].partition(".")
+        value = addresses[prefix].form(form)
+        if form.partition("+")[0] == "url" and (more := MORE.match(text, at)):
+            at = more.end()
+            value = continued(value, text[at:])
+        yield value
     yield text[at:]
+
+
+def continued(url: str, more: str) -> str:
+    """Return a URL up to where a text goes on with parameters of its own.
+
+    Whether the URL has some already depends on the server, and the text cannot know. A parameter that both have is the text's:
+    SQLAlchemy would make a list of two.
+    """
+    head, _, query = url.partition("?")
+    said = SAID.findall(UP_TO.split(more, maxsplit=1)[0])
+    kept = [each for each in query.split("&") if each and each.partition("=")[0] not in said]
+    return f"{head}?{''.join(f'{each}&' for each in kept)}"

@@ -39,6 +39,25 @@ def test_without_postgres_its_keys_and_its_mark_stay_known(project: Project, mon
     assert project.run("-o", "testbed_pg_imgae=x", *NO_POSTGRES).ret == 4
 
 
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        (
+            "pg.url",
+            "and the part that gives it is switched off (-p no:pytest_testbed.plugins.postgres); switch it on, or leave *",
+        ),
+        ("pg.url+asyncpg", "and the part that gives it is switched off (-p no:pytest_testbed.plugins.postgres); switch it on, *"),
+        ("rabbit.url", "which there is not; all parts that have some are switched off (-p no:pytest_testbed.plugins.postgres)."),
+    ],
+)
+def test_without_postgres_its_address_cannot_be_exported(project: Project, form: str, words: str) -> None:
+    project.pytester.makeini(f"[pytest]\ntestbed_env = A={{{form}}}")
+    project.write(test_it="def test_it(): pass")
+    result = project.run(*NO_POSTGRES)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: testbed_env (from tox.ini): A={{{form}}} names {{{form}}}, {words}"])
+
+
 def test_it_can_be_loaded_by_name(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTEST_PLUGINS")
     project.write(test_it="def test_it(testbed): assert testbed.kinds == ['postgres']")

@@ -152,6 +152,106 @@ def test_every_form_and_driver(project: pytest.Pytester, run: Run) -> None:
     ).assert_outcomes(passed=6)
 
 
+PARAMETERS = "sslmode=disable&connect_timeout=7&application_name=theirs"
+
+
+@pytest.mark.parametrize("query", ["", f"?{PARAMETERS}"])
+def test_a_text_that_goes_on_behind_a_url(project: pytest.Pytester, servers: Servers, query: str) -> None:
+    """It gives one query, whether the server's own URL has one or not; a parameter that both have is the text's."""
+    url = servers.any_local().endpoint("postgres").url() + query
+    lines = [
+        "DATABASE_URL={pg.url+psycopg2}?application_name=reports",
+        "BY_AND={pg.url}&application_name=reports&options=-c%20search_path%3D{pg.database}",
+        "TWO={pg.url}?application_name=reports {pg.url+psycopg}?connect_timeout=9",
+        "OTHERS={pg.dsn}?{pg.port}&{pg.url}",
+        "BARE={pg.url}?",
+    ]
+    write_ini(project, env="\n    ".join(lines))
+    project.makepyfile(
+        test_it=f"""
+        import os
+        import psycopg, psycopg2, pytest
+        from psycopg.conninfo import conninfo_to_dict
+        from app import engine
+        from sqlalchemy import make_url, text
+
+        HAS = bool({query!r})
+        one, two = os.environ["TWO"].split()
+
+        @pytest.mark.parametrize("connect", [psycopg2.connect, psycopg.connect])
+        @pytest.mark.parametrize("url", [os.environ["BY_AND"], one])
+        def test_drivers(connect, url):
+            connection = connect(url)
+            cursor = connection.cursor()
+            cursor.execute("SHOW application_name")
+            assert cursor.fetchone() == ("reports",)
+            connection.close()
+
+        def test_sqlalchemy():
+            with engine.connect() as connection:
+                assert connection.scalar(text("SHOW application_name")) == "reports"
+
+        def test_the_servers_own_stay():
+            timeout = conninfo_to_dict(one).get("connect_timeout")
+            assert (timeout, conninfo_to_dict(os.environ["BARE"]).get("connect_timeout")) == (("7", "7") if HAS else (None, None))
+            assert conninfo_to_dict(os.environ["BY_AND"])["options"] == f"-c search_path={{engine.url.database}}"
+            theirs = {{"sslmode": "disable", "application_name": "theirs"}} if HAS else {{}}
+            assert dict(make_url(two).query) == {{**theirs, "connect_timeout": "9"}}
+
+        def test_what_is_no_url_stays():
+            dsn, _, rest = os.environ["OTHERS"].partition("?")
+            port, _, url = rest.partition("&")
+            assert conninfo_to_dict(dsn)["port"] == port == conninfo_to_dict(url)["port"]
+        """
+    )
+    project.runpytest_subprocess(*QUIET, "-o", f"testbed_pg_url={url}").assert_outcomes(passed=7)
+
+
+def test_asyncpg_on_a_server_with_parameters(project: pytest.Pytester, servers: Servers) -> None:
+    url = servers.any_local().endpoint("postgres").url() + f"?{PARAMETERS}"
+    write_ini(project, env="DATABASE_URL={pg.url+asyncpg}\n    SAID={pg.url+asyncpg}?ssl=prefer")
+    project.makepyfile(
+        test_it="""
+        import asyncio, os
+        import pytest
+        from sqlalchemy import make_url, text
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        @pytest.mark.parametrize(("name", "ssl"), [("DATABASE_URL", "disable"), ("SAID", "prefer")])
+        def test_it(name, ssl):
+            url = make_url(os.environ[name])
+            assert dict(url.query) == {"ssl": ssl}
+
+            async def ask():
+                engine = create_async_engine(url)
+                async with engine.connect() as connection:
+                    found = await connection.scalar(text("SELECT current_database()"))
+                await engine.dispose()
+                return found
+
+            assert asyncio.run(ask()) == url.database
+        """
+    )
+    project.runpytest_subprocess(*QUIET, "-o", f"testbed_pg_url={url}").assert_outcomes(passed=2)
+
+
+@pytest.mark.parametrize("more", [(), ("-n", "1")])
+def test_what_cannot_be_said_to_asyncpg_is_told_before_any_test(project: pytest.Pytester, more: tuple[str, ...]) -> None:
+    """Nothing has been set then, and nothing stays."""
+    write_ini(project, env="OTHER={pg.url}\n    ADDRESS={pg.url+asyncpg}")
+    project.makepyfile(test_it="def test_it(): pass")
+    url = "testbed_pg_url=postgresql://me@127.0.0.1:1/postgres?sslmode=verify-ca&sslrootcert=/ca.pem"
+    result = project.runpytest_inprocess(*QUIET, "-o", url, *more)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "ERROR: testbed_env (from pytest.ini): ADDRESS={pg.url+asyncpg} cannot be exported: the server's URL has "
+            "sslrootcert=/ca.pem, *"
+        ]
+    )
+    assert not {"OTHER", "ADDRESS", "_PYTEST_TESTBED_PARTY"} & os.environ.keys()
+
+
 def test_the_environment_is_as_before(project: pytest.Pytester, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAS_THERE", "before")
     write_ini(project, env="WAS_THERE={pg.url}\n    WAS_NOT={pg.host}")
@@ -290,12 +390,15 @@ def test_a_server_that_is_named_by_the_variable_itself(project: pytest.Pytester,
             "names {pg.url+}, which there is not; name a driver of SQLAlchemy after the plus sign, such as *",
         ),
         ("X={pg.url+psycopg3}", "names {pg.url+psycopg3}, which there is not; SQLAlchemy's name of psycopg 3 is psycopg: *"),
+        ("X={pg.url+asyncp}", "names {pg.url+asyncp}, which there is not; did you mean 'pg.url+asyncpg'?"),
+        ("X={pg.url+psycog2}", "names {pg.url+psycog2}, which there is not; did you mean 'pg.url+psycopg2'?"),
         ("X=${pg.url}", "X=${pg.url} has a dollar sign before {pg.url}, which would become a part of the value; leave it out."),
         ("X={pg.port+asyncpg}", "names {pg.port+asyncpg}, which there is not*"),
         ("X={rabbit.url}", "names {rabbit.url}, which there is not*"),
         ("X={}", "names {}, which there is not; there are: {pg.url}, {pg.dsn}, *"),
         ("X={pg.url", "has a brace without its counterpart*"),
         ("just a text", "holds 'just a text', which is not of the form NAME=text*"),
+        ("X={pg.url}\n    Y=1\n    X = {pg.dsn}", "sets X twice: X={pg.url} and X={pg.dsn}; leave one of them out."),
         ("1X={pg.url}", "holds '1X={pg.url}', which is not of the form NAME=text*"),
     ],
 )
@@ -304,6 +407,23 @@ def test_a_bad_line(project: pytest.Pytester, run: Run, env: str, words: str) ->
     result = run(test_it="def test_it(): pass")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: testbed_env (from pytest.ini)*{words.replace('[', '[[]')}"])
+
+
+def test_a_driver_of_somebodys_own(project: pytest.Pytester, run: Run) -> None:
+    """One that an installed distribution names may be almost like another; one that is like none may come at import."""
+    entries = project.mkdir("theirs-1.dist-info")
+    entries.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n")
+    entries.joinpath("entry_points.txt").write_text("[sqlalchemy.dialects]\npostgresql.asyncpgx = theirs:Dialect\n")
+    project.syspathinsert()
+    write_ini(project, env="A={pg.url+asyncpgx}\n    B={pg.url+psycopg2_pooled}\n    C={pg.url+psycopg_async}")
+    test = "import os\ndef test_it(): print(*(os.environ[name].partition(':')[0] for name in 'ABC'))"
+    result = run("-s", test_it=test)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*postgresql+asyncpgx postgresql+psycopg2_pooled postgresql+psycopg_async*"])
+    write_ini(project, env="A={pg.url+asynpgx}")
+    result = run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *names {pg.url+asynpgx}, which there is not; did you mean 'pg.url+asyncpgx'?"])
 
 
 def test_it_may_be_said_by_the_environment_and_the_command_line(

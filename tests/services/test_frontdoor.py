@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import os
 import select
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ import psycopg
 import psycopg2
 import pytest
 from psycopg2.extensions import parse_dsn
+from sqlalchemy import make_url
 
 from pytest_testbed import Testbed
 from pytest_testbed.errors import ConfigurationError
@@ -210,6 +213,45 @@ class TestOfAServerOfSomebodyElses:
                 "sslrootcert": "/c a.pem",
             }
         address.doorway._listener.close()  # no host has taken it over
+
+    @pytest.mark.parametrize(
+        ("query", "left"),
+        [
+            ("sslmode=disable&connect_timeout=3&application_name=shop&options=-c%20work_mem%3D3MB", "?ssl=disable"),
+            ("sslmode=verify-ca&passfile=/p&target_session_attrs=any", "?ssl=verify-ca&passfile=/p&target_session_attrs=any"),
+            ("sslmode=disable&sslrootcert=/ca.pem&ssl_min_protocol_version=TLSv1.3", "?ssl=disable"),
+            ("ssl_min_protocol_version=TLSv1.2&channel_binding=prefer&sslcertmode=allow", ""),
+        ],
+    )
+    def test_asyncpg_is_told_in_words_that_sqlalchemy_has(self, query: str, left: str) -> None:
+        address = DatabaseAddress("shop", f"postgresql://me@db.example/postgres?{query}")
+        address.doorway._listener.close()
+        assert address.form("url+asyncpg") == f"postgresql+asyncpg://me@127.0.0.1:{address.doorway.port}/shop{left}"
+        url = make_url(address.form("url+asyncpg"))
+        arguments = url.get_dialect()().create_connect_args(url)[1]
+        assert arguments.keys() <= inspect.signature(asyncpg.connect).parameters.keys()
+
+    @pytest.mark.parametrize(
+        ("query", "words"),
+        [
+            (
+                "sslmode=verify-ca&sslrootcert=/c%20a.pem",
+                "has sslrootcert=/c a.pem, for * such as psycopg; or leave sslrootcert out of testbed_pg_url and PGSSLROOTCERT, "
+                "and name the file ~/.postgresql/root.crt, where asyncpg looks by itself.",
+            ),
+            ("sslcert=/c.pem&sslkey=/k.pem", "has sslcert=/c.pem, *"),
+            ("channel_binding=require", "has channel_binding=require, * out of testbed_pg_url and PGCHANNELBINDING."),
+            ("sslmode=disable&require_auth=scram-sha-256", "has require_auth=scram-sha-256, *"),
+            ("ssl_min_protocol_version=TLSv1.3", "has ssl_min_protocol_version=TLSv1.3, *"),
+        ],
+    )
+    def test_asyncpg_is_told_nothing_less_safe(self, query: str, words: str) -> None:
+        address = DatabaseAddress("shop", f"postgresql://me@db.example/postgres?{query}")
+        address.doorway._listener.close()
+        assert "sslrootcert" not in query or "sslrootcert=" in address.form("url+psycopg")
+        with pytest.raises(ConfigurationError) as caught:
+            address.form("url+asyncpg")
+        assert fnmatch(str(caught.value), f"the server's URL {words}")
 
 
 class TestPassingOn:

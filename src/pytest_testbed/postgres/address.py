@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ..errors import ConfigurationError
 from ..services.client import Testbed
@@ -22,6 +22,8 @@ REFUSED = (
     ("sslrootcert", "system", "sslmode=verify-ca and a file as sslrootcert"),
 )
 """What a server's URL may not ask for where its address is exported, and what to say instead."""
+FOUND = {"sslrootcert": "root.crt", "sslcert": "postgresql.crt", "sslkey": "postgresql.key", "sslcrl": "root.crl"}
+"""Files below ~/.postgresql that both libpq and asyncpg look for where a URL names none."""
 
 
 class DatabaseAddress:
@@ -38,7 +40,7 @@ class DatabaseAddress:
     def __init__(self, database: str, url: str = "", user: str = "postgres") -> None:
         self.database = database
         self._through = bool(url)
-        self._query = ""
+        self._parameters: Mapping[str, str] = {}
         self._plan: Mapping[str, Any] = {}
         self.user, self.password = user, os.urandom(12).hex()
         if url:
@@ -46,8 +48,6 @@ class DatabaseAddress:
         self.doorway = Doorway()
 
     def _of_server(self, url: str) -> None:
-        from urllib.parse import urlencode
-
         from .service import parse_url
 
         try:
@@ -62,7 +62,7 @@ class DatabaseAddress:
                     f"which its certificate does not name. Say {instead} in testbed_pg_url."
                 )
         said.pop("hostaddr", None)  # with it libpq would pass the port by
-        self.user, self.password, self._query = endpoint.user, endpoint.password, urlencode(said, safe="/", quote_via=quote)
+        self.user, self.password, self._parameters = endpoint.user, endpoint.password, said
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -93,7 +93,11 @@ class DatabaseAddress:
             self.doorway.witness.close()
 
     def form(self, name: str) -> str:
-        """Return one of the forms that the part exports, such as "url", "url+asyncpg" or "port"."""
+        """Return one of the forms that the part exports, such as "url", "url+asyncpg" or "port".
+
+        Raises:
+            ConfigurationError: a URL for that driver cannot say what the server's own does.
+        """
         name, plus, driver = name.partition("+")
         forms: Mapping[str, Callable[[], str]] = {
             "url": lambda: self._url(f"postgresql{plus}{driver}"),
@@ -108,20 +112,32 @@ class DatabaseAddress:
 
     def _url(self, scheme: str) -> str:
         login = quote(self.user, safe="") + (":" + quote(self.password, safe="") if self.password else "")
-        return (
-            f"{scheme}://{login}@{self.doorway.host}:{self.doorway.port}/{self.database}{'?' if self._query else ''}{self._query}"
-        )
+        parameters = self._for_asyncpg() if scheme.endswith("+asyncpg") else self._parameters
+        query = urlencode(parameters, safe="/", quote_via=quote)
+        return f"{scheme}://{login}@{self.doorway.host}:{self.doorway.port}/{self.database}{'?' if query else ''}{query}"
+
+    def _for_asyncpg(self) -> Mapping[str, str]:
+        """Return the parameters in the words that SQLAlchemy has for asyncpg; what has none is left out, if it may be."""
+        from .parameters import IN_ASYNCPG, unsafe_without, variable_of
+
+        if name := unsafe_without(self._parameters):
+            variable = f" and {variable_of(name)}" if variable_of(name) else ""
+            instead = f", and name the file ~/.postgresql/{FOUND[name]}, where asyncpg looks by itself" if name in FOUND else ""
+            raise ConfigurationError(
+                f"the server's URL has {name}={self._parameters[name]}, for which a URL of asyncpg has no word, and without it "
+                f"the connection would be less safe. Name another driver, such as psycopg; or leave {name} out of "
+                f"testbed_pg_url{variable}{instead}."
+            )
+        return {IN_ASYNCPG[name]: value for name, value in self._parameters.items() if name in IN_ASYNCPG}
 
     def _dsn(self) -> str:
-        from urllib.parse import parse_qsl
-
         pairs = {
             "host": self.doorway.host,
             "port": str(self.doorway.port),
             "user": self.user,
             "password": self.password,
             "dbname": self.database,
-            **dict(parse_qsl(self._query)),
+            **self._parameters,
         }
         return " ".join(f"{name}={_quoted(value)}" for name, value in pairs.items() if value)
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from ..errors import ConfigurationError
 from ..services.model import Endpoint
 from .connect import APPLICATION, engine_url, libpq_parameters, without_pg_environment
+from .parameters import IN_ASYNCPG
 
 __all__ = ["async_url", "connect_async", "need_driver"]
 
@@ -80,7 +81,7 @@ def async_url(endpoint: Endpoint, database: str, driver: str) -> Any:
     url = engine_url(endpoint, database, driver)
     if driver != "asyncpg":
         return url
-    words = {"host": "host", "port": "port", "sslmode": "ssl"}
+    words = {"host": "host", "port": "port", **IN_ASYNCPG}
     return url.set(query={words[name]: value for name, value in url.query.items() if name in words})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-__all__ = ["carried", "folded"]
+__all__ = ["IN_ASYNCPG", "carried", "folded", "unsafe_without", "variable_of"]
 
 ADDRESS = ("host", "port", "user", "password", "dbname")
 """What an endpoint has fields for."""
@@ -53,6 +53,31 @@ VARIABLES = {
     "PGTARGETSESSIONATTRS": "target_session_attrs",
 }
 """How to get in. Not PGSERVICE, PGHOSTADDR and PGDATABASE: they lead elsewhere than the URL says."""
+
+IN_ASYNCPG = {"sslmode": "ssl", "passfile": "passfile", "target_session_attrs": "target_session_attrs"}
+"""What SQLAlchemy takes from a URL for asyncpg, which it calls with each word of the query as an argument: all are texts."""
+# fmt: off
+STRICT = {
+    "sslrootcert": "", "sslcert": "", "sslkey": "", "sslcrl": "", "sslcrldir": "", "sslcertmode": "require",
+    "ssl_min_protocol_version": "tlsv1.3",  # the others are asyncpg's own minimum, or below it
+    "channel_binding": "require", "gssencmode": "require", "require_auth": "",
+}
+# fmt: on
+"""What asks for more than asyncpg does by itself, with the value that does; "": each one does."""
+
+
+def unsafe_without(parameters: Mapping[str, str]) -> str:
+    """Return a parameter that `IN_ASYNCPG` lacks, and without which a connection would be less safe; "" for none."""
+    plain = parameters.get("sslmode") == "disable"
+    for name, value in parameters.items():
+        if STRICT.get(name) in ("", value.lower()) and not (plain and name.startswith("ssl")):
+            return name
+    return ""
+
+
+def variable_of(parameter: str) -> str:
+    """Return the `PG*` variable that stands for a parameter; "" for none."""
+    return next((variable for variable, name in VARIABLES.items() if name == parameter), "")
 
 
 def folded(url: str, environ: Mapping[str, str]) -> str:
