@@ -271,6 +271,20 @@ class TestPassingOn:
             assert [len(cursor.fetchone()[0]) for cursor in cursors[:1]] == [100_001]  # type: ignore[index]
             assert [cursor.fetchone()[0][100_000:] for cursor in cursors[1:]] == [str(n) for n in range(1, 200)]  # type: ignore[index]
 
+    def test_data_that_look_like_messages(self, door: Door) -> None:
+        """A piece of what is copied may begin with anything."""
+
+        async def copy() -> int:
+            connection = await asyncpg.connect(door.address.form("url"), ssl=False)
+            await connection.execute("CREATE TABLE prices (currency text, name text, more text)")
+            records = [("GBP", "abcdefgh", None)] * 100_000
+            await connection.copy_records_to_table("prices", records=records)
+            count: int = await connection.fetchval("SELECT count(*) FROM prices")
+            await connection.close()
+            return count
+
+        assert asyncio.run(copy()) == 100_000
+
     def test_many_at_once(self, door: Door) -> None:
         def work(number: int) -> int:
             cursor = door.cursor()
@@ -441,6 +455,17 @@ class TestAnotherBackend:
             return found
 
         assert asyncio.run(both()) == [8, 12] * 3
+
+    def test_with_statements_that_were_prepared_in_a_pipeline(self, door: Door) -> None:
+        with psycopg.connect(door.address.form("dsn"), autocommit=True) as connection:
+            connection.prepare_threshold = 0
+            connection.execute("CREATE TABLE t (id int)")
+            for _ in range(2):
+                with connection.pipeline():
+                    for number in range(6):
+                        connection.execute("INSERT INTO t VALUES (%s)", (number,))
+                assert len(door.way.visits("park")) == 1
+            assert connection.execute("SELECT count(*) FROM t").fetchone() == (12,)
 
     def test_in_a_fresh_transaction(self, door: Door) -> None:
         connection = door.connect()

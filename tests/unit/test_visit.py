@@ -71,3 +71,40 @@ def test_an_answer_that_comes_late_is_not_the_clients(visited: Visited) -> None:
     visited.server.sendall(NOTICE)
     assert visited.visit.answer(visited.visit.upstream)
     assert visited.client.recv(1000) == NOTICE
+
+
+def test_who_is_still_answered_is_not_idle(visited: Visited) -> None:
+    """Two statements came at once; after the first answer the second is still to come."""
+    upstream = visited.visit.upstream
+    assert upstream is not None
+    visited.visit.say(message(b"Q", b"SELECT 1\0") * 2)
+    visited.server.sendall(ANSWER)
+    assert visited.visit.answer(upstream)
+    assert visited.visit.state() == b""
+    assert not slip_in(visited)
+    visited.server.sendall(ANSWER)
+    assert visited.visit.answer(upstream)
+    assert visited.visit.state() == IDLE
+
+
+def test_who_could_not_be_asked_stays_idle(visited: Visited) -> None:
+    with visited.visit.hearing:
+        assert not slip_in(visited)
+    assert visited.visit.state() == IDLE
+
+
+def test_a_backend_that_has_gone(visited: Visited) -> None:
+    visited.server.close()
+    assert not slip_in(visited)
+
+
+def test_who_leaves_needs_no_backend(visited: Visited) -> None:
+    visited.visit.is_parked = True
+    with pytest.raises(EOFError):
+        visited.visit.say(message(b"X"))
+
+
+def test_who_is_dismissed_hears_why(visited: Visited) -> None:
+    assert visited.visit.dismiss()
+    assert b"the test of this connection is over" in visited.client.recv(1000)
+    assert visited.client.recv(1000) == b""

@@ -25,6 +25,7 @@ from .messages import (
     AuthenticationError,
     Frames,
     Reader,
+    Sent,
     answer_to,
     code_of,
     error,
@@ -55,7 +56,10 @@ UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
 UNLOCK = message(b"Q", b"SELECT pg_advisory_unlock_all()\0")
 BEGIN = message(b"Q", b"BEGIN\0")
 FAREWELL = message(b"X")
+BIND, CLOSE, TEXTS = 66, 67, frozenset(b"QP")
 NOTIFICATION = b"A"
+OVER = error("57P01", "pytest-testbed: the test of this connection is over: what it sends now would be the next one's")
+"""For who is ended because he went on."""
 
 
 class PostgresVisit(Visit):
@@ -74,7 +78,7 @@ class PostgresVisit(Visit):
         self._lock = threading.Lock()
         self._returning = threading.Lock()  # may be held for long: until the database is made
         self._through: bool = door.facts["through"]
-        self._frames = Frames()
+        self._frames, self._sent = Frames(), Sent()
         self._owed: bytes | None = None  # what has come of an answer that the client must not see
         self._key = (0, b"")
         self._first_key = (0, b"")
@@ -254,23 +258,28 @@ class PostgresVisit(Visit):
         if self._through:
             self.push(piece)
             return
-        first = piece[0]
         with self._lock:  # from now on nobody parks it, or slips something in
             state, self._state = self._state, b""
         if self.is_parked:
+            if self.is_farewell(piece):
+                raise EOFError  # nobody needs a backend to say good-bye to
             self._return()
+        begins_with_bind = piece[0] == BIND and self._sent.is_between
         # only now: another backend must not know them before they are passed on
-        if first == 80 and piece[5:6] != b"\0":
-            self._prepared.remember(piece)
-        if first == 81 or first == 80:
-            self._session.hear(piece)
-            if self._channels.hear(piece, self.door.board.messages):
-                self.door.board.count_listen()
-        elif first == 66:
-            self._session.hear(piece)
-            if not self._is_bound(piece, state):
-                return
-        self.push(piece)
+        for whole in self._sent.follow(piece):
+            self._take_note(whole)
+        if not begins_with_bind or self._is_bound(piece, state):
+            self.push(piece)
+
+    def _take_note(self, whole: bytes) -> None:
+        """Remember what another backend would have to know, of a message that has text or the name of a statement."""
+        kind = whole[0]
+        if kind != BIND:
+            self._prepared.hear(whole)
+        if kind != CLOSE:
+            self._session.hear(whole)
+        if kind in TEXTS and self._channels.hear(whole, self.door.board.messages):
+            self.door.board.count_listen()
 
     def is_farewell(self, piece: bytes) -> bool:
         """Tell whether the client only says that it leaves."""
@@ -283,6 +292,7 @@ class PostgresVisit(Visit):
                 self._behind(FAIL)
                 state = FAILED
             self._state = state
+            self._sent.answered(1)
             self.client.sendall(CHANGED + READY + state)
             return False
         if missing := self._prepared.missing(piece):
@@ -294,8 +304,12 @@ class PostgresVisit(Visit):
         """Pass on what the server has said, but for the answer to what the client did not ask."""
         if self._owed is not None:
             piece = self._without_answer(piece)[1]
-        if piece and not self._through and (state := self._frames.follow(piece)):
-            self._state = state
+        if piece and not self._through:
+            before = self._frames.ready
+            state = self._frames.follow(piece)
+            self._sent.answered(self._frames.ready - before)
+            if state and not self._sent.pending:
+                self._state = state
         self.client.sendall(piece)
 
     def _without_answer(self, piece: bytes) -> tuple[bytes, bytes]:
@@ -323,6 +337,8 @@ class PostgresVisit(Visit):
             words = self._come_in()
         except TestbedError as fault:
             words = error("57P01", f"pytest-testbed: {fault}")
+        except (AuthenticationError, OSError, EOFError) as fault:
+            words = error("08001", f"pytest-testbed: the server cannot be reached: {fault}")
         if self.is_parked or self.upstream is None:
             self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
             raise OSError("the server did not let us in again")
@@ -376,18 +392,24 @@ class PostgresVisit(Visit):
         if state == FAILED:  # there nothing can be asked
             self._behind(UNDO)
             self._state = IN_TRANSACTION
-            session.learn(self._behind(session.question()))
+            session.learn(self._behind(session.question()) or b"")
             return
-        session.learn(self._behind(session.question()), of_transaction=state == IN_TRANSACTION)
+        session.learn(self._behind(session.question()) or b"", of_transaction=state == IN_TRANSACTION)
         if session.bound and not self.is_led:
             return
-        self._prepared.describe(self._behind)
+        self._prepared.describe(lambda text: self._behind(text) or b"")
         if state == IN_TRANSACTION:
-            session.learn(self._behind(session.question("ROLLBACK;")))
+            session.learn(self._behind(session.question("ROLLBACK;")) or b"")
 
     def _who(self) -> str:
         name = self._said.get("application_name", "")
         return f"a connection ({name}, pid {self.backend})" if name else f"a connection (pid {self.backend})"
+
+    def dismiss(self) -> bool:
+        """Hang up on the client, and tell it why."""
+        with suppress(OSError):
+            self.client.send(OVER, _socket.MSG_DONTWAIT)
+        return self.cut()
 
     def reset(self) -> bool:
         """Roll the open transaction back and begin one anew, unseen by the client."""
@@ -417,23 +439,28 @@ class PostgresVisit(Visit):
             if self.upstream is None or self.is_parked or self._state not in states:
                 return False
             answer = self._behind(text)
-            self._state = answer[-1:]
+            if answer is not None:
+                self._state = answer[-1:]
             return bool(answer)
 
-    def _behind(self, text: bytes) -> bytes:
-        """Send something behind the client's back, who waits for nothing; return the answer, b"" where none came in time."""
+    def _behind(self, text: bytes) -> bytes | None:
+        """Send something behind the client's back, who waits for nothing; return the answer.
+
+        Returns:
+            b"" where none came in time; None where nothing was sent.
+        """
         if not self.hearing.acquire(timeout=PATIENCE):  # the client does not read what it has asked for
-            return b""
+            return None
         try:
-            return self._answered(text)
+            return self._answered(text) if self._owed is None else None  # not even the last one was answered
+        except OSError:
+            return b""  # the backend has just gone
         finally:
             self.hearing.release()
 
     def _answered(self, text: bytes) -> bytes:
         upstream, deadline = self.upstream, time.monotonic() + PATIENCE
         assert upstream is not None
-        if self._owed is not None:
-            return b""  # not even the last one was answered
         self._owed = b""
         upstream.sendall(text)
         while (left := deadline - time.monotonic()) > 0 and poll(upstream, select.POLLIN, left):

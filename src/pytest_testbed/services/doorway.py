@@ -60,7 +60,7 @@ class Way:
         """Do something to the connections of some backends, or all; return those for which it could be done.
 
         Args:
-            what: "park", "reset", "unlock", "silence" or "cut": see `services.frontdoor.Visit`.
+            what: "park", "reset", "unlock", "silence" or "cut": see `services.visit.Visit`.
             backends: process ids on the server.
         """
         return list(self._ask({"do": "visits", "what": what, "backends": list(backends)})["backends"])

@@ -88,7 +88,11 @@ class FrontDoor:
             visit = self._visit(self, client)
             with self._lock:
                 self.visits.append(visit)
-            threading.Thread(target=visit.run, name=f"visit-{self.spec.kind}", daemon=True).start()
+            try:
+                threading.Thread(target=visit.run, name=f"visit-{self.spec.kind}", daemon=True).start()
+            except RuntimeError:  # no more threads can be had: others may still be let in later
+                self.leave(visit)
+                client.close()
 
     def leave(self, visit: Visit) -> None:
         """Forget a visit that is over."""
@@ -193,7 +197,7 @@ class FrontDoor:
         They belong to the test that is over. The others were there before it, and may go on.
         """
         late = [visit for visit in list(self.visits) if visit.is_late and visit.since >= since]
-        return [visit.backend for visit in late if visit.cut()]
+        return [visit.backend for visit in late if visit.dismiss()]
 
     def close(self) -> None:
         """Let nobody in any more, and end all visits."""

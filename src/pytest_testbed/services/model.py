@@ -94,7 +94,7 @@ class ServiceSpec:
         process: for the local provider; None means that the kind has no local form.
         url: for the external provider, with `url_source` telling users where it came from.
         url_parser: reference to `parse(url) -> Endpoint`, needed with `url`.
-        visit: reference to the subclass of `services.frontdoor.Visit` that lets clients of an exported address
+        visit: reference to the subclass of `services.visit.Visit` that lets clients of an exported address
             in; "" where they are passed on as they are.
         drop: reference to `drop(endpoint, name)`, which removes what this run made on a server that is
             not its own (a database); needed with `url`.

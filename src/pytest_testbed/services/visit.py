@@ -227,6 +227,10 @@ class Visit:
     def wake(self) -> None:
         """Get a new end at the server, where the client waits to be told of something: not where the protocol is unknown."""
 
+    def dismiss(self) -> bool:
+        """Hang up on the client, and tell it why where the protocol is known."""
+        return self.cut()
+
     def cut(self) -> bool:
         """Hang up on both sides."""
         self.is_over = True
