@@ -219,7 +219,7 @@ class Database:
                 self._replace()
             return
         # a run's names are its own: only a server that came back may have them already
-        if not self._admin.lost or not self._exists():
+        if not self._admin.lost or not self.is_there():
             began = time.perf_counter()
             self._clone()
             self._services.details.append(f"postgres: database {self.name} was made in {time.perf_counter() - began:.3f} s")
@@ -245,6 +245,9 @@ class Database:
 
     def _replace(self) -> None:
         """Put a new database in the place of the worker's, which the host drops when there is time."""
+        if not self.is_there():
+            self._make_again()
+            return
         self._old += 1
         old = f"{self.name}_old{self._old}"
         own(self._services, self.endpoint, old)
@@ -300,6 +303,9 @@ class Database:
         self.around(self._replace_and_keep)
 
     def _replace_and_keep(self) -> None:
+        if not self.is_there():  # there is nothing to keep
+            self._make_again()
+            return
         self._move_to(self._keep_as)
         self._admin.execute(f'ALTER DATABASE "{self._keep_as}" WITH ALLOW_CONNECTIONS true')
         disown(self._services, self.endpoint, self.name)
@@ -323,8 +329,15 @@ class Database:
         self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
         self._admin.rows("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (self.name,))
 
-    def _exists(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the worker's database exists: whoever has its address can drop it."""
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
+
+    def _make_again(self) -> None:
+        """Make the database where a test or a fixture has dropped it."""
+        for clean in self._cleaners:
+            clean()
+        self._clone()
 
     def sequences(self) -> dict[tuple[str, str], int]:
         """Return what the sequences of a database just made give next, by schema and name; asked of one that is, once."""
@@ -387,10 +400,28 @@ class Database:
         Raises:
             ServiceDied: the server ended; by now it has been started again.
         """
-        self.open()
-        return self._admin.reach(
+        return self._reach(
             lambda: connect(self.endpoint, self.name, application_name=application_name, connect_timeout=CONNECT_TIMEOUT)
         )
+
+    def _reach(self, attempt: Callable[[], Any]) -> Any:
+        """Connect to the worker's database; make it anew where somebody has dropped it.
+
+        Raises:
+            ServiceDied: the server ended; by now it has been started again.
+        """
+        self.open()
+
+        def tried() -> Any:
+            try:
+                return attempt()
+            except Exception:
+                if self.is_there():  # libpq's error has no SQLSTATE, and its text may be in any language
+                    raise
+                self._make_again()
+                return attempt()
+
+        return self._admin.reach(tried)
 
     def connect(self) -> Any:
         """Open a connection to the worker's database for the guard.
@@ -398,13 +429,12 @@ class Database:
         Raises:
             ServiceDied: the server ended; by now it has been started again.
         """
-        self.open()
         more: dict[str, Any] = {
             "options": self._kept_settings(),
             "application_name": THE_TEST,
             "connect_timeout": CONNECT_TIMEOUT,
         }
-        return self._admin.reach(lambda: connect(self.endpoint, self.name, self._driver, **more))
+        return self._reach(lambda: connect(self.endpoint, self.name, self._driver, **more))
 
     def _kept_settings(self) -> dict[str, str]:
         # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
@@ -470,6 +500,8 @@ class Database:
         """
         self._admin.rows("SELECT 1")  # sees to a server that has died
         self.open()
+        if not self.is_there():
+            self._make_again()
         options = self._kept_settings()
         return await connect_async(self.endpoint, self.name, driver, options=options, application_name=THE_TEST, **more)
 
