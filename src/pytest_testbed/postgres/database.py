@@ -14,13 +14,13 @@ from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavai
 from ..services.doorway import Doorway
 from ..services.logs import of_database
 from ..services.model import Endpoint
-from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
+from .admin import CONNECT_TIMEOUT, LOCK_NOT_AVAILABLE, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .connect_async import async_url, connect_async, need_driver
 from .exported import Exported
 from .guard import Guard
 from .sequences import read
-from .strays import end_prepared, prepare
+from .strays import CLEANER, end_prepared, prepare
 from .templates import NO_SUCH_DATABASE, Templates, create, disown, own
 
 if TYPE_CHECKING:
@@ -34,8 +34,11 @@ THE_TEST = f"{APPLICATION} (the test)"
 TWICE_BEGUN = "WARNING:  there is already a transaction in progress"
 """What the server says when psycopg2 and the guard both begin their first transaction."""
 IN_USE = "55006"
+LEAVING = 0.2
+"""Seconds in which the backends of connections that were closed may find that out."""
+# a worker of autovacuum has no user, and does not count
+STAYING = "SELECT FROM pg_stat_activity WHERE datname = %s AND application_name <> %s AND usesysid IS NOT NULL"
 CONNECTED = "SELECT pid, application_name, usename FROM pg_stat_activity WHERE datname = %s"
-LOCK_NOT_AVAILABLE = "55P03"
 
 BYSTANDERS = """
 SELECT pid, application_name, state, coalesce(extract(epoch FROM now() - xact_start), 0), left(query, 200)
@@ -259,6 +262,22 @@ class Database:
     def base(self) -> str:
         """The database that renewals copy; "" where that is the template."""
         return self._base
+
+    def is_occupied(self) -> bool:
+        """Whether somebody stays connected on a server that is not ours: CREATE DATABASE would wait for him in vain, for 5 s.
+
+        On one of our own the front door has brought its clients out, and the others are waited for.
+        """
+        if self.endpoint.is_ours:
+            return False
+        for clean in self._cleaners:
+            clean()
+        deadline = time.monotonic() + LEAVING
+        while self._admin.rows(STAYING, (self.name, CLEANER)):
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.01)
+        return False
 
     def keep_base(self) -> bool:
         """Let later renewals begin with the database as it is now, its definitions included; tell whether that can be.

@@ -13,6 +13,7 @@ from contextlib import suppress
 from select import POLLIN, poll
 from typing import Any, NamedTuple, TypeVar
 
+from .admin import LOCK_NOT_AVAILABLE, sqlstate
 from .definitions import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
 from .refilling import refill
 
@@ -24,6 +25,10 @@ NEVER_IDLE = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 
 """A server of somebody else's may end who is silent for long, and with our connection go the copies of rows."""
 AS_REPLICA = "SET session_replication_role TO replica; SET row_security TO off"
 """For the whole session, not for the time of the function: whenever the role changes, the server forgets all plans."""
+SHARED = """SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = %s::regclass
+AND attnum > 0 AND attname IN (SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
+AND attgenerated = '')"""
+"""Which columns of a copy its table still has."""
 SCOPE = "testbed_variables"
 """What names of ours stand behind where a column of the user's might be called the same."""
 BASE = "testbed.base"
@@ -39,6 +44,7 @@ DROPPED = (
     "the database was dropped (DROP DATABASE) while fixtures of a wider scope had written to it. Let the fixture that drops it "
     "be set up before those that write"
 )
+STAYS = "What the database has now stays in it."
 MISSING = "Rows that fixtures of a wider scope had written may be missing, and tests that need them will fail."
 
 
@@ -169,15 +175,74 @@ class Emptier:
         for copy in layer.seeded.values():
             cursor.execute(f"DROP TABLE IF EXISTS {copy}")
 
-    def recognise(self) -> None:
-        """Take the definitions as they are now for the right ones: they cannot be brought back."""
+    def recognise(self) -> bool:
+        """Take the definitions as they are now for the right ones, as they cannot be brought back; rows are, where they fit.
+
+        Returns:
+            whether they are others than before: a role that is no superuser comes here for rows alone.
+        """
         self.cursor()
-        if self._layers[-1].is_gone:
-            self._told.append(f"{ENDED}. What the database has now stays in it.")
-            self.capture(is_added=self._layers[-1].is_added)
-            return
-        self._layers[-1] = self._layers[-1]._replace(definitions=self.definitions())
-        self._mark(self.cursor())
+        before = self._layers[-1]
+        if before.is_gone:
+            self._told.append(f"{ENDED}. {STAYS}")
+            self.capture(is_added=before.is_added)
+            return True
+        try:
+            return self._adopt(before)
+        except Exception as error:
+            if self._connection.closed or sqlstate(error) == LOCK_NOT_AVAILABLE:
+                raise
+            text = " ".join(str(error).split())
+            self._told.append(f"after a change of the schema the rows of before could not be put back: {text}. {STAYS}")
+            self.capture(is_added=before.is_added)
+            return True
+
+    def _adopt(self, before: Layer) -> bool:
+        """Let the last state have the definitions of now, with its own rows as far as tables and columns are still there.
+
+        Returns:
+            whether they are others than it had.
+
+        Raises:
+            Exception: the driver's, where the rows do not fit.
+        """
+        cursor = self.cursor()
+        self._count += 1
+        number = self._count
+        cursor.execute("BEGIN")
+        try:
+            contents, seeded = self._copy_again(cursor, number, before)
+            layer = Layer(number, fingerprint(cursor), 0, seeded, contents, references(cursor), before.is_added)
+            cursor.execute(self._source(layer))
+            self._layers[-1] = layer
+            dirty = self._call(cursor, layer, look=False)
+            self._forget(before)
+            self._mark(cursor)
+            cursor.execute("COMMIT")
+        except BaseException:
+            self._layers[-1] = before
+            with suppress(Exception):
+                cursor.execute("ROLLBACK")
+            raise
+        if dirty and not self._may_replicate:
+            refill(cursor, contents, self._rows(layer), may_replicate=False)
+            self._mark(cursor)
+        return layer.definitions != before.definitions
+
+    def _copy_again(self, cursor: Any, number: int, before: Layer) -> tuple[Contents, dict[int, str]]:
+        """Copy a state's copies of rows to what their tables are by now; return the contents, and the new copies' names."""
+        contents = read_contents(cursor).standing_as(before.contents)
+        tables, seeded = [], {}
+        for table in contents.tables:
+            if old := before.seeded.get(table.oid):
+                cursor.execute(SHARED, (old, table.oid))
+                columns = cursor.fetchone()[0] or ""
+                table = table._replace(columns=columns)
+                if columns:
+                    seeded[table.oid] = copy = f"pg_temp.testbed_seed_{number}_{table.oid}"
+                    cursor.execute(f"CREATE TEMP TABLE {copy.partition('.')[2]} AS SELECT {columns} FROM {old}")
+            tables.append(table)
+        return contents._replace(tables=tables), seeded
 
     def _mark(self, cursor: Any) -> None:
         """Let our own changes of definitions count as none."""

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ..errors import IsolationError
 from ..services.doorway import Doorway
 from . import traits
-from .admin import sqlstate
-from .database import LOCK_NOT_AVAILABLE, Database, waited_for
+from .admin import LOCK_NOT_AVAILABLE, sqlstate
+from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
 from .strays import CLEANER, Moment, Stray, end_backends, end_prepared, find, now, prepare
@@ -228,7 +228,7 @@ class RealCommits:
 
     def _keep_definitions(self) -> None:
         """Keep a copy of the database, unless somebody has stayed in it: nobody can copy it then, and he may hold locks."""
-        self._is_lost = bool(self._bound())
+        self._is_lost = bool(self._bound()) or self._database.is_occupied()
         if not self._is_lost:
             self._emptier.carry_over(self._keep_base, is_new=False)
 
@@ -436,10 +436,12 @@ class RealCommits:
                 f"{what}, which no other backend can have. It was ended with the database, {UNMET}" for what in self._bound()
             ]
             return
-        self._emptier.recognise()
+        if not self._emptier.recognise():
+            return
         left.append(
             "the schema was changed, and no copy of it could be made before, as a connection was open that a fixture has "
-            "made: it stays as it is now. Name what makes the schema in testbed_pg_schema, so that it can be brought back."
+            "made: it stays as it is now. Name what makes the schema in testbed_pg_schema, so that it can be brought back, or "
+            "let the fixture close its connections when it has made it (engine.dispose())."
         )
 
     def _renew(self) -> None:
