@@ -10,9 +10,10 @@ from ..errors import ServiceDied, ServiceUnavailable
 from ..services.model import Endpoint
 from .connect import connect
 
-__all__ = ["Admin", "Services", "sqlstate"]
+__all__ = ["LOCK_NOT_AVAILABLE", "Admin", "Services", "sqlstate"]
 
 STARTING = "57P03"  # cannot_connect_now: recovering after a crash of a backend
+LOCK_NOT_AVAILABLE = "55P03"
 STARTING_TIMEOUT = 10.0
 TRIES = 2
 CONNECT_TIMEOUT = "10"

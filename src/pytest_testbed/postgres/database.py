@@ -14,7 +14,7 @@ from ..errors import ConfigurationError, SchemaError, ServiceDied, ServiceUnavai
 from ..services.doorway import Doorway
 from ..services.logs import of_database
 from ..services.model import Endpoint
-from .admin import CONNECT_TIMEOUT, Admin, Services, sqlstate
+from .admin import CONNECT_TIMEOUT, LOCK_NOT_AVAILABLE, Admin, Services, sqlstate
 from .connect import APPLICATION, connect, engine_url
 from .connect_async import async_url, connect_async, need_driver
 from .escapes import Escapes
@@ -36,8 +36,11 @@ THE_TEST = f"{APPLICATION} (the test)"
 TWICE_BEGUN = "WARNING:  there is already a transaction in progress"
 """What the server says when psycopg2 and the guard both begin their first transaction."""
 IN_USE = "55006"
+LEAVING = 0.2
+"""Seconds in which the backends of connections that were closed may find that out."""
+# a worker of autovacuum has no user, and does not count
+STAYING = "SELECT FROM pg_stat_activity WHERE datname = %s AND application_name <> %s AND usesysid IS NOT NULL"
 CONNECTED = "SELECT pid, application_name, usename FROM pg_stat_activity WHERE datname = %s"
-LOCK_NOT_AVAILABLE = "55P03"
 
 BYSTANDERS = """
 SELECT pid, application_name, state, coalesce(extract(epoch FROM now() - xact_start), 0), left(query, 200)
@@ -264,7 +267,7 @@ class Database:
                 self._replace()
             return
         # a run's names are its own: only a server that came back may have them already
-        if not self._admin.lost or not self._exists():
+        if not self._admin.lost or not self.is_there():
             began = time.perf_counter()
             self._clone()
             self._services.details.append(f"postgres: database {self.name} was made in {time.perf_counter() - began:.3f} s")
@@ -290,6 +293,9 @@ class Database:
 
     def _replace(self) -> None:
         """Put a new database in the place of the worker's, which the host drops when there is time."""
+        if not self.is_there():
+            self._make_again()
+            return
         self._old += 1
         old = f"{self.name}_old{self._old}"
         own(self._services, self.endpoint, old)
@@ -301,6 +307,22 @@ class Database:
     def base(self) -> str:
         """The database that renewals copy; "" where that is the template."""
         return self._base
+
+    def is_occupied(self) -> bool:
+        """Whether somebody stays connected on a server that is not ours: CREATE DATABASE would wait for him in vain, for 5 s.
+
+        On one of our own the front door has brought its clients out, and the others are waited for.
+        """
+        if self.endpoint.is_ours:
+            return False
+        for clean in self._cleaners:
+            clean()
+        deadline = time.monotonic() + LEAVING
+        while self._admin.rows(STAYING, (self.name, CLEANER)):
+            if time.monotonic() > deadline:
+                return True
+            time.sleep(0.01)
+        return False
 
     def keep_base(self) -> bool:
         """Let later renewals begin with the database as it is now, its definitions included; tell whether that can be.
@@ -345,6 +367,9 @@ class Database:
         self.around(self._replace_and_keep)
 
     def _replace_and_keep(self) -> None:
+        if not self.is_there():  # there is nothing to keep
+            self._make_again()
+            return
         self._move_to(self._keep_as)
         self._admin.execute(f'ALTER DATABASE "{self._keep_as}" WITH ALLOW_CONNECTIONS true')
         disown(self._services, self.endpoint, self.name)
@@ -368,8 +393,15 @@ class Database:
         self._admin.execute(f'ALTER DATABASE "{self.name}" WITH ALLOW_CONNECTIONS false')
         self._admin.rows("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (self.name,))
 
-    def _exists(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the worker's database exists: whoever has its address can drop it."""
         return bool(self._admin.rows("SELECT FROM pg_database WHERE datname = %s", (self.name,)))
+
+    def _make_again(self) -> None:
+        """Make the database where a test or a fixture has dropped it."""
+        for clean in self._cleaners:
+            clean()
+        self._clone()
 
     def sequences(self) -> dict[tuple[str, str], int]:
         """Return what the sequences of a database just made give next, by schema and name; asked of one that is, once."""
@@ -432,10 +464,28 @@ class Database:
         Raises:
             ServiceDied: the server ended; by now it has been started again.
         """
-        self.open()
-        return self._admin.reach(
+        return self._reach(
             lambda: connect(self.endpoint, self.name, application_name=application_name, connect_timeout=CONNECT_TIMEOUT)
         )
+
+    def _reach(self, attempt: Callable[[], Any]) -> Any:
+        """Connect to the worker's database; make it anew where somebody has dropped it.
+
+        Raises:
+            ServiceDied: the server ended; by now it has been started again.
+        """
+        self.open()
+
+        def tried() -> Any:
+            try:
+                return attempt()
+            except Exception:
+                if self.is_there():  # libpq's error has no SQLSTATE, and its text may be in any language
+                    raise
+                self._make_again()
+                return attempt()
+
+        return self._admin.reach(tried)
 
     def connect(self) -> Any:
         """Open a connection to the worker's database for the guard.
@@ -443,13 +493,12 @@ class Database:
         Raises:
             ServiceDied: the server ended; by now it has been started again.
         """
-        self.open()
         more: dict[str, Any] = {
             "options": self._kept_settings(),
             "application_name": THE_TEST,
             "connect_timeout": CONNECT_TIMEOUT,
         }
-        return self._admin.reach(lambda: connect(self.endpoint, self.name, self._driver, **more))
+        return self._reach(lambda: connect(self.endpoint, self.name, self._driver, **more))
 
     def _kept_settings(self) -> dict[str, str]:
         # a server of somebody else's may end whoever thinks for long in a transaction: a debugged test does
@@ -527,6 +576,8 @@ class Database:
         """
         self._admin.rows("SELECT 1")  # sees to a server that has died
         self.open()
+        if not self.is_there():
+            self._make_again()
         options = self._kept_settings()
         return await connect_async(self.endpoint, self.name, driver, options=options, application_name=THE_TEST, **more)
 

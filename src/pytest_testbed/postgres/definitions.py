@@ -171,6 +171,15 @@ class Contents(NamedTuple):
             [table for table in self.partitioned if table.name in names],
         )
 
+    def standing_as(self, other: Contents) -> Contents:
+        """Return these relations with sequences and views where they stood in the other, as far as it has the same."""
+        views = {view.oid: view for view in other.views}
+        sequences = {each.oid: each for each in other.sequences}
+        return self._replace(
+            views=[view._replace(rows=views.get(view.oid, view).rows) for view in self.views],
+            sequences=[sequences.get(each.oid, each)._replace(name=each.name) for each in self.sequences],
+        )
+
 
 def read_contents(cursor: Any) -> Contents:
     """Return what a database holds data in: not the tables of extensions, which are their own affair."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from select import POLLIN, poll
 from typing import Any, NamedTuple, TypeVar
 
+from .admin import LOCK_NOT_AVAILABLE, sqlstate
 from .definitions import COUNT, SUMMARY, Contents, Table, View, fingerprint, read_contents, references
 from .refilling import refill
 
@@ -24,6 +25,10 @@ NEVER_IDLE = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 
 """A server of somebody else's may end who is silent for long, and with our connection go the copies of rows."""
 AS_REPLICA = "SET session_replication_role TO replica; SET row_security TO off"
 """For the whole session, not for the time of the function: whenever the role changes, the server forgets all plans."""
+SHARED = """SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = %s::regclass
+AND attnum > 0 AND attname IN (SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
+AND attgenerated = '')"""
+"""Which columns of a copy its table still has."""
 SCOPE = "testbed_variables"
 """What names of ours stand behind where a column of the user's might be called the same."""
 BASE = "testbed.base"
@@ -35,6 +40,11 @@ ENDED = (
     "the connection by which the database is put back was ended (pg_terminate_backend on all connections of the database, "
     "for instance; let a test end its own)"
 )
+DROPPED = (
+    "the database was dropped (DROP DATABASE) while fixtures of a wider scope had written to it. Let the fixture that drops it "
+    "be set up before those that write"
+)
+STAYS = "What the database has now stays in it."
 MISSING = "Rows that fixtures of a wider scope had written may be missing, and tests that need them will fail."
 
 
@@ -55,6 +65,8 @@ class Layer(NamedTuple):
     base: str = ""
     is_gone: bool = False
     """Whether its function and rows went with the connection that had them."""
+    is_dropped: bool = False
+    """Whether they went with the whole database, of which the user has been told."""
 
     @property
     def function(self) -> str:
@@ -77,11 +89,18 @@ class Emptier:
         self._told: list[str] = []
         self._may_replicate = True
         self._count = 0
+        self._database = 0
+        """The oid of the database that the states belong to."""
 
     @property
     def is_ready(self) -> bool:
         """Whether there is a state to go back to."""
         return bool(self._layers)
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the state to go back to went with its database."""
+        return bool(self._layers) and self._layers[-1].is_dropped
 
     def close(self) -> None:
         """Close the connection, and forget all states."""
@@ -142,28 +161,88 @@ class Emptier:
 
     def pop(self) -> None:
         """Go back to the state before the last `push`: `restore` will do that."""
+        self.has_ended()  # if it has, none is opened for that: the database may be gone
         self._forget(self._layers.pop())
-        if self._layers:
+        if self._layers and not self._layers[-1].is_gone:
             # what was changed since then, by whoever came between, is not as that state wants it
             self.cursor().execute(f"SELECT set_config('{BASE}', %s, false)", (self._layers[-1].base,))
 
     def _forget(self, layer: Layer) -> None:
-        cursor = self.cursor()
         if layer.is_gone:
             return
+        cursor = self.cursor()
         cursor.execute(f"DROP FUNCTION IF EXISTS {layer.function}(boolean, bigint)")
         for copy in layer.seeded.values():
             cursor.execute(f"DROP TABLE IF EXISTS {copy}")
 
-    def recognise(self) -> None:
-        """Take the definitions as they are now for the right ones: they cannot be brought back."""
+    def recognise(self) -> bool:
+        """Take the definitions as they are now for the right ones, as they cannot be brought back; rows are, where they fit.
+
+        Returns:
+            whether they are others than before: a role that is no superuser comes here for rows alone.
+        """
         self.cursor()
-        if self._layers[-1].is_gone:
-            self._told.append(f"{ENDED}. What the database has now stays in it.")
-            self.capture(is_added=self._layers[-1].is_added)
-            return
-        self._layers[-1] = self._layers[-1]._replace(definitions=self.definitions())
-        self._mark(self.cursor())
+        before = self._layers[-1]
+        if before.is_gone:
+            self._told.append(f"{ENDED}. {STAYS}")
+            self.capture(is_added=before.is_added)
+            return True
+        try:
+            return self._adopt(before)
+        except Exception as error:
+            if self._connection.closed or sqlstate(error) == LOCK_NOT_AVAILABLE:
+                raise
+            text = " ".join(str(error).split())
+            self._told.append(f"after a change of the schema the rows of before could not be put back: {text}. {STAYS}")
+            self.capture(is_added=before.is_added)
+            return True
+
+    def _adopt(self, before: Layer) -> bool:
+        """Let the last state have the definitions of now, with its own rows as far as tables and columns are still there.
+
+        Returns:
+            whether they are others than it had.
+
+        Raises:
+            Exception: the driver's, where the rows do not fit.
+        """
+        cursor = self.cursor()
+        self._count += 1
+        number = self._count
+        cursor.execute("BEGIN")
+        try:
+            contents, seeded = self._copy_again(cursor, number, before)
+            layer = Layer(number, fingerprint(cursor), 0, seeded, contents, references(cursor), before.is_added)
+            cursor.execute(self._source(layer))
+            self._layers[-1] = layer
+            dirty = self._call(cursor, layer, look=False)
+            self._forget(before)
+            self._mark(cursor)
+            cursor.execute("COMMIT")
+        except BaseException:
+            self._layers[-1] = before
+            with suppress(Exception):
+                cursor.execute("ROLLBACK")
+            raise
+        if dirty and not self._may_replicate:
+            refill(cursor, contents, self._rows(layer), may_replicate=False)
+            self._mark(cursor)
+        return layer.definitions != before.definitions
+
+    def _copy_again(self, cursor: Any, number: int, before: Layer) -> tuple[Contents, dict[int, str]]:
+        """Copy a state's copies of rows to what their tables are by now; return the contents, and the new copies' names."""
+        contents = read_contents(cursor).standing_as(before.contents)
+        tables, seeded = [], {}
+        for table in contents.tables:
+            if old := before.seeded.get(table.oid):
+                cursor.execute(SHARED, (old, table.oid))
+                columns = cursor.fetchone()[0] or ""
+                table = table._replace(columns=columns)
+                if columns:
+                    seeded[table.oid] = copy = f"pg_temp.testbed_seed_{number}_{table.oid}"
+                    cursor.execute(f"CREATE TEMP TABLE {copy.partition('.')[2]} AS SELECT {columns} FROM {old}")
+            tables.append(table)
+        return contents._replace(tables=tables), seeded
 
     def _mark(self, cursor: Any) -> None:
         """Let our own changes of definitions count as none."""
@@ -195,6 +274,8 @@ class Emptier:
         Raises:
             CatalogChanged: its definitions are others, or the connection that knew the rows has ended.
         """
+        if self.is_dropped:
+            raise CatalogChanged
         cursor = self.cursor()
         layer = self._layers[-1]
         if layer.is_gone:
@@ -244,12 +325,13 @@ class Emptier:
             replace: does it; nobody may be connected meanwhile.
             is_new: whether it gives a new database; if not, the old one stays, with all that the last state has.
         """
-        self.cursor()
+        if not self.is_dropped:
+            self.cursor()
         layers = self._layers[:]
         # without a new database there is nothing to bring for one state, and for several there is to take apart
         brought = {each.number for each in layers if not each.is_gone and (each.is_added if is_new else len(layers) > 1)}
         rows = {each.number: self._rows(each) for each in layers if each.number in brought}
-        if is_new and any(layer.is_gone for layer in layers):
+        if is_new and any(layer.is_gone and not layer.is_dropped for layer in layers):
             missing = f" {MISSING}" if any(layer.is_gone and layer.is_added for layer in layers) else ""
             self._told.append(f"{ENDED}: the database was made anew.{missing}")
         self.close()
@@ -259,7 +341,7 @@ class Emptier:
             is_added = layer.is_added and (is_there or not is_new)
             self.push(is_added=is_added, under=None if layer is layers[-1] else layer)
             if not is_new and not is_there and len(layers) > 1:
-                self._layers[-1] = self._layers[-1]._replace(is_gone=True)
+                self._layers[-1] = self._layers[-1]._replace(is_gone=True, is_dropped=layer.is_dropped)
 
     def _bring(self, layer: Layer, rows: dict[int, bytes]) -> bool:
         """Fill the new database with what a state had; tell the user where that cannot be done."""
@@ -297,12 +379,22 @@ class Emptier:
                 raise
             return question(self.cursor())
 
-    def cursor(self) -> Any:
-        """Return a cursor of the connection that puts the database back; a transaction is what one statement does."""
+    def has_ended(self) -> bool:
+        """Whether somebody has ended the connection, with all that it knew. It is opened again when it is needed."""
         if self._connection is not None and self._is_ended():
             self._connection = None
             self._layers[:] = [layer._replace(is_gone=True) for layer in self._layers]
-        if self._connection is None:
+        return self._connection is None
+
+    def note_drop(self) -> None:
+        """Note that the database of the states was dropped: a new one has nothing of what fixtures have added to it."""
+        if any(layer.is_added and not layer.is_dropped for layer in self._layers):
+            self._told.append(f"{DROPPED}. {MISSING}")
+        self._layers[:] = [layer._replace(is_added=False, is_gone=True, is_dropped=True) for layer in self._layers]
+
+    def cursor(self) -> Any:
+        """Return a cursor of the connection that puts the database back; a transaction is what one statement does."""
+        if self.has_ended():
             self._connection = self._open()
         return self._connection.cursor()
 
@@ -319,8 +411,14 @@ class Emptier:
         cursor = connection.cursor()
         cursor.execute(SESSION)
         cursor.execute(NEVER_IDLE)
-        cursor.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        self._may_replicate = bool(cursor.fetchone()[0])
+        cursor.execute(
+            "SELECT rolsuper, (SELECT oid::int8 FROM pg_database WHERE datname = current_database()) FROM pg_roles "
+            "WHERE rolname = current_user"
+        )
+        self._may_replicate, database = cursor.fetchone()
+        if database != self._database and self._layers:
+            self.note_drop()  # and made again by whoever has dropped it
+        self._database = database
         if self._may_replicate:
             cursor.execute(AS_REPLICA)
         self._incoming = poll()

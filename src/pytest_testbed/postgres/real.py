@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from ..errors import IsolationError
 from ..services.doorway import Doorway
 from . import traits
-from .admin import sqlstate
-from .database import LOCK_NOT_AVAILABLE, Database, waited_for
+from .admin import LOCK_NOT_AVAILABLE, sqlstate
+from .database import Database, waited_for
 from .emptying import CatalogChanged, Emptier
 from .layers import Layer
 from .sequences import set_back
@@ -88,6 +88,8 @@ class RealCommits:
         self._threads = Threads()
         self._in_test = False
         self._is_dirty = False
+        self._is_missing = False
+        """Whether a fixture has left the database dropped: the next one may be about to make it."""
         self._told: list[str] = []
         self._came = 0
         self._listens = 0
@@ -148,6 +150,10 @@ class RealCommits:
             commits: whether it commits for real: then its sequences begin as the database's did.
         """
         self.settle_between()
+        if self._is_missing:
+            self._is_missing = False
+            if self._is_dropped():
+                self._mend()
         if not self._emptier.is_ready:
             self.settle()
         if commits and self._database.has_moved:
@@ -207,6 +213,10 @@ class RealCommits:
         """
         if self._is_dirty:
             self._mend()
+        if self._is_dropped():
+            self._is_missing = True
+            self._note_seen()
+            return
         for wide in self._wide:
             wide.commit()
         is_added = self.was_used
@@ -234,7 +244,7 @@ class RealCommits:
 
     def _keep_definitions(self) -> None:
         """Keep a copy of the database, unless somebody has stayed in it: nobody can copy it then, and he may hold locks."""
-        self._is_lost = bool(self._bound())
+        self._is_lost = bool(self._bound()) or self._database.is_occupied()
         if not self._is_lost:
             self._emptier.carry_over(self._keep_base, is_new=False)
 
@@ -255,10 +265,21 @@ class RealCommits:
         if self._in_test:
             self._is_used |= has_left  # then the end of the test undoes it
         elif (has_left or self.was_used) and self._emptier.is_ready and not self._is_dirty:
+            if self._is_dropped():
+                self._is_dirty = True  # it is made anew when somebody needs it: after the last test nobody does
+                self._note_seen()
+                return
             for wide in self._wide:
                 wide.remember()
             with self._undoing():
                 self._restore([])
+
+    def _is_dropped(self) -> bool:
+        """Whether somebody has dropped the database: a suite may make its own at the beginning, and drop it at the end."""
+        if not self._emptier.is_ready or not self._emptier.has_ended() or self._database.is_there():
+            return False
+        self._emptier.note_drop()
+        return True
 
     def _leave(self, layer: object) -> bool:
         """Let the state below be the one to go back to, where somebody has ended who had one of his own; tell whether he had."""
@@ -357,10 +378,10 @@ class RealCommits:
         with self._undoing():
             if not self._emptier.is_ready:
                 self._layers.clear()
-            if self._is_lost and self._emptier.is_ready:
+            if self._is_lost and self._emptier.is_ready and not (self._is_dropped() or self._emptier.is_dropped):
                 self._restore([])  # a new one would lack what fixtures have made
             else:
-                self._database.renew()
+                self._renew()
 
     def _silence(self, doorway: Doorway) -> list[str]:
         """Let nobody listen any more who began to in the test, and stays; return what there is to tell."""
@@ -399,6 +420,8 @@ class RealCommits:
     # --- what the test has left
 
     def _end_strays(self) -> list[str]:
+        if self._is_dropped():
+            return []
         strays, self._next = self._emptier.ask(lambda cursor: find(cursor, self._began, self._begun_by_us))
         cursor = self._emptier.cursor()
         ended = self._end_all(cursor, strays) if strays else set()
@@ -428,17 +451,26 @@ class RealCommits:
     # --- a new database
 
     def _renew_definitions(self, left: list[str]) -> None:
-        if not self._is_lost:
-            self._database.renew()
+        if not self._is_lost or self._emptier.is_dropped:
+            self._renew()
             left += [
                 f"{what}, which no other backend can have. It was ended with the database, {UNMET}" for what in self._bound()
             ]
             return
-        self._emptier.recognise()
+        if not self._emptier.recognise():
+            return
         left.append(
             "the schema was changed, and no copy of it could be made before, as a connection was open that a fixture has "
-            "made: it stays as it is now. Name what makes the schema in testbed_pg_schema, so that it can be brought back."
+            "made: it stays as it is now. Name what makes the schema in testbed_pg_schema, so that it can be brought back, or "
+            "let the fixture close its connections when it has made it (engine.dispose())."
         )
+
+    def _renew(self) -> None:
+        """Make the database anew; what fixtures had made in one that was dropped is gone, so there is nothing to wait for."""
+        if self._emptier.is_dropped:
+            self._is_lost = False
+            self._layers = [below._replace(is_lost=False) for below in self._layers]
+        self._database.renew()
 
     def _carry_over(self, replace: Callable[[], None]) -> None:
         """Let a new database take the place of the old one, with all that fixtures of wider scopes have put into it."""
@@ -503,7 +535,11 @@ class RealCommits:
         try:
             yield thing
         finally:
-            thing.close()
+            try:
+                thing.close()
+            except Exception as error:
+                if not getattr(error, "connection_invalidated", False):
+                    raise  # if so, the test has ended it: by dropping the database, for one
 
     @contextmanager
     def layer(self, name: str) -> Iterator[Any]:
