@@ -490,6 +490,13 @@ def test_another_plugin_whose_fixtures_come_before_ours(project: pytest.Pytester
     ).assert_outcomes(passed=2)
 
 
+def test_what_the_server_said_to_an_application(run: Run) -> None:
+    """Its tests have no fixture of ours that they would name."""
+    result = run(test_it="from app import do\ndef test_it(): do('SELECT nix')")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Captured postgres log*", '*ERROR:  column "nix" does not exist*', "*STATEMENT:  SELECT nix"])
+
+
 # --- a schema that reads the address
 
 ENV = """
