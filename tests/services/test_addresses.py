@@ -497,6 +497,40 @@ def test_what_the_server_said_to_an_application(run: Run) -> None:
     result.stdout.fnmatch_lines(["*Captured postgres log*", '*ERROR:  column "nix" does not exist*', "*STATEMENT:  SELECT nix"])
 
 
+# --- locks
+
+
+@pytest.mark.parametrize("mode", ["database", "transaction"])
+def test_an_application_that_waits_for_a_lock_of_its_test(project: pytest.Pytester, servers: Servers, mode: str) -> None:
+    """It would wait for ever: the test goes on when the application does. The server's log says who blocks."""
+    project.path.joinpath("schema.sql").write_text(SCHEMA + "CREATE UNIQUE INDEX one ON users (name);")
+    write_ini(project, "testbed_pg_lock_timeout = 1.5", "testbed_pg_isolation = " + mode)
+    project.makepyfile(
+        test_it="""
+        from app import add
+        from sqlalchemy import text
+
+        def test_it(pg_session):
+            pg_session.execute(text("INSERT INTO users (name) VALUES ('ada')"))
+            print("the test is process", pg_session.scalar(text("SELECT pg_backend_pid()")))
+            add("ada")
+        """
+    )
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.any_local()), timeout=30)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*LockNotAvailable*canceling statement due to lock timeout", "the test is process *", "*Captured postgres log*"]
+    )
+    blocker = next(line.split()[-1] for line in result.outlines if line.startswith("the test is process"))
+    result.stdout.fnmatch_lines(
+        [
+            "*LOG:  process * still waiting for ShareLock on transaction * after 1* ms",
+            f"*DETAIL:  Process holding the lock: {blocker}. *",
+            "*STATEMENT:  INSERT INTO users (name) VALUES ('ada') RETURNING id",
+        ]
+    )
+
+
 # --- a schema that reads the address
 
 ENV = """

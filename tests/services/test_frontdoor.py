@@ -40,7 +40,7 @@ class Door:
 
     def __init__(self, testbed: Testbed, url: str = "") -> None:
         self.testbed = testbed
-        self.address = DatabaseAddress(f"testbed_{testbed.run}_door{next(NUMBERS)}", url)
+        self.address = DatabaseAddress(f"testbed_{testbed.run}_door{next(NUMBERS)}", url, lock_timeout=12.5)
         self.way = self.address.doorway
         self.opened: list[Any] = []
         self.address.open(testbed)
@@ -113,6 +113,37 @@ class TestComingIn:
         assert value(cursor, "SHOW application_name") == "the shop"
         assert value(cursor, "SHOW statement_timeout") == "1234ms"
         assert value(cursor, "SHOW search_path") == "other"
+
+    @pytest.mark.parametrize(
+        ("options", "found"),
+        [
+            ("", "12500ms"),
+            ("-c work_mem=5MB", "12500ms"),
+            ("-c deadlock_timeout=7s", "12500ms"),
+            ("-c lock_timeout=3s", "3s"),
+            ("-cwork_mem=5MB --lock-timeout=0", "0"),
+        ],
+    )
+    def test_it_waits_for_a_lock_as_long_as_it_says_or_the_run(self, door: Door, options: str, found: str) -> None:
+        cursor = door.cursor(options=options)
+        assert value(cursor, "SHOW lock_timeout") == found
+        cursor.execute("SET lock_timeout = 5; RESET lock_timeout")
+        assert door.way.visits("park")
+        assert value(cursor, "SHOW lock_timeout") == found
+
+    def test_it_waits_for_a_lock_as_a_parameter_says(self, door: Door) -> None:
+        async def both() -> Any:
+            connection = await asyncpg.connect(door.address.form("url"), server_settings={"Lock_Timeout": "7s"})
+            found = await connection.fetchval("SHOW lock_timeout")
+            await connection.close()
+            return found
+
+        assert asyncio.run(both()) == "7s"
+
+    def test_a_server_of_ours_says_who_waits_for_a_lock(self, any_door: Door) -> None:
+        cursor = any_door.cursor()
+        assert value(cursor, "SHOW log_lock_waits") == "on"
+        assert value(cursor, "SHOW lock_timeout") == "12500ms"
 
     @pytest.mark.parametrize("wrong", [{"password": "guess"}, {"user": "root"}])
     def test_only_who_was_told(self, door: Door, wrong: dict[str, str]) -> None:

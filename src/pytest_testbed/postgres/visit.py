@@ -192,7 +192,7 @@ class PostgresVisit(Visit):
             endpoint: the server.
             database: another one than the client has named.
         """
-        said = {**self._said, "user": endpoint.user, **({"database": database} if database else {})}
+        said = {**self._with_patience(), "user": endpoint.user, **({"database": database} if database else {})}
         deadline = time.monotonic() + PATIENCE
         while True:
             server = self._reach(endpoint)
@@ -209,6 +209,15 @@ class PostgresVisit(Visit):
             if code == FULL:
                 self._make_room()
             time.sleep(0.02)
+
+    def _with_patience(self) -> dict[str, str]:
+        """Return what the client has said, and how long it waits for a lock, where it has not said that.
+
+        The test that holds the lock may be the one that waits for the client. What a client says in its own `options`, or
+        as a parameter, comes after ours and wins: nobody has to look into it.
+        """
+        patience = f"-c lock_timeout={self.door.facts['lock_timeout']}"
+        return {**self._said, "options": " ".join(filter(None, (patience, self._said.get("options"))))}
 
     def _advice(self, code: str) -> str:
         if code != FULL:
