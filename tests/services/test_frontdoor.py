@@ -26,7 +26,7 @@ from pytest_testbed import Testbed
 from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.postgres.address import DatabaseAddress
 from pytest_testbed.postgres.database import waited_for
-from pytest_testbed.postgres.messages import Frames, message
+from pytest_testbed.postgres.messages import CANCEL, GSS, TLS, VERSION_3, Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
 from pytest_testbed.postgres.visit import READY
 from tests.conftest import Servers
@@ -222,6 +222,37 @@ class TestComingIn:
 
 class TestOfAServerOfSomebodyElses:
     """What its URL says holds at the port of our own as far as it can."""
+
+    @pytest.fixture
+    def shut(self) -> Iterator[Door]:
+        """The door of a server that is not there."""
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            url = f"postgresql://me:secret@127.0.0.1:{nobody.getsockname()[1]}/postgres"
+            with Testbed([postgres_spec(provider="external", url=url, url_source="the tests", timeout=0.5)]) as testbed:
+                yield Door(testbed, url)
+
+    def say(self, door: Door, *pieces: tuple[int, bytes]) -> bytes:
+        """Return all that the door answers to a client's first messages."""
+        with socket.create_connection((door.way.host, door.way.port), DEADLINE) as client:
+            for code, rest in pieces:
+                client.sendall((8 + len(rest)).to_bytes(4) + code.to_bytes(4) + rest)
+            return b"".join(iter(lambda: client.recv(1000), b""))
+
+    def test_why_it_cannot_be_reached_is_said_to_who_asks_for_encryption_first(self, shut: Door) -> None:
+        answer = self.say(shut, (GSS, b""), (TLS, b""), (VERSION_3, b"user\0me\0\0"))
+        assert answer.startswith(b"NNE")
+        assert b"SFATAL\0" in answer
+        assert b"Mpytest-testbed: " in answer
+        assert b"Connection refused" in answer
+        assert b"secret" not in answer
+
+    def test_who_insists_on_encryption_takes_no_other_answer(self, shut: Door) -> None:
+        with pytest.raises(psycopg2.OperationalError, match="server does not support SSL"):
+            shut.connect(sslmode="require")
+
+    def test_a_request_to_cancel_is_not_answered(self, shut: Door) -> None:
+        assert self.say(shut, (CANCEL, b"\0\0\0\x01\0\0\0\x01")) == b""
 
     @pytest.mark.parametrize("query", ["sslmode=verify-full", "sslrootcert=system", "sslrootcert=system&sslmode=verify-full"])
     def test_a_certificate_with_its_name_is_refused(self, query: str) -> None:

@@ -83,16 +83,16 @@ class PostgresVisit(Visit):
 
     def enter(self) -> bool:
         """Let the client in, and log in to the server for it."""
-        if self._through:
-            return super().enter()
-        if not self._greet():
+        if not self._through and not self._greet():
             return False
         try:
+            if self._through:
+                return super().enter()
             words = self._come_in()
         except TestbedError as fault:
-            return self._refuse("57P03", f"pytest-testbed: {fault}")
+            return self._turn_away("57P03", f"pytest-testbed: {fault}")
         except (AuthenticationError, OSError, EOFError) as fault:
-            return self._refuse("08001", f"pytest-testbed: the server cannot be reached: {fault}")
+            return self._turn_away("08001", f"pytest-testbed: the server cannot be reached: {fault}")
         if self.upstream is None:
             self.client.sendall(words)
             return False
@@ -141,10 +141,7 @@ class PostgresVisit(Visit):
     def _greet(self) -> bool:
         """Hear what the client wants and who it is; tell whether it may stay."""
         reader = Reader(self.client)
-        version, rest = reader.first()
-        while version in (TLS, GSS):
-            self.client.sendall(b"N")
-            version, rest = reader.first()
+        version, rest = self._hear_first(reader)
         if version == CANCEL:
             self._cancel(rest)
             return False
@@ -163,6 +160,20 @@ class PostgresVisit(Visit):
         if kind != b"p" or not any(known) or self._said.get("user") != self.door.facts["user"]:
             return self._refuse("28P01", f'pytest-testbed: password authentication failed for user "{self._said.get("user")}"')
         return True
+
+    def _hear_first(self, reader: Reader) -> tuple[int, bytes]:
+        """Return the client's first message; who asks for an encrypted connection before it does not get one."""
+        version, rest = reader.first()
+        while version in (TLS, GSS):
+            self.client.sendall(b"N")
+            version, rest = reader.first()
+        return version, rest
+
+    def _turn_away(self, code: str, text: str) -> bool:
+        """Tell the client why it cannot be let in; who would have been passed through has not been heard so far."""
+        if self._through and self._hear_first(Reader(self.client))[0] == CANCEL:
+            return False  # nobody listens
+        return self._refuse(code, text)
 
     def _refuse(self, code: str, text: str) -> bool:
         with suppress(OSError):
