@@ -497,6 +497,45 @@ def test_what_the_server_said_to_an_application(run: Run) -> None:
     result.stdout.fnmatch_lines(["*Captured postgres log*", '*ERROR:  column "nix" does not exist*', "*STATEMENT:  SELECT nix"])
 
 
+def test_an_application_with_a_role_of_its_own(project: pytest.Pytester, run: Run) -> None:
+    """It has fewer rights, and row security is for it; its pool outlives a database that takes the place of another."""
+    project.path.joinpath("schema.sql").write_text(
+        "CREATE ROLE shop_app LOGIN PASSWORD 'its own';"
+        "CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL, tenant text);"
+        "ALTER TABLE users ENABLE ROW LEVEL SECURITY;"
+        "CREATE POLICY one ON users USING (tenant = current_setting('app.tenant'));"
+        "GRANT SELECT, INSERT ON users TO shop_app; GRANT USAGE ON users_id_seq TO shop_app;"
+    )
+    app = APP.replace(
+        '(os.environ["DATABASE_URL"])', '(make_url(os.environ["DATABASE_URL"]).set(username=ROLE, password="its own"))'
+    )
+    app = app.replace("import create_engine, text", "import create_engine, make_url, text").replace(
+        "engine =", "ROLE = 'shop_app'\nengine ="
+    )
+    run(
+        app=app,
+        test_it="""
+        import pytest
+        from app import do, engine
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", [1, 2, 3])
+        def test_it(turn, pg_session):
+            pg_session.execute(text("INSERT INTO users (name, tenant) VALUES ('ada', 'a'), ('bob', 'b')"))
+            pg_session.commit()
+            with engine.connect() as connection:
+                connection.execute(text("SELECT set_config('app.tenant', 'a', false)"))
+                connection.execute(text("INSERT INTO users (name, tenant) VALUES ('eve', 'a')"))
+                connection.commit()
+                assert list(connection.scalars(text("SELECT name FROM users ORDER BY id"))) == ["ada", "eve"]
+            with pytest.raises(Exception, match="permission denied"):
+                do("DELETE FROM users")
+            pg_session.execute(text(f"CREATE TABLE t{turn} (id int)"))  # the next test has another database
+            pg_session.commit()
+        """,
+    ).assert_outcomes(passed=3)
+
+
 # --- locks
 
 

@@ -220,6 +220,92 @@ class TestComingIn:
         door.close()
 
 
+class TestAnotherRole:
+    """Who comes as another role than the run's own is let in by the server, with the role's own password."""
+
+    @pytest.fixture
+    def role(self, any_door: Door) -> Iterator[str]:
+        name = f"app{next(NUMBERS)}"
+        any_door.cursor().execute(f"CREATE ROLE {name} LOGIN PASSWORD 'its own'")
+        yield name
+        any_door.cursor().execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+    def test_it_is_who_it_says(self, any_door: Door, role: str) -> None:
+        any_door.direct().execute(f"CREATE TABLE t (id int); CREATE TABLE mine AS SELECT 7 AS id; GRANT SELECT ON mine TO {role}")
+        cursor = any_door.cursor(user=role, password="its own", options="-c work_mem=5MB")
+        assert value(cursor, "SELECT current_user || session_user") == role * 2
+        assert value(cursor, "SHOW work_mem") == "5MB"
+        assert value(cursor, "SHOW lock_timeout") == "12500ms"
+        assert value(cursor, "SELECT id FROM mine") == 7
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("TABLE t")
+
+    @pytest.mark.parametrize("password", ["guess", "its own ", "ö"])
+    def test_a_wrong_password_is_refused_by_the_server(self, any_door: Door, role: str, password: str) -> None:
+        with pytest.raises(psycopg2.OperationalError, match=f'FATAL:  password authentication failed for user "{role}"'):
+            any_door.connect(user=role, password=password)
+
+    def test_the_runs_own_password_is_not_for_it(self, any_door: Door, role: str) -> None:
+        """Not even where it is the role's: a server that asks for none would let it in with any."""
+        any_door.cursor().execute(f"ALTER ROLE {role} PASSWORD '{any_door.address.password}'")
+        own = any_door.address.user
+        with pytest.raises(psycopg2.OperationalError, match=f'failed for user "{role}": it is that of "{own}"; connect with'):
+            any_door.connect(user=role)
+
+    def test_its_password_is_not_for_the_runs_own(self, any_door: Door, role: str) -> None:
+        with pytest.raises(psycopg2.OperationalError, match="pytest-testbed: password authentication failed"):
+            any_door.connect(password="its own")
+
+    def test_a_password_of_other_letters(self, door: Door) -> None:
+        admin = door.cursor()
+        admin.execute("CREATE ROLE kept LOGIN PASSWORD 'pä ss'")
+        assert value(door.cursor(user="kept", password="pä ss"), "SELECT current_user") == "kept"
+        admin.execute("DROP ROLE kept")
+
+    def test_another_backend_is_its_own_too(self, any_door: Door, role: str) -> None:
+        connection = any_door.connect(user=role, password="its own")
+        cursor, watcher = connection.cursor(), any_door.direct()
+        watcher.execute(f"CREATE ROLE {role}_less; GRANT {role}_less TO {role}")
+        cursor.execute("SET work_mem = '5MB'")
+        cursor.execute(f"SET ROLE {role}_less")
+        assert any_door.way.visits("park")
+        assert value(cursor, "SELECT pg_backend_pid()") != connection.info.backend_pid
+        assert value(cursor, "SELECT session_user") == role
+        assert value(cursor, "SELECT current_user") == f"{role}_less"
+        assert value(cursor, "SHOW work_mem") == "5MB"
+        cursor.execute("RESET ROLE; RESET SESSION AUTHORIZATION")
+        assert value(cursor, "SELECT current_user") == role
+        with ThreadPoolExecutor() as pool:
+            sleep = pool.submit(cursor.execute, "SELECT pg_sleep(62)")
+            while not value(watcher, "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(62)'"):
+                pass
+            connection.cancel()
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                sleep.result(DEADLINE)
+        watcher.execute(f"DROP ROLE {role}_less")
+
+    @pytest.mark.parametrize("change", ["DROP ROLE {0}; CREATE ROLE {0}", "DROP ROLE {0}; CREATE ROLE {0} LOGIN PASSWORD 'new'"])
+    def test_it_hears_why_it_cannot_come_back(self, any_door: Door, role: str, change: str) -> None:
+        cursor = any_door.cursor(user=role, password="its own")
+        cursor.execute("SELECT 1")
+        assert any_door.way.visits("park")
+        any_door.direct().execute(change.format(role))
+        words = f'authentication failed for user "{role}" .pytest-testbed: .* had to log in as "{role}" again; the role is gone'
+        with pytest.raises(psycopg2.OperationalError, match=words):
+            cursor.execute("SELECT 1")
+
+    def test_it_waits_for_the_database_as_everybody_does(self, door: Door) -> None:
+        door.cursor().execute("CREATE ROLE waits LOGIN PASSWORD 'its own'")
+        door.way.begin_to_make()
+        with ThreadPoolExecutor() as pool:
+            client = pool.submit(door.connect, user="waits", password="its own")
+            with pytest.raises(TimeoutError):
+                client.result(0.1)
+            door.way.made()
+            assert value(client.result(DEADLINE).cursor(), "SELECT current_user") == "waits"
+        door.cursor().execute("DROP ROLE waits")
+
+
 class TestOfAServerOfSomebodyElses:
     """What its URL says holds at the port of our own as far as it can."""
 
