@@ -68,8 +68,9 @@ class CoreSettings(Section, prefix=""):
 
 NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """Options with which pytest makes a session and runs no test."""
-ASKS = ("testbed", "_pg_test")
-"""Fixtures of which a test that can talk to a service has one; the second alone where its application is bound."""
+ASKS = ("testbed", "_pg_test", "_pg_everywhere")
+"""Fixtures of which a test that can talk to a service has one; the second alone where its application is bound, the third
+where it has nothing but an exported address."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Where the run is on `config.stash`, once anything asked for it."""
 WORKER = pytest.StashKey[str]()

@@ -610,6 +610,86 @@ def test_another_plugin_whose_fixtures_come_before_ours(project: pytest.Pytester
     ).assert_outcomes(passed=2)
 
 
+def test_what_the_server_said_to_an_application(run: Run) -> None:
+    """Its tests have no fixture of ours that they would name."""
+    result = run(test_it="from app import do\ndef test_it(): do('SELECT nix')")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Captured postgres log*", '*ERROR:  column "nix" does not exist*', "*STATEMENT:  SELECT nix"])
+
+
+def test_an_application_with_a_role_of_its_own(project: pytest.Pytester, run: Run) -> None:
+    """It has fewer rights, and row security is for it; its pool outlives a database that takes the place of another."""
+    project.path.joinpath("schema.sql").write_text(
+        "CREATE ROLE shop_app LOGIN PASSWORD 'its own';"
+        "CREATE TABLE users (id serial PRIMARY KEY, name text NOT NULL, tenant text);"
+        "ALTER TABLE users ENABLE ROW LEVEL SECURITY;"
+        "CREATE POLICY one ON users USING (tenant = current_setting('app.tenant'));"
+        "GRANT SELECT, INSERT ON users TO shop_app; GRANT USAGE ON users_id_seq TO shop_app;"
+    )
+    app = APP.replace(
+        '(os.environ["DATABASE_URL"])', '(make_url(os.environ["DATABASE_URL"]).set(username=ROLE, password="its own"))'
+    )
+    app = app.replace("import create_engine, text", "import create_engine, make_url, text").replace(
+        "engine =", "ROLE = 'shop_app'\nengine ="
+    )
+    run(
+        app=app,
+        test_it="""
+        import pytest
+        from app import do, engine
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", [1, 2, 3])
+        def test_it(turn, pg_session):
+            pg_session.execute(text("INSERT INTO users (name, tenant) VALUES ('ada', 'a'), ('bob', 'b')"))
+            pg_session.commit()
+            with engine.connect() as connection:
+                connection.execute(text("SELECT set_config('app.tenant', 'a', false)"))
+                connection.execute(text("INSERT INTO users (name, tenant) VALUES ('eve', 'a')"))
+                connection.commit()
+                assert list(connection.scalars(text("SELECT name FROM users ORDER BY id"))) == ["ada", "eve"]
+            with pytest.raises(Exception, match="permission denied"):
+                do("DELETE FROM users")
+            pg_session.execute(text(f"CREATE TABLE t{turn} (id int)"))  # the next test has another database
+            pg_session.commit()
+        """,
+    ).assert_outcomes(passed=3)
+
+
+# --- locks
+
+
+@pytest.mark.parametrize("mode", ["database", "transaction"])
+def test_an_application_that_waits_for_a_lock_of_its_test(project: pytest.Pytester, servers: Servers, mode: str) -> None:
+    """It would wait for ever: the test goes on when the application does. The server's log says who blocks."""
+    project.path.joinpath("schema.sql").write_text(SCHEMA + "CREATE UNIQUE INDEX one ON users (name);")
+    write_ini(project, "testbed_pg_lock_timeout = 1.5", "testbed_pg_isolation = " + mode)
+    project.makepyfile(
+        test_it="""
+        from app import add
+        from sqlalchemy import text
+
+        def test_it(pg_session):
+            pg_session.execute(text("INSERT INTO users (name) VALUES ('ada')"))
+            print("the test is process", pg_session.scalar(text("SELECT pg_backend_pid()")))
+            add("ada")
+        """
+    )
+    result = project.runpytest_subprocess(*QUIET, *options_for(servers.any_local()), timeout=30)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["*LockNotAvailable*canceling statement due to lock timeout", "the test is process *", "*Captured postgres log*"]
+    )
+    blocker = next(line.split()[-1] for line in result.outlines if line.startswith("the test is process"))
+    result.stdout.fnmatch_lines(
+        [
+            "*LOG:  process * still waiting for ShareLock on transaction * after 1* ms",
+            f"*DETAIL:  Process holding the lock: {blocker}. *",
+            "*STATEMENT:  INSERT INTO users (name) VALUES ('ada') RETURNING id",
+        ]
+    )
+
+
 # --- a schema that reads the address
 
 ENV = """

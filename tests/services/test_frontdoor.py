@@ -29,7 +29,7 @@ from pytest_testbed import Testbed
 from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.postgres.address import DatabaseAddress
 from pytest_testbed.postgres.database import waited_for
-from pytest_testbed.postgres.messages import Frames, message
+from pytest_testbed.postgres.messages import CANCEL, GSS, TLS, VERSION_3, Frames, message
 from pytest_testbed.postgres.service import connection_parameters, drop_database, postgres_spec
 from pytest_testbed.postgres.visit import READY
 from tests.conftest import Servers
@@ -43,7 +43,7 @@ class Door:
 
     def __init__(self, testbed: Testbed, url: str = "") -> None:
         self.testbed = testbed
-        self.address = DatabaseAddress(f"testbed_{testbed.run}_door{next(NUMBERS)}", url)
+        self.address = DatabaseAddress(f"testbed_{testbed.run}_door{next(NUMBERS)}", url, lock_timeout=12.5)
         self.way = self.address.doorway
         self.opened: list[Any] = []
         self.address.open(testbed)
@@ -116,6 +116,37 @@ class TestComingIn:
         assert value(cursor, "SHOW application_name") == "the shop"
         assert value(cursor, "SHOW statement_timeout") == "1234ms"
         assert value(cursor, "SHOW search_path") == "other"
+
+    @pytest.mark.parametrize(
+        ("options", "found"),
+        [
+            ("", "12500ms"),
+            ("-c work_mem=5MB", "12500ms"),
+            ("-c deadlock_timeout=7s", "12500ms"),
+            ("-c lock_timeout=3s", "3s"),
+            ("-cwork_mem=5MB --lock-timeout=0", "0"),
+        ],
+    )
+    def test_it_waits_for_a_lock_as_long_as_it_says_or_the_run(self, door: Door, options: str, found: str) -> None:
+        cursor = door.cursor(options=options)
+        assert value(cursor, "SHOW lock_timeout") == found
+        cursor.execute("SET lock_timeout = 5; RESET lock_timeout")
+        assert door.way.visits("park")
+        assert value(cursor, "SHOW lock_timeout") == found
+
+    def test_it_waits_for_a_lock_as_a_parameter_says(self, door: Door) -> None:
+        async def both() -> Any:
+            connection = await asyncpg.connect(door.address.form("url"), server_settings={"Lock_Timeout": "7s"})
+            found = await connection.fetchval("SHOW lock_timeout")
+            await connection.close()
+            return found
+
+        assert asyncio.run(both()) == "7s"
+
+    def test_a_server_of_ours_says_who_waits_for_a_lock(self, any_door: Door) -> None:
+        cursor = any_door.cursor()
+        assert value(cursor, "SHOW log_lock_waits") == "on"
+        assert value(cursor, "SHOW lock_timeout") == "12500ms"
 
     @pytest.mark.parametrize("wrong", [{"password": "guess"}, {"user": "root"}])
     def test_only_who_was_told(self, door: Door, wrong: dict[str, str]) -> None:
@@ -192,8 +223,125 @@ class TestComingIn:
         door.close()
 
 
+class TestAnotherRole:
+    """Who comes as another role than the run's own is let in by the server, with the role's own password."""
+
+    @pytest.fixture
+    def role(self, any_door: Door) -> Iterator[str]:
+        name = f"app{next(NUMBERS)}"
+        any_door.cursor().execute(f"CREATE ROLE {name} LOGIN PASSWORD 'its own'")
+        yield name
+        any_door.cursor().execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+    def test_it_is_who_it_says(self, any_door: Door, role: str) -> None:
+        any_door.direct().execute(f"CREATE TABLE t (id int); CREATE TABLE mine AS SELECT 7 AS id; GRANT SELECT ON mine TO {role}")
+        cursor = any_door.cursor(user=role, password="its own", options="-c work_mem=5MB")
+        assert value(cursor, "SELECT current_user || session_user") == role * 2
+        assert value(cursor, "SHOW work_mem") == "5MB"
+        assert value(cursor, "SHOW lock_timeout") == "12500ms"
+        assert value(cursor, "SELECT id FROM mine") == 7
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            cursor.execute("TABLE t")
+
+    @pytest.mark.parametrize("password", ["guess", "its own ", "ö"])
+    def test_a_wrong_password_is_refused_by_the_server(self, any_door: Door, role: str, password: str) -> None:
+        with pytest.raises(psycopg2.OperationalError, match=f'FATAL:  password authentication failed for user "{role}"'):
+            any_door.connect(user=role, password=password)
+
+    def test_the_runs_own_password_is_not_for_it(self, any_door: Door, role: str) -> None:
+        """Not even where it is the role's: a server that asks for none would let it in with any."""
+        any_door.cursor().execute(f"ALTER ROLE {role} PASSWORD '{any_door.address.password}'")
+        own = any_door.address.user
+        with pytest.raises(psycopg2.OperationalError, match=f'failed for user "{role}": it is that of "{own}"; connect with'):
+            any_door.connect(user=role)
+
+    def test_its_password_is_not_for_the_runs_own(self, any_door: Door, role: str) -> None:
+        with pytest.raises(psycopg2.OperationalError, match="pytest-testbed: password authentication failed"):
+            any_door.connect(password="its own")
+
+    def test_a_password_of_other_letters(self, door: Door) -> None:
+        admin = door.cursor()
+        admin.execute("CREATE ROLE kept LOGIN PASSWORD 'pä ss'")
+        assert value(door.cursor(user="kept", password="pä ss"), "SELECT current_user") == "kept"
+        admin.execute("DROP ROLE kept")
+
+    def test_another_backend_is_its_own_too(self, any_door: Door, role: str) -> None:
+        connection = any_door.connect(user=role, password="its own")
+        cursor, watcher = connection.cursor(), any_door.direct()
+        watcher.execute(f"CREATE ROLE {role}_less; GRANT {role}_less TO {role}")
+        cursor.execute("SET work_mem = '5MB'")
+        cursor.execute(f"SET ROLE {role}_less")
+        assert any_door.way.visits("park")
+        assert value(cursor, "SELECT pg_backend_pid()") != connection.info.backend_pid
+        assert value(cursor, "SELECT session_user") == role
+        assert value(cursor, "SELECT current_user") == f"{role}_less"
+        assert value(cursor, "SHOW work_mem") == "5MB"
+        cursor.execute("RESET ROLE; RESET SESSION AUTHORIZATION")
+        assert value(cursor, "SELECT current_user") == role
+        with ThreadPoolExecutor() as pool:
+            sleep = pool.submit(cursor.execute, "SELECT pg_sleep(62)")
+            while not value(watcher, "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(62)'"):
+                pass
+            connection.cancel()
+            with pytest.raises(psycopg2.errors.QueryCanceled):
+                sleep.result(DEADLINE)
+        watcher.execute(f"DROP ROLE {role}_less")
+
+    @pytest.mark.parametrize("change", ["DROP ROLE {0}; CREATE ROLE {0}", "DROP ROLE {0}; CREATE ROLE {0} LOGIN PASSWORD 'new'"])
+    def test_it_hears_why_it_cannot_come_back(self, any_door: Door, role: str, change: str) -> None:
+        cursor = any_door.cursor(user=role, password="its own")
+        cursor.execute("SELECT 1")
+        assert any_door.way.visits("park")
+        any_door.direct().execute(change.format(role))
+        words = f'authentication failed for user "{role}" .pytest-testbed: .* had to log in as "{role}" again; the role is gone'
+        with pytest.raises(psycopg2.OperationalError, match=words):
+            cursor.execute("SELECT 1")
+
+    def test_it_waits_for_the_database_as_everybody_does(self, door: Door) -> None:
+        door.cursor().execute("CREATE ROLE waits LOGIN PASSWORD 'its own'")
+        door.way.begin_to_make()
+        with ThreadPoolExecutor() as pool:
+            client = pool.submit(door.connect, user="waits", password="its own")
+            with pytest.raises(TimeoutError):
+                client.result(0.1)
+            door.way.made()
+            assert value(client.result(DEADLINE).cursor(), "SELECT current_user") == "waits"
+        door.cursor().execute("DROP ROLE waits")
+
+
 class TestOfAServerOfSomebodyElses:
     """What its URL says holds at the port of our own as far as it can."""
+
+    @pytest.fixture
+    def shut(self) -> Iterator[Door]:
+        """The door of a server that is not there."""
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            url = f"postgresql://me:secret@127.0.0.1:{nobody.getsockname()[1]}/postgres"
+            with Testbed([postgres_spec(provider="external", url=url, url_source="the tests", timeout=0.5)]) as testbed:
+                yield Door(testbed, url)
+
+    def say(self, door: Door, *pieces: tuple[int, bytes]) -> bytes:
+        """Return all that the door answers to a client's first messages."""
+        with socket.create_connection((door.way.host, door.way.port), DEADLINE) as client:
+            for code, rest in pieces:
+                client.sendall((8 + len(rest)).to_bytes(4) + code.to_bytes(4) + rest)
+            return b"".join(iter(lambda: client.recv(1000), b""))
+
+    def test_why_it_cannot_be_reached_is_said_to_who_asks_for_encryption_first(self, shut: Door) -> None:
+        answer = self.say(shut, (GSS, b""), (TLS, b""), (VERSION_3, b"user\0me\0\0"))
+        assert answer.startswith(b"NNE")
+        assert b"SFATAL\0" in answer
+        assert b"Mpytest-testbed: " in answer
+        assert b"Connection refused" in answer
+        assert b"secret" not in answer
+
+    def test_who_insists_on_encryption_takes_no_other_answer(self, shut: Door) -> None:
+        with pytest.raises(psycopg2.OperationalError, match="server does not support SSL"):
+            shut.connect(sslmode="require")
+
+    def test_a_request_to_cancel_is_not_answered(self, shut: Door) -> None:
+        assert self.say(shut, (CANCEL, b"\0\0\0\x01\0\0\0\x01")) == b""
 
     @pytest.mark.parametrize("query", ["sslmode=verify-full", "sslrootcert=system", "sslrootcert=system&sslmode=verify-full"])
     def test_a_certificate_with_its_name_is_refused(self, query: str) -> None:

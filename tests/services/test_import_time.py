@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import textwrap
 import threading
 from collections.abc import Callable
@@ -54,6 +55,7 @@ def run(pytester: pytest.Pytester, servers: Servers, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("DATABASE_URL", raising=False)
     write(pytester, "schema.sql", SCHEMA)
     write(pytester, "users.csv", "name\nada\n")
+    write(pytester, "bad.sql", "SELECT nix;\n")
     options = options_for(servers.any_local())
 
     def run(
@@ -301,6 +303,34 @@ def test_a_schema_that_fails(run: Run) -> None:
     result.stdout.fnmatch_lines(
         ["*pytest-testbed: Seed 1 (rows:add) could not be applied.", "*RuntimeError: no rows today", "*rows.py:2, in add"]
     )
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg", "asyncpg"])
+@pytest.mark.parametrize("wrong", ["password", "port", "schema"])
+def test_a_server_that_is_not_ours_and_what_goes_wrong(
+    run: Run, servers: Servers, monkeypatch: pytest.MonkeyPatch, wrong: str, driver: str
+) -> None:
+    """The application is told, by an answer that it reads before it has logged in; pytest shows no traceback of ours."""
+    endpoint = servers.any_local().endpoint("postgres")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        changes = {"password": {"password": "guess"}, "port": {"port": nobody.getsockname()[1]}}.get(wrong, {})
+        monkeypatch.setenv("DATABASE_URL", endpoint.with_(**changes).url())
+        connect = f"import os, {driver}\n{driver}.connect(os.environ['DATABASE_URL'])"
+        if driver == "asyncpg":
+            connect = f"import asyncio, os, asyncpg\nasyncio.run({connect.splitlines()[1]})"
+        more = "testbed_pg_timeout = 1"
+        result = run("--testbed-provider=external", conftest=connect, env="DATABASE_URL={pg.url}", schema="bad.sql", more=more)
+    assert result.ret != 0
+    words = {
+        "password": '*password authentication failed for user "postgres"*the user or the password is wrong*',
+        "port": "*Connection refused*start it, or correct the URL*",
+        "schema": "*pytest-testbed: Entry 1 of the schema (bad.sql) could not be applied*",
+    }
+    said = result.stderr.str()
+    result.stderr.fnmatch_lines([words[wrong]])
+    assert "pytest-testbed: " in said
+    assert "Exception in thread" not in said
 
 
 def test_a_process_that_dies_while_it_makes_the_schema(run: Run) -> None:

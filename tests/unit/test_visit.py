@@ -1,4 +1,4 @@
-"""A visit whose client does not take what it has asked for is in nobody's way."""
+"""A visit whose client does not take what it has asked for is in nobody's way; what could not be made is told."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from pytest_testbed.errors import TestbedError
 from pytest_testbed.postgres import visit as visits
 from pytest_testbed.postgres.messages import message
 from pytest_testbed.postgres.visit import IDLE, UNDO, PostgresVisit
+from pytest_testbed.services.frontdoor import FrontDoor
 
 DOOR: Any = SimpleNamespace(board=SimpleNamespace(messages=0), facts={"through": False})
 NOTICE = message(b"A", b"\0\0\0\x01news\0hello\0")
@@ -108,3 +110,16 @@ def test_who_is_dismissed_hears_why(visited: Visited) -> None:
     assert visited.visit.dismiss()
     assert b"the test of this connection is over" in visited.client.recv(1000)
     assert visited.client.recv(1000) == b""
+
+
+def test_an_error_of_a_driver_while_something_is_made_is_what_clients_are_told() -> None:
+    nothing: Any = None
+    spec: Any = SimpleNamespace(visit="", kind="postgres")
+    door = FrontDoor(nothing, spec, "run", nothing, nothing, {})
+
+    def make() -> None:
+        raise LookupError("no room")
+
+    for _ in range(2):
+        with pytest.raises(TestbedError, match="it was not made: LookupError: no room"):
+            door.await_made(make)

@@ -210,7 +210,8 @@ def database_address(config: pytest.Config, run: Run, *, early: bool = False) ->
         user = spec.container.user if spec.container is not None else ""
         database = f"testbed_{run.testbed.run}_{worker_of(config)}"
         url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
-        config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres")
+        patience = config.stash[SETTINGS][PostgresSettings].lock_timeout
+        config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres", patience)
         address.open(run.testbed, plan_of(config, address.form("dsn")) if early else {})
     return config.stash[ADDRESS]
 

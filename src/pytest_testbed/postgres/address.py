@@ -33,12 +33,14 @@ class DatabaseAddress:
         database: its name.
         url: that of a server which is not ours; "" for one that is.
         user: the role's name on a server of ours.
+        lock_timeout: seconds that a statement of a client waits for a lock, where the client says nothing else and the
+            server is ours; 0 for as long as it takes.
     """
 
     kind = "postgres"
 
-    def __init__(self, database: str, url: str = "", user: str = "postgres") -> None:
-        self.database = database
+    def __init__(self, database: str, url: str = "", user: str = "postgres", lock_timeout: float = 0.0) -> None:
+        self.database, self._lock_timeout = database, lock_timeout
         self._through = bool(url)
         self._parameters: Mapping[str, str] = {}
         self._plan: Mapping[str, Any] = {}
@@ -68,7 +70,8 @@ class DatabaseAddress:
     def facts(self) -> Mapping[str, Any]:
         """What a `PostgresVisit` needs to know."""
         login = {"user": self.user, "password": self.password, "database": self.database}
-        return {**login, "through": self._through, "plan": self._plan}
+        # in milliseconds, as the server wants it
+        return {**login, "through": self._through, "plan": self._plan, "lock_timeout": f"{self._lock_timeout * 1000:.0f}"}
 
     @property
     def exported(self) -> Exported:

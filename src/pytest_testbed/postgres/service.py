@@ -33,6 +33,8 @@ TUNING: Mapping[str, str] = {
     # said of each database that is made, in the midst of what tests made the server say
     "log_checkpoints": "off",
     "checkpoint_warning": "0",
+    # who waits for a lock, and for whom: a failed test shows it
+    "log_lock_waits": "on",
     # with the database, as a server may be shared by several workers (see services.logs.of_database)
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }

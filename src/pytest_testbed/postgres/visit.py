@@ -2,7 +2,8 @@
 
 The host logs in to the server by itself. So the address can be known before there is a server, and a
 client that keeps its connection for longer than the database behind it may be given another backend
-without noticing. For the host process: the standard library only.
+without noticing. Who comes as another role than the run's own is logged in with the password that it has
+said: the server decides. For the host process: the standard library only.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ IDLE, IN_TRANSACTION, FAILED = b"I", b"T", b"E"
 FULL = "53300"
 RECOVERING = "57P03"
 NO_DATABASE = "3D000"
+WRONG_PASSWORD, NOT_LET_IN = "28P01", "28000"
 PATIENCE = 5.0
 """Seconds in which a full server, or one that recovers, may come to let somebody in."""
 UNDO = message(b"Q", b"ROLLBACK;BEGIN\0")
@@ -71,6 +73,8 @@ class PostgresVisit(Visit):
         self._state = b""  # what the server has told last, or b"" since the client has sent something
         self.is_parked = False
         self._is_makers = False
+        self._password: str | None = None
+        """That of another role than the run's own: only the server knows whether it is right."""
         self._in_transaction = False
         self._prepared = Prepared()
         self._session = SessionState()
@@ -87,16 +91,16 @@ class PostgresVisit(Visit):
 
     def enter(self) -> bool:
         """Let the client in, and log in to the server for it."""
-        if self._through:
-            return super().enter()
-        if not self._greet():
+        if not self._through and not self._greet():
             return False
         try:
+            if self._through:
+                return super().enter()
             words = self._come_in()
         except TestbedError as fault:
-            return self._refuse("57P03", f"pytest-testbed: {fault}")
+            return self._turn_away("57P03", f"pytest-testbed: {fault}")
         except (AuthenticationError, OSError, EOFError) as fault:
-            return self._refuse("08001", f"pytest-testbed: the server cannot be reached: {fault}")
+            return self._turn_away("08001", f"pytest-testbed: the server cannot be reached: {fault}")
         if self.upstream is None:
             self.client.sendall(words)
             return False
@@ -114,7 +118,7 @@ class PostgresVisit(Visit):
         """
         is_ours = self._said.get("database", self._said["user"]) == self.door.facts["database"]
         while True:
-            endpoint = self.door.endpoint()
+            endpoint = self._as_who_it_is(self.door.endpoint())
             stand_in = self.door.await_made(self.make, is_makers=self._is_makers) if is_ours else ""
             upstream, words = self._log_in(endpoint, stand_in)
             if upstream is not None:
@@ -145,10 +149,7 @@ class PostgresVisit(Visit):
     def _greet(self) -> bool:
         """Hear what the client wants and who it is; tell whether it may stay."""
         reader = Reader(self.client)
-        version, rest = reader.first()
-        while version in (TLS, GSS):
-            self.client.sendall(b"N")
-            version, rest = reader.first()
+        version, rest = self._hear_first(reader)
         if version == CANCEL:
             self._cancel(rest)
             return False
@@ -162,11 +163,36 @@ class PostgresVisit(Visit):
             self.client.sendall(message(b"v", LONG.pack(VERSION_3) + LONG.pack(len(unknown)) + b"".join(unknown)))
         self.client.sendall(message(b"R", LONG.pack(3)))
         kind, secret = reader.next()
+        return self._is_known(secret) if kind == b"p" else self._refuse(WRONG_PASSWORD, f"{self._failed()}: it has sent none")
+
+    def _is_known(self, secret: bytes) -> bool:
+        """Tell whether a client may go on with a password; where the server has to decide, it may."""
+        user, own = self._said.get("user", ""), self.door.facts["user"]
         known = [secret == each.encode() + b"\0" for each in (self.door.facts["password"], self.door.maker) if each]
         self._is_makers = known[1:] == [True]
-        if kind != b"p" or not any(known) or self._said.get("user") != self.door.facts["user"]:
-            return self._refuse("28P01", f'pytest-testbed: password authentication failed for user "{self._said.get("user")}"')
-        return True
+        if user == own:
+            return any(known) or self._refuse(WRONG_PASSWORD, self._failed())
+        if any(known):  # the server would take it where it asks for none
+            return self._refuse(WRONG_PASSWORD, f'{self._failed()}: it is that of "{own}"; connect with the role\'s own password')
+        self._password = secret[:-1].decode(errors="replace")
+        return bool(user) or self._refuse(NOT_LET_IN, "pytest-testbed: the client has not said as which user it comes")
+
+    def _failed(self) -> str:
+        return f'pytest-testbed: password authentication failed for user "{self._said.get("user", "")}"'
+
+    def _hear_first(self, reader: Reader) -> tuple[int, bytes]:
+        """Return the client's first message; who asks for an encrypted connection before it does not get one."""
+        version, rest = reader.first()
+        while version in (TLS, GSS):
+            self.client.sendall(b"N")
+            version, rest = reader.first()
+        return version, rest
+
+    def _turn_away(self, code: str, text: str) -> bool:
+        """Tell the client why it cannot be let in; who would have been passed through has not been heard so far."""
+        if self._through and self._hear_first(Reader(self.client))[0] == CANCEL:
+            return False  # nobody listens
+        return self._refuse(code, text)
 
     def _refuse(self, code: str, text: str) -> bool:
         with suppress(OSError):
@@ -185,6 +211,12 @@ class PostgresVisit(Visit):
 
     # --- the server's side
 
+    def _as_who_it_is(self, endpoint: Endpoint) -> Endpoint:
+        """Return how the client is logged in: as another role over TCP, as the private socket trusts everybody."""
+        if self._password is None:
+            return endpoint
+        return endpoint.with_(user=self._said["user"], password=self._password, socket="")
+
     def _reach(self, endpoint: Endpoint) -> _socket.socket:
         path = f"{endpoint.socket}/.s.PGSQL.{endpoint.port}" if endpoint.socket else ""
         return connected(endpoint, path)
@@ -196,7 +228,7 @@ class PostgresVisit(Visit):
             endpoint: the server.
             database: another one than the client has named.
         """
-        said = {**self._said, "user": endpoint.user, **({"database": database} if database else {})}
+        said = {**self._with_patience(), "user": endpoint.user, **({"database": database} if database else {})}
         deadline = time.monotonic() + PATIENCE
         while True:
             server = self._reach(endpoint)
@@ -214,7 +246,21 @@ class PostgresVisit(Visit):
                 self._make_room()
             time.sleep(0.02)
 
+    def _with_patience(self) -> dict[str, str]:
+        """Return what the client has said, and how long it waits for a lock, where it has not said that.
+
+        The test that holds the lock may be the one that waits for the client. What a client says in its own `options`, or
+        as a parameter, comes after ours and wins: nobody has to look into it.
+        """
+        patience = f"-c lock_timeout={self.door.facts['lock_timeout']}"
+        return {**self._said, "options": " ".join(filter(None, (patience, self._said.get("options"))))}
+
     def _advice(self, code: str) -> str:
+        if self.is_parked and code in (WRONG_PASSWORD, NOT_LET_IN):
+            return (
+                f' (pytest-testbed: this connection has been given another backend, and had to log in as "{self._said["user"]}" '
+                "again; the role is gone, or its password or rights have changed since it connected. Connect anew)"
+            )
         if code != FULL:
             return ""
         count = len(self.door.visits)
@@ -335,7 +381,7 @@ class PostgresVisit(Visit):
     def _come_back(self) -> None:
         try:
             words = self._come_in()
-        except TestbedError as fault:
+        except (TestbedError, AuthenticationError) as fault:
             words = error("57P01", f"pytest-testbed: {fault}")
         except (AuthenticationError, OSError, EOFError) as fault:
             words = error("08001", f"pytest-testbed: the server cannot be reached: {fault}")

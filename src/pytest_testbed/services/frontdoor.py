@@ -136,6 +136,8 @@ class FrontDoor:
                 fault = ""
             except TestbedError as error:
                 fault = str(error)
+            except Exception as error:  # the kind's own, a driver's: the client is told, and a traceback of ours tells nobody
+                fault = f"it was not made: {type(error).__name__}: {str(error).strip()}"
             finally:
                 self.made(fault)
         with self._changed:
