@@ -383,7 +383,7 @@ class PostgresVisit(Visit):
             words = self._come_in()
         except (TestbedError, AuthenticationError) as fault:
             words = error("57P01", f"pytest-testbed: {fault}")
-        except (AuthenticationError, OSError, EOFError) as fault:
+        except (OSError, EOFError) as fault:
             words = error("08001", f"pytest-testbed: the server cannot be reached: {fault}")
         if self.is_parked or self.upstream is None:
             self.client.sendall(words + READY + IDLE)  # without it libpq tells only that the connection was closed
