@@ -18,10 +18,20 @@ pytest_plugins = ["pytester"]
 
 heed_signals()
 
-# pytester forgets what an inner run imports, and a compiled module that is imported twice may crash
-# the process: so they are here before any inner run
+# pytester forgets what an inner run imports, and a compiled module that is imported twice may crash the process: so
+# they are here before any inner run. As is what requests compares classes of: `from http import cookiejar` finds the
+# forgotten one, as an attribute, `import http.cookiejar` another
 DIALECTS = tuple(f"sqlalchemy.dialects.postgresql.{driver}" for driver in ("psycopg2", "psycopg", "asyncpg"))
-for compiled in ("asyncpg", "greenlet", "psycopg", "psycopg2", "sqlalchemy.orm", "sqlalchemy.ext.asyncio", *DIALECTS):
+for compiled in (
+    "http.cookiejar",
+    "asyncpg",
+    "greenlet",
+    "psycopg",
+    "psycopg2",
+    "sqlalchemy.orm",
+    "sqlalchemy.ext.asyncio",
+    *DIALECTS,
+):
     if find_spec(compiled.partition(".")[0]) is not None:
         import_module(compiled)
 

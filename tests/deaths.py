@@ -128,12 +128,12 @@ def bystander(n, session):
         time.sleep(0.005)
 
 @pytest.mark.parametrize("n", range(int(os.environ["DEATHS_TESTS"])))
-def test_it(pg_session, n):
+def test_it(pg_session, pg_service, n):
     pg_session.execute(text("CREATE TABLE t (id int)"))
     pg_session.execute(text("INSERT INTO t VALUES (-1)"))
     pg_session.commit()
     say(f"in-{os.getpid()}")
-    say(f"address-{os.getpid()}", pg_session.get_bind().url.render_as_string(hide_password=False))
+    say(f"address-{os.getpid()}", pg_service.url(pg_session.get_bind().url.database))
     globals()[os.environ["DEATHS_MODE"]](n, pg_session)
 """
 QUIET = [word for name in ("cacheprovider", "randomly", "asyncio", "postgresql", "cov") for word in ("-p", f"no:{name}")]
