@@ -29,6 +29,7 @@ __all__ = [
     "mode_of",
     "read_folders",
     "real_commits",
+    "refuse_commits",
 ]
 
 MODES = ("transaction", "database")
@@ -147,6 +148,24 @@ def commit_for_real(request: pytest.FixtureRequest) -> None:
     request.node.stash[ASKED] = True
     if mode_of(request.node) == "database":
         request.node.stash.setdefault(ISOLATION, real_commits(request))
+
+
+def refuse_commits(request: pytest.FixtureRequest) -> None:
+    """Refuse an address to a test that is in a transaction: what it does in one place would not be seen in the other.
+
+    Raises:
+        IsolationError: its mark says so, or it has begun in one.
+    """
+    from .errors import IsolationError
+
+    item, what = request.node, "pg_url, pg_dsn and pg_database are addresses by which a test commits for real"
+    if argument(item.iter_markers("pg"), "isolation") == "transaction":
+        raise IsolationError(f"{what}, and this one is marked pg(isolation='transaction'). Take one of both away.")
+    if ISOLATION in item.stash and mode_of(item) == "transaction":
+        raise IsolationError(
+            f"{what}, and this one has begun in a transaction before it asked for one. Name the fixture as an argument of the "
+            "test, or mark the test: @pytest.mark.pg(isolation='database')."
+        )
 
 
 def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | RealCommits:

@@ -21,6 +21,7 @@ from ..isolation import (
     isolation_lines,
     mode_of,
     real_commits,
+    refuse_commits,
 )
 from ..plugin import CoreSettings, configuration_error, is_controller, run_of, worker_of
 from ..settings import SETTINGS, Section, option, positive
@@ -485,8 +486,20 @@ def _pg_commits(request: pytest.FixtureRequest, _pg_apart: None) -> None:
 
 
 @pytest.fixture
+def _pg_may_commit(request: pytest.FixtureRequest) -> None:
+    """What refuses an address to a test that is in a transaction, before anything is done for it."""
+    with plain_errors(request.config):
+        refuse_commits(request)
+
+
+@pytest.fixture
 def _pg_owned(
-    _pg_address: DatabaseAddress, _pg_real: RealCommits, _pg_commits: None, _pg_test: ExitStack, pytestconfig: pytest.Config
+    _pg_may_commit: None,
+    _pg_address: DatabaseAddress,
+    _pg_real: RealCommits,
+    _pg_commits: None,
+    _pg_test: ExitStack,
+    pytestconfig: pytest.Config,
 ) -> RealDatabase:
     """The database of a test that commits for real."""
     from ..postgres.owned import RealDatabase

@@ -156,7 +156,7 @@ class RealCommits:
                 self._mend()
         if not self._emptier.is_ready:
             self.settle()
-        if commits and self._database.has_moved:
+        if commits and self._database.has_moved and not self._database.is_watched:
             self._set_sequences_back()
         for layer in self._wide:
             layer.remember()
@@ -220,7 +220,8 @@ class RealCommits:
         for wide in self._wide:
             wide.commit()
         is_added = self.was_used
-        if self._database.has_moved and not is_added and not self._emptier.is_ready:
+        may_set_back = not is_added and not self._emptier.is_ready and not self._database.is_watched
+        if self._database.has_moved and may_set_back:
             if text := set_back(self._database.sequences()):
                 self._emptier.cursor().execute(text)
             self._database.has_moved = False
