@@ -18,7 +18,7 @@ from pytest_testbed.settings import Option, Section
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 BAR = "\\|"
-TITLES = {"": "Core", "pg": "PostgreSQL"}
+TITLES = {"": "Core", "pg": "PostgreSQL", "rabbitmq": "RabbitMQ"}
 
 
 def sections() -> list[type[Section]]:

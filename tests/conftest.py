@@ -12,6 +12,8 @@ import pytest
 
 from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
+from pytest_testbed.rabbitmq.installation import find_installation
+from pytest_testbed.rabbitmq.service import rabbitmq_spec
 from tests.signals import heed_signals
 
 pytest_plugins = ["pytester"]
@@ -26,6 +28,7 @@ for compiled in (
     "http.cookiejar",
     "asyncpg",
     "greenlet",
+    "pika",
     "psycopg",
     "psycopg2",
     "sqlalchemy.orm",
@@ -137,6 +140,86 @@ def servers() -> Iterator[Servers]:
     servers = Servers()
     yield servers
     assert servers.close() == []
+
+
+class Brokers:
+    """One real RabbitMQ per provider, started when first asked for and shared by the whole suite."""
+
+    def __init__(self) -> None:
+        self._testbeds: dict[str, Testbed] = {}
+        self._refusals: dict[str, str] = {}
+
+    def get(self, name: str) -> Testbed:
+        """Return the engine's face on one provider; skips where the machine lacks it."""
+        if name in self._refusals:
+            pytest.skip(self._refusals[name])
+        if name not in self._testbeds:
+            testbed = self._make(name)
+            try:
+                testbed.endpoint("rabbitmq")
+            except ServiceUnavailable as error:
+                testbed.close()
+                self._refusals[name] = f"broker-{name}: {' '.join(str(error).split()).partition(f' {name}: ')[2] or error}"
+                pytest.skip(self._refusals[name])
+            self._testbeds[name] = testbed
+        return self._testbeds[name]
+
+    def _make(self, name: str) -> Testbed:
+        match name:
+            case "docker":
+                return Testbed([rabbitmq_spec(provider="docker", image=os.environ.get("TESTBED_TESTS_BROKER", "rabbitmq:4"))])
+            case "local":
+                return Testbed([rabbitmq_spec(provider="local")])
+            case "external":
+                url, management = address_of(self.any())
+                return Testbed([rabbitmq_spec(provider="external", url=url, management_url=management, url_source="the tests")])
+        raise LookupError(name)
+
+    def any(self) -> Testbed:
+        """Return a broker of our own from whatever this machine has."""
+        return self.get("local" if find_installation("", None, os.environ)[0] is not None else "docker")
+
+    def close(self) -> list[str]:
+        """End them all."""
+        return [fault for testbed in reversed(self._testbeds.values()) for fault in testbed.close()]
+
+
+def address_of(testbed: Testbed) -> tuple[str, str]:
+    """Return where a broker is, and where its management API is."""
+    endpoint = testbed.endpoint("rabbitmq")
+    return endpoint.url(), f"http://{endpoint.host}:{endpoint.ports['management']}"
+
+
+@pytest.fixture(scope="session")
+def brokers() -> Iterator[Brokers]:
+    """The real brokers of the suite."""
+    brokers = Brokers()
+    yield brokers
+    assert brokers.close() == []
+
+
+@pytest.fixture(scope="session", params=["local", "docker", "external"])
+def broker_everywhere(request: pytest.FixtureRequest, brokers: Brokers) -> Testbed:
+    """A real RabbitMQ on each provider in turn."""
+    return brokers.get(request.param)
+
+
+@pytest.fixture(scope="session")
+def broker_somewhere(brokers: Brokers) -> Testbed:
+    """A real RabbitMQ on whatever provider this machine has: for tests to which it does not matter."""
+    return brokers.any()
+
+
+def broker_options(testbed: Testbed) -> list[str]:
+    """Return the arguments that make an inner pytest use a broker that is there already, as an external one."""
+    url, management = address_of(testbed)
+    return [
+        "--testbed-provider=external",
+        "-o",
+        f"testbed_rabbitmq_url={url}",
+        "-o",
+        f"testbed_rabbitmq_management_url={management}",
+    ]
 
 
 @pytest.fixture(scope="session", params=["local-wheel", "local-system", "docker", "external"])

@@ -31,6 +31,7 @@ LIGHT = {
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",
     "pytest_testbed.plugins.postgres",
+    "pytest_testbed.plugins.rabbitmq",
     "pytest_testbed.settings",
 }
 
@@ -71,7 +72,7 @@ def test_the_plugin_unused_loads_its_light_files_alone(tmp_path: Path, args: lis
 
 def test_what_is_light_can_be_seen_to_grow_heavy(tmp_path: Path) -> None:
     """The measure itself: a test that uses the engine loads more."""
-    tests = "def test_it(testbed):\n    assert testbed.kinds == ['postgres']"
+    tests = "def test_it(testbed):\n    assert testbed.kinds == ['postgres', 'rabbitmq']"
     with_it = loaded(tmp_path, "-p", "pytest_testbed.plugin", tests=tests)
     assert "pytest_testbed.services.client" in with_it
 

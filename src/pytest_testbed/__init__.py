@@ -8,6 +8,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # said so, the import of typing is spared where nobody checks types
 if TYPE_CHECKING:
     from .errors import (
+        BrokerError,
         ConfigurationError,
         HostError,
         IsolationError,
@@ -21,15 +22,20 @@ if TYPE_CHECKING:
     )
     from .postgres.owned import RealDatabase
     from .postgres.queries import Queries, Query
+    from .rabbitmq.broker import Broker
+    from .rabbitmq.message import Message
     from .services.client import Testbed
     from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
 
 _HOMES = {
+    "Broker": ".rabbitmq.broker",
+    "BrokerError": ".errors",
     "ConfigurationError": ".errors",
     "ContainerRecipe": ".services.model",
     "Endpoint": ".services.model",
     "HostError": ".errors",
     "IsolationError": ".errors",
+    "Message": ".rabbitmq.message",
     "ProcessRecipe": ".services.model",
     "Queries": ".postgres.queries",
     "Query": ".postgres.queries",
@@ -46,11 +52,14 @@ _HOMES = {
 }
 
 __all__ = [
+    "Broker",
+    "BrokerError",
     "ConfigurationError",
     "ContainerRecipe",
     "Endpoint",
     "HostError",
     "IsolationError",
+    "Message",
     "ProcessRecipe",
     "Queries",
     "Query",

@@ -10,7 +10,8 @@ import pytest
 
 from .exports import EXPORTS
 from .isolation import apart, is_quiet, read_folders, real_commits
-from .plugins.postgres import ADDRESS, plain_errors
+from .plugin import plain_errors
+from .plugins.postgres import ADDRESS
 
 if TYPE_CHECKING:
     from .postgres.database import Database

@@ -7,6 +7,7 @@ TestbedError
 ├── UnknownService          nobody registered this kind
 ├── ConfigurationError      an option or mark argument is wrong; pytest sees a UsageError
 ├── HostError               the host process could not be reached or spoke nonsense
+├── BrokerError             a message broker refused something that a test wanted
 ├── SchemaError             an entry of the schema could not be applied
 └── IsolationError          the test did what a transaction cannot undo or offer
 """
@@ -14,6 +15,7 @@ TestbedError
 from __future__ import annotations
 
 __all__ = [
+    "BrokerError",
     "ConfigurationError",
     "HostError",
     "IsolationError",
@@ -55,6 +57,10 @@ class ConfigurationError(TestbedError):
 
 class HostError(TestbedError):
     """The host process could not be started, reached or understood."""
+
+
+class BrokerError(TestbedError):
+    """A message broker refused something, or did not do what a test wanted of it; with its own words."""
 
 
 class SchemaError(TestbedError):

@@ -226,7 +226,7 @@ def has_drivers(name: str, parts: Mapping[str, Any]) -> bool:
     form, _, driver = name.partition("+")
     prefix, _, word = form.partition(".")
     # what everybody calls psycopg 3 is not its name
-    return word == "url" and driver.isidentifier() and driver != "psycopg3" and prefix in parts
+    return word == "url" and driver.isidentifier() and driver != "psycopg3" and prefix == "pg" and prefix in parts
 
 
 def driver_hint(name: str, parts: Mapping[str, Any]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from .plugins.postgres import ADDRESS, plain_errors
+from .plugin import plain_errors
+from .plugins.postgres import ADDRESS
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .services.client import Testbed
     from .session import Run
 
-PARTS = ("pytest_testbed.plugins.postgres",)
+PARTS = ("pytest_testbed.plugins.postgres", "pytest_testbed.plugins.rabbitmq")
 """Plugins of their own, each with a `SECTION` of options and `MARKS`; `-p no:<name>` switches one off."""
 
 MARKS = (
@@ -68,8 +68,8 @@ class CoreSettings(Section, prefix=""):
 
 NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
 """Options with which pytest makes a session and runs no test."""
-ASKS = ("testbed", "_pg_test", "_pg_everywhere")
-"""Fixtures of which a test that can talk to a service has one; the second alone where its application is bound, the third
+ASKS = ("testbed", "_pg_test", "_pg_everywhere", "_rabbitmq_everywhere")
+"""Fixtures of which a test that can talk to a service has one; the second alone where its application is bound, the others
 where it has nothing but an exported address."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Where the run is on `config.stash`, once anything asked for it."""
@@ -170,6 +170,26 @@ def usage_errors() -> Iterator[None]:
         yield
     except configuration_error() as error:
         raise pytest.UsageError(str(error)) from None
+
+
+@contextmanager
+def plain_errors(config: pytest.Config) -> Iterator[None]:
+    """Show errors whose text says all without a traceback through our files; `--full-trace` shows it."""
+    try:
+        yield
+    except plain_classes() as error:
+        if config.getoption("fulltrace", False):
+            raise
+        # not `pytest.fail`: what led to the error is in its text, and would be shown once more
+        text = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
+        raise pytest.fail.Exception(text, pytrace=False) from None
+
+
+def plain_classes() -> tuple[type[Exception], ...]:
+    """Return those errors' classes; where none is raised, their file is not loaded."""
+    from .errors import BrokerError, ConfigurationError, IsolationError, SchemaError
+
+    return (BrokerError, ConfigurationError, IsolationError, SchemaError)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Union, cast, get_args, get_origin
@@ -19,7 +19,20 @@ import pytest
 if TYPE_CHECKING:
     from typing import ClassVar
 
-__all__ = ["SETTINGS", "Option", "Section", "Settings", "nothing_said", "option", "positive", "register", "said_early"]
+__all__ = [
+    "SETTINGS",
+    "Option",
+    "Section",
+    "Settings",
+    "named_values",
+    "nothing_said",
+    "option",
+    "positive",
+    "register",
+    "said_early",
+    "size",
+    "version_number",
+]
 
 T = TypeVar("T")
 S = TypeVar("S", bound="Section")
@@ -64,6 +77,26 @@ def positive(value: float) -> None:
     """Check for `option(check=...)`: raise `ValueError` unless the value is above 0."""
     if not value > 0:  # written this way round, it refuses NaN too
         raise ValueError("must be above 0")
+
+
+def version_number(text: str) -> None:
+    """Check a version: 17, or 17.2."""
+    if not all(part.isdigit() for part in text.split(".", 1)):
+        raise ValueError("is not a version such as 17 or 17.2")
+
+
+def size(text: str) -> None:
+    """Check a size for a memory file system: digits, and b, k, m or g."""
+    digits = text[:-1] if text[-1:].lower() in ("b", "k", "m", "g") else text
+    if text and not digits.isdigit():
+        raise ValueError("is not a size such as 512m or 1g")
+
+
+def named_values(lines: Sequence[str]) -> None:
+    """Check `NAME=value` lines."""
+    for line in lines:
+        if not line.partition("=")[0].isidentifier() or "=" not in line:
+            raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
 
 
 class Option:

@@ -11,7 +11,7 @@ import pytest
 
 from .errors import IsolationError
 from .isolation import ISOLATION, argument, mode_of, real_commits
-from .plugins.postgres import plain_errors
+from .plugin import plain_errors
 
 if TYPE_CHECKING:
     from .postgres.guard import Guard

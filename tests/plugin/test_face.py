@@ -41,7 +41,7 @@ def test_a_kind_that_nobody_registered(project: Project) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E   pytest_testbed.errors.UnknownService: no service of kind 'alhpa' is registered; known are: alpha, postgres. "
+            "E   pytest_testbed.errors.UnknownService: no service of kind 'alhpa' is registered; known are: alpha, postgres, rabbitmq. "
             "A kind comes from the hook pytest_testbed_services of a plugin or of the conftest.py in the root directory.",
             "test_it.py:1: UnknownService",  # the user's line, not one of ours
         ]

@@ -168,7 +168,7 @@ def test_pytest_inside_pytest(project: Project) -> None:
 
         def test_it(pytester, testbed, alpha):
             pytester.makeconftest(CONFTEST)
-            pytester.makepyfile(test_inner="def test_it(inner, testbed): assert testbed.kinds == ['inner', 'postgres']")
+            pytester.makepyfile(test_inner="def test_it(inner, testbed): assert testbed.kinds == ['inner', 'postgres', 'rabbitmq']")
             result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
             result.assert_outcomes(passed=1)
             result.stdout.fnmatch_lines(["testbed: inner inner (fake, pretence) was ready*"])

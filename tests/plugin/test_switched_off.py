@@ -24,7 +24,7 @@ def test_without_the_plugin_nothing_of_it_is_there(project: Project, monkeypatch
 
 def test_without_postgres_the_rest_works(project: Project) -> None:
     project.kinds(alpha={})
-    project.write(test_it="def test_it(testbed, alpha): assert testbed.kinds == ['alpha']")
+    project.write(test_it="def test_it(testbed, alpha): assert testbed.kinds == ['alpha', 'rabbitmq']")
     project.run(*NO_POSTGRES).assert_outcomes(passed=1)
     assert "pg_session" not in project.run(*NO_POSTGRES, "--fixtures").stdout.str()
 
@@ -47,7 +47,7 @@ def test_without_postgres_its_keys_and_its_mark_stay_known(project: Project, mon
             "and the part that gives it is switched off (-p no:pytest_testbed.plugins.postgres); switch it on, or leave *",
         ),
         ("pg.url+asyncpg", "and the part that gives it is switched off (-p no:pytest_testbed.plugins.postgres); switch it on, *"),
-        ("rabbit.url", "which there is not; all parts that have some are switched off (-p no:pytest_testbed.plugins.postgres)."),
+        ("rabbit.url", "which there is not; did you mean 'rabbitmq.url'?"),
     ],
 )
 def test_without_postgres_its_address_cannot_be_exported(project: Project, form: str, words: str) -> None:
@@ -58,8 +58,38 @@ def test_without_postgres_its_address_cannot_be_exported(project: Project, form:
     result.stderr.fnmatch_lines([f"ERROR: testbed_env (from tox.ini): A={{{form}}} names {{{form}}}, {words}"])
 
 
+NO_RABBITMQ = ["-p", "no:pytest_testbed.plugins.rabbitmq"]
+
+
+def test_without_rabbitmq_the_rest_works(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.kinds(alpha={})
+    monkeypatch.setenv("TESTBED_RABBITMQ_IMAGE", "rabbitmq:3")
+    project.pytester.makeini("[pytest]\ntestbed_rabbitmq_timeout = x")
+    project.write(
+        test_it="""
+        import pytest
+        @pytest.mark.rabbitmq(vhost='nonsense')
+        def test_it(testbed, alpha): assert testbed.kinds == ['alpha', 'postgres']
+        """
+    )
+    project.run("--strict-markers", "--strict-config", *NO_RABBITMQ).assert_outcomes(passed=1)
+    assert "rabbitmq_channel" not in project.run(*NO_RABBITMQ, "--fixtures").stdout.str()
+    result = project.run("-o", "testbed_env=A={rabbitmq.url}", *NO_RABBITMQ)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*{rabbitmq.url}, and the part that gives it is switched off (-p no:*plugins.rabbitmq)*"])
+
+
+def test_without_any_part_nothing_can_be_exported(project: Project) -> None:
+    project.write(test_it="def test_it(): pass")
+    result = project.run("-o", "testbed_env=A={pq.url}", *NO_POSTGRES, *NO_RABBITMQ)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["*which there is not; all parts that have some are switched off (-p no:*postgres -p no:*rabbitmq)."]
+    )
+
+
 def test_it_can_be_loaded_by_name(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTEST_PLUGINS")
-    project.write(test_it="def test_it(testbed): assert testbed.kinds == ['postgres']")
+    project.write(test_it="def test_it(testbed): assert testbed.kinds == ['postgres', 'rabbitmq']")
     project.run("-p", "testbed").assert_outcomes(passed=1)
     project.run("-p", PLUGIN).assert_outcomes(passed=1)

@@ -23,8 +23,8 @@ from ..isolation import (
     real_commits,
     refuse_commits,
 )
-from ..plugin import CoreSettings, configuration_error, is_controller, run_of, worker_of
-from ..settings import SETTINGS, Section, option, positive
+from ..plugin import CoreSettings, configuration_error, is_controller, plain_errors, run_of, worker_of
+from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -62,30 +62,10 @@ def server_arguments(lines: Sequence[str]) -> None:
             raise ValueError(f"holds {word!r}, which is for the run to choose")
 
 
-def version_number(text: str) -> None:
-    """Check a version: 17, or 17.2."""
-    if not all(part.isdigit() for part in text.split(".", 1)):
-        raise ValueError("is not a version such as 17 or 17.2")
-
-
-def size(text: str) -> None:
-    """Check a size for a memory file system: digits, and b, k, m or g."""
-    digits = text[:-1] if text[-1:].lower() in ("b", "k", "m", "g") else text
-    if text and not digits.isdigit():
-        raise ValueError("is not a size such as 512m or 1g")
-
-
 def address(url: str) -> None:
     """Check that a URL is one of PostgreSQL."""
     if url.partition("://")[0].partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError("does not begin with postgresql://")
-
-
-def named_values(lines: Sequence[str]) -> None:
-    """Check `NAME=value` lines."""
-    for line in lines:
-        if not line.partition("=")[0].isidentifier() or "=" not in line:
-            raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
 
 
 def references(lines: Sequence[str]) -> None:
@@ -300,26 +280,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         look_after(config, items)
     return result
-
-
-@contextmanager
-def plain_errors(config: pytest.Config) -> Iterator[None]:
-    """Show errors whose text says all without a traceback through our files; `--full-trace` shows it."""
-    try:
-        yield
-    except plain_classes() as error:
-        if config.getoption("fulltrace", False):
-            raise
-        # not `pytest.fail`: what led to the error is in its text, and would be shown once more
-        text = "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
-        raise pytest.fail.Exception(text, pytrace=False) from None
-
-
-def plain_classes() -> tuple[type[Exception], ...]:
-    """Return those errors' classes; where none is raised, their file is not loaded."""
-    from ..errors import ConfigurationError, IsolationError, SchemaError
-
-    return (ConfigurationError, IsolationError, SchemaError)
 
 
 def bound_application(request: pytest.FixtureRequest) -> AbstractContextManager[None]:

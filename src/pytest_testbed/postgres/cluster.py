@@ -20,11 +20,11 @@ from pathlib import Path
 
 from ..errors import ServiceNotReady
 from ..services.model import Context
-from ..services.providers.local import User, run_as
+from ..services.providers.local import User, hand_over, run_as
 from .archive import Damaged, pack, unpack
 from .binaries import Binaries
 
-__all__ = ["HBA", "Cluster", "fingerprint", "hand_over", "initdb_flags", "remove", "server_environment"]
+__all__ = ["HBA", "Cluster", "fingerprint", "initdb_flags", "remove", "server_environment"]
 
 FORMAT = 3
 """Part of the cache's key: raised when what we put into a data directory changes."""
@@ -254,9 +254,3 @@ def remove(path: Path) -> None:
     import shutil
 
     shutil.rmtree(path, ignore_errors=True)
-
-
-def hand_over(path: Path, user: User | None) -> None:
-    """Give one file or directory to the server's user."""
-    if user is not None:
-        os.chown(path, user.uid, user.gid)

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from ..given import GivenUrl, of_variable
 
 __all__ = ["GivenUrl", "given_url"]
-
-
-class GivenUrl(NamedTuple):
-    """A server that somebody named: its URL and who said so; or why a variable was passed over."""
-
-    url: str | None = None
-    source: str = ""
-    passed_over: str = ""
-
-
-ALLOW = "set testbed_pg_url (or TESTBED_PG_URL) to use it"
 
 
 def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> GivenUrl:
@@ -35,17 +24,7 @@ def given_url(url: str | None, source: str, environ: Mapping[str, str]) -> Given
     if not general.startswith(("postgresql://", "postgres://", "postgresql+", "postgres+")):
         return GivenUrl()
     general = folded(general, environ)
-    if re.search(r"/testbed_[0-9a-f]{12}_\w+(\?|$)", general):
-        return GivenUrl(passed_over="DATABASE_URL names a database of another run of pytest-testbed, and is passed over")
-    try:
-        far = [host for host in hosts_of(general) if not is_near(host)]
-    except ValueError as error:
-        return GivenUrl(passed_over=f"DATABASE_URL cannot be understood ({error}) and is passed over; {ALLOW}")
-    if environ.get("CI") or not far:
-        return GivenUrl(general, "environment DATABASE_URL")
-    return GivenUrl(
-        passed_over=f"DATABASE_URL names the server {far[0]}, which is not on this machine, and is passed over; {ALLOW}"
-    )
+    return of_variable("DATABASE_URL", general, environ, "a database", "testbed_pg_url", hosts_of)
 
 
 def hosts_of(url: str) -> list[str]:
@@ -61,15 +40,3 @@ def hosts_of(url: str) -> list[str]:
         elif name == "service":
             hosts.append(f"of the service {value!r}")
     return hosts
-
-
-def is_near(host: str) -> bool:
-    """Tell whether a host is this machine, a socket, or a single-label name of a private network."""
-    if host == "" or host.startswith(("/", "@")):
-        return True
-    from ipaddress import ip_address
-
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.isascii() and host.replace("-", "").replace("_", "").isalnum() and not host[0].isdigit()

@@ -6,7 +6,6 @@ some 30 ms, a start 40 ms; `pg_ctl` waits in steps of 100 ms, so it is not used.
 
 from __future__ import annotations
 
-import _socket
 import os
 import signal
 import stat
@@ -18,9 +17,9 @@ from pathlib import Path
 from ..errors import ServiceNotReady
 from ..services.model import Context, Endpoint, Refusal, ServiceSpec
 from ..services.places import private, socket_directory
-from ..services.providers.local import Keeping, Launch, User, unprivileged_user
+from ..services.providers.local import Keeping, Launch, User, free_port, hand_over, open_to_all, unprivileged_user
 from .binaries import Binaries, find_binaries, places_text
-from .cluster import Cluster, fingerprint, hand_over, remove, server_environment
+from .cluster import Cluster, fingerprint, remove, server_environment
 from .spares import prepare_to_keep
 
 TYPE_CHECKING = False
@@ -123,17 +122,6 @@ class LocalPostgres:
         )
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody held a moment ago; `Mender` takes another if it is lost."""
-    probe = _socket.socket()
-    try:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-    finally:
-        probe.close()
-
-
 THE_USERS = ("configuration parameter", "invalid value for parameter", "configuration file", "invalid argument")
 """What a server says of settings that it does not take: the data are not to blame."""
 
@@ -216,13 +204,6 @@ def others_files(root: Path) -> Callable[[str, list[str]], list[str]]:
         return True
 
     return lambda folder, names: [name for name in names if not is_needed(folder, name, names)]
-
-
-def open_to_all(path: Path) -> bool:
-    """Tell whether every user may run a file: all its parents can be passed, and it can be read."""
-    path = path.resolve()
-    parents_open = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
-    return parents_open and path.stat().st_mode & 0o005 == 0o005
 
 
 def release_shared_memory(data: Path) -> None:

@@ -48,7 +48,7 @@ class Party:
 def age_of_code() -> str:
     """Return a mark of our own files, which another version changes: a host that it has started will not do."""
     here = os.path.join(HOME, "pytest_testbed")
-    folders = (os.path.join(here, "services"), os.path.join(here, "services", "providers"), os.path.join(here, "postgres"))
+    folders = [os.path.join(here, *path) for path in (("services",), ("services", "providers"), ("postgres",), ("rabbitmq",))]
     files = (entry for folder in folders for entry in os.scandir(folder) if entry.name.endswith(".py"))
     return str(max(entry.stat().st_mtime_ns for entry in files))
 
@@ -304,6 +304,26 @@ class Testbed:
     def drop_later(self, kind: str, address: str) -> None:
         """Let the host drop what this run has made on a service, when there is time: nobody waits for it."""
         self.client.tell({"do": "drop", "kind": kind, "address": address})
+
+    def take(self, kind: str) -> str:
+        """Return the name of a thing on a service that was made for this test alone, such as a virtual host.
+
+        Raises:
+            ServiceNotReady: it could not be made.
+        """
+        return str(self.client.ask({"do": "take", "kind": kind})["name"])
+
+    def give_back(self, kind: str, name: str) -> None:
+        """Let what was taken be removed, when there is time: nobody waits for it."""
+        self.client.tell({"do": "give back", "kind": kind, "name": name})
+
+    def call(self, kind: str, what: str, **arguments: Any) -> Any:
+        """Let the host do something on a service that the kind's stock offers (`Stock.calls`); return its answer.
+
+        Raises:
+            TestbedError: what the service says against it.
+        """
+        return self.client.ask({"do": "call", "kind": kind, "what": what, "arguments": arguments})["answer"]
 
     def close(self) -> list[str]:
         """End everything that this run started; return one line for each thing that resisted.

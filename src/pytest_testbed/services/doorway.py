@@ -69,6 +69,10 @@ class Way:
         """Return the connections that `visits("park")` has left alone the last time, each with what it would have lost."""
         return list(self._ask({"do": "bound"})["bound"])
 
+    def end_since(self, since: int, spared: Sequence[tuple[int, int]] = ()) -> None:
+        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared."""
+        self._ask({"do": "hang up", "since": since, "spared": list(spared)})
+
     def end_late(self, since: int) -> list[int]:
         """Hang up on who was held up between two tests and came after that count of messages; return their backends."""
         return list(self._ask({"do": "late", "since": since})["backends"])

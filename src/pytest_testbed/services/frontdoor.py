@@ -18,7 +18,7 @@ from .visit import Visit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from .host import Host
@@ -200,6 +200,12 @@ class FrontDoor:
         """
         late = [visit for visit in list(self.visits) if visit.is_late and visit.since >= since]
         return [visit.backend for visit in late if visit.dismiss()]
+
+    def end_since(self, since: int, spared: Sequence[Sequence[int]] = ()) -> None:
+        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared."""
+        for visit in list(self.visits):
+            if visit.since >= since and not any(first <= visit.since < last for first, last in spared):
+                visit.dismiss()
 
     def close(self) -> None:
         """Let nobody in any more, and end all visits."""

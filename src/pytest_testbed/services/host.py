@@ -13,12 +13,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..errors import HostError, ServiceDied, ServiceNotReady
+from ..errors import HostError, ServiceDied, ServiceNotReady, TestbedError
 from .ledger import DEFAULT_MAX_AGE, Lease, Ledger, sweep
 from .model import Endpoint, LogMark, Running, ServiceSpec, resolve, sickness
 from .places import private, remove_tree, state_directory
 from .removers import REMOVERS
 from .starting import PROVIDERS, Slot, Starter, await_ready
+from .stock import Stock
 
 __all__ = ["Host", "load_typing"]
 
@@ -94,6 +95,8 @@ class Host:
     def clear_after(self, run: str) -> None:
         """Drop what a run that has left made on servers that stay; the next run is told what resisted."""
         for slot in list(self._slots.values()):
+            if (stock := slot.stocks.pop(run, None)) is not None:
+                stock.close()
             for address in self.ledger.owned(made_on(slot.spec.kind), run):
                 try:
                     self._drop(slot, address)
@@ -159,6 +162,31 @@ class Host:
             slot.users.add(run)
             return slot
 
+    # --- things that are made ahead for tests
+
+    def stock(self, kind: str, run: str) -> Stock:
+        """Return what a run's tests take their things on a service from; it begins to make some when first asked for.
+
+        Raises:
+            HostError: the service is not there, or tests need no things of their own on it.
+        """
+        slot = self._slots.get(kind)
+        if slot is None or slot.endpoint is None:
+            raise HostError(f"{kind} has not been started.")
+        with self._lock:
+            if self._closing:
+                raise HostError("the host process is ending its services.")
+            if run not in slot.stocks:
+                if not slot.spec.stock:
+                    raise HostError(f"there is nothing to be had for tests on {kind}.")
+                make: type[Stock] = resolve(slot.spec.stock)
+                stock = make(slot.endpoint, run, slot.spec.options, slot.note)
+                # one entry for all of them: what begins with that is the run's
+                self.ledger.own(made_on(kind), f"{slot.endpoint.host}:{slot.endpoint.port}/{stock.prefix}", run)
+                slot.stocks[run] = stock
+                stock.begin()
+            return slot.stocks[run]
+
     def _in_background(self, action: Callable[..., None], slot: Slot, *more: str) -> None:
         threading.Thread(target=action, args=(slot, *more), name=f"start-{slot.spec.kind}", daemon=True).start()
 
@@ -167,11 +195,22 @@ class Host:
             self._starter.fill(slot)
             if slot.error is None and slot.endpoint is not None:
                 self._sweep_on(slot, slot.endpoint)
+                self._lay_in(slot, slot.starter)
             self._tell()
         finally:
             if self._closing and slot.running is not None:
                 slot.running.stop()  # it came up after the end had looked
             slot.done.set()
+
+    def _lay_in(self, slot: Slot, run: str) -> None:
+        """Let the first things for tests be made before one asks; on a server that was started anew, none is there."""
+        assert slot.endpoint is not None
+        for stock in list(slot.stocks.values()):
+            if stock.endpoint != slot.endpoint:
+                stock.forget(slot.endpoint)
+        if slot.spec.stock and run:
+            with suppress(TestbedError):
+                self.stock(slot.spec.kind, run)
 
     def _look_after(self, slot: Slot, run: str) -> None:
         """Start a service anew that failed for an earlier run, or that does not answer any more."""
@@ -181,6 +220,8 @@ class Host:
                 if slot.running is None or why:
                     self._replace(slot, run, why)
                 slot.error = None if slot.running is not None else slot.error
+                if slot.error is None and slot.endpoint is not None:
+                    self._lay_in(slot, run)
             except Exception as error:  # a provider's own fault: show it, never hang the run
                 slot.error = ServiceDied(f"{slot.spec.kind}, kept from an earlier run, could not be looked after: {error!r}")
             finally:
@@ -248,6 +289,8 @@ class Host:
                 endpoint = await_ready(slot.spec, slot.running)
                 slot.endpoint = endpoint.with_(seconds=slot.endpoint.seconds if slot.endpoint else 0.0)
                 slot.error = None
+                for stock in list(slot.stocks.values()):
+                    stock.forget(slot.endpoint)
             except Exception as error:
                 slot.error = ServiceDied(f"{kind} ended during this run ({end}) and could not be started again: {error}")
             return slot
@@ -304,6 +347,9 @@ class Host:
             except Exception as error:
                 faults.append(f"{what}: {error}")
 
+        for slot in slots:
+            for stock in slot.stocks.values():
+                attempt(f"what was made on {slot.spec.kind}", stock.close)
         # first, as a provider of somebody else's may end its server with the run
         for slot in slots:
             for address in self.ledger.owned(made_on(slot.spec.kind)):

@@ -56,11 +56,17 @@ class ContainerRecipe:
     `tmpfs` maps a path in the container to a size cap ("1g"); where the engine refuses the mount
     the container is started without it. `shm_size` is in bytes. For a password that nobody chose write
     `RANDOM`, in `password` and wherever the server is told it: recipes of equal servers must be equal.
+
+    `more_ports` maps a name to a port that is published beside the service's own ("management" to 15672);
+    the endpoint has them as `ports`. `plain_command` is what the container is started with where it ended
+    before it was ready with `command`: a quick start that an image does not take must not be the end.
     """
 
     image: str
     port: int
+    more_ports: Mapping[str, int] = _NOTHING
     command: Sequence[str] = ()
+    plain_command: Sequence[str] = ()
     environment: Mapping[str, str] = _NOTHING
     tmpfs: Mapping[str, str] = _NOTHING
     shm_size: int | None = None
@@ -98,6 +104,8 @@ class ServiceSpec:
             in; "" where they are passed on as they are.
         drop: reference to `drop(endpoint, name)`, which removes what this run made on a server that is
             not its own (a database); needed with `url`.
+        stock: reference to the subclass of `services.stock.Stock` that has things on the service ready for
+            tests, each for one; "" where tests need none.
         options: plain data that the kind's own code understands; providers read "scheme" and "database".
     """
 
@@ -115,6 +123,7 @@ class ServiceSpec:
     url_parser: str = ""
     visit: str = ""
     drop: str = ""
+    stock: str = ""
     options: Mapping[str, Any] = _NOTHING
 
     def with_(self, **changes: Any) -> ServiceSpec:
@@ -146,7 +155,8 @@ class Endpoint:
     are always TCP, but for a server that somebody named by its socket alone. `query` has what else
     such a URL said, in its encoding. `source` says which binaries, image or setting it came from.
     `how` says in a few words what its start could make use of ("on cached data").
-    `log` is the path of the server's log where this machine has it as a file.
+    `log` is the path of the server's log where this machine has it as a file. `ports` are further ports
+    of the same host, by name ("management").
     """
 
     kind: str
@@ -164,6 +174,7 @@ class Endpoint:
     query: str = ""
     how: str = ""
     log: str = ""
+    ports: Mapping[str, int] = _NOTHING
 
     _hidden = ("password", "query")
 

@@ -191,7 +191,7 @@ class Server:
             self._talk(wire, hello["run"])
         except (EOFError, TestbedError) as error:
             with suppress(Exception):
-                wire.send({"error": type(error).__name__, "text": str(error)})
+                wire.send({"error": named(error), "text": str(error)})
         finally:
             wire.close()
 
@@ -236,7 +236,7 @@ class Conversation:
                 try:
                     answer = self._answer(message)
                 except TestbedError as error:
-                    answer = {"error": type(error).__name__, "text": str(error)}
+                    answer = {"error": named(error), "text": str(error)}
                 except Exception as error:
                     answer = {"error": "HostError", "text": f"the host process failed: {error!r}"}
                 with self._last_words(message):
@@ -280,6 +280,13 @@ class Conversation:
             case "drop":
                 start(self._host.drop, message["kind"], message["address"])
                 return {}
+            case "take":
+                return {"name": self._host.stock(message["kind"], self._run).take()}
+            case "give back":
+                self._host.stock(message["kind"], self._run).give_back(message["name"])
+                return {}
+            case "call":
+                return self._call(message)
             case "turn":
                 return self._turn(message["name"], message.get("number"))
             case "turn over":
@@ -289,7 +296,7 @@ class Conversation:
                 return {"taken": self._host.snapshot(message["kind"])}
             case "door":
                 return self._open_door(ServiceSpec.from_json(message["spec"]), message["facts"])
-            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late":
+            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late" | "hang up":
                 return self._at_door(self._doors[message["kind"]], message)
             case "leave":
                 return self._leave()
@@ -298,6 +305,13 @@ class Conversation:
                 return {}
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
+
+    def _call(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Let the stock of a run do something that its kind can do."""
+        stock = self._host.stock(message["kind"], self._run)
+        if message["what"] not in stock.calls:
+            raise HostError(f"{message['kind']} has nothing called {message['what']!r}.")
+        return {"answer": getattr(stock, message["what"])(**message["arguments"])}
 
     def _open_door(self, spec: ServiceSpec, facts: dict[str, Any]) -> dict[str, Any]:
         """Take over a port that the client listens on, and the memory that it shares with us."""
@@ -327,6 +341,9 @@ class Conversation:
                 return {}
             case "bound":
                 return {"bound": door.bound}
+            case "hang up":
+                door.end_since(message["since"], message["spared"])
+                return {}
             case "late":
                 return {"backends": door.end_late(message["since"])}
             case _:
@@ -375,6 +392,11 @@ class Conversation:
             self._host.look_ahead()
         elif self._host.is_closing():
             self._server.closed()
+
+
+def named(error: BaseException) -> str:
+    """Return the name under which the client knows an error: of a kind's own it knows what it is one of."""
+    return next((each.__name__ for each in type(error).__mro__ if each.__module__ == TestbedError.__module__), "HostError")
 
 
 def handed_out(slot: Slot) -> dict[str, Any]:

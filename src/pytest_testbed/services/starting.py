@@ -14,6 +14,10 @@ from .model import Context, Endpoint, Provider, Refusal, Running, ServiceSpec, r
 from .places import cache_directory, run_directory
 from .readiness import wait_until_ready
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .stock import Stock
+
 __all__ = ["PROVIDERS", "Slot", "Starter"]
 
 PROVIDERS = {
@@ -28,7 +32,8 @@ class Slot:
     """One kind of a host: being started, running, or failed.
 
     `generation` counts the servers that have been there, one after another; `starter` is the run for which
-    the present one was started; `users` are the runs that have asked for it.
+    the present one was started; `users` are the runs that have asked for it; `stocks` has what each has ready for
+    its tests.
     """
 
     def __init__(self, spec: ServiceSpec) -> None:
@@ -41,6 +46,7 @@ class Slot:
         self.error: TestbedError | None = None
         self.notes: list[str] = []
         self.users: set[str] = set()
+        self.stocks: dict[str, Stock] = {}
         self.starter = ""
         self.since = time.time()
         self.generation = 1

@@ -122,9 +122,10 @@ class DockerRunning:
         self._placement = placement(engine)
         self._tmpfs, self._shm_size, self._id = recipe.tmpfs, recipe.shm_size, ""
         self._secret = secrets.token_hex(12)  # one for the life of the service: users of it know its password
-        self._owned = False
+        self._owned = self._is_plain = False
         self._state: str | None = None
         self._state_until = 0.0
+        self._ports: dict[str, int] = {}
         host, port = self._launch()
         self.endpoint = Endpoint(
             kind=spec.kind,
@@ -136,6 +137,7 @@ class DockerRunning:
             scheme=str(spec.options.get("scheme", "")),
             provider="docker",
             source=recipe.image,
+            ports=self._ports,
         )
 
     def exited(self) -> str | None:
@@ -146,8 +148,22 @@ class DockerRunning:
         return self._state
 
     def mend(self) -> bool:
-        """Return False: a container that ended at its start would end again."""
-        return False
+        """Start it with the plain command where it ended with the quick one; any other would end again."""
+        if self._is_plain or not self._recipe.plain_command or self._gone_for_good():
+            return False
+        self._context.note(f"{self._spec.kind}: {self._recipe.image} did not take the quick start; it was started plainly")
+        self.stop()
+        self._is_plain = True
+        host, port = self._launch()
+        self.endpoint = self.endpoint.with_(host=host, port=port, ports=self._ports)
+        return True
+
+    def _gone_for_good(self) -> bool:
+        """Tell whether the container did not end by itself: somebody has removed it, or the engine is gone."""
+        try:
+            return not self._id or self._look()["Status"] == "removing"
+        except OSError:
+            return True
 
     def sick(self) -> str | None:
         """Return "paused" for a paused container, else None."""
@@ -179,10 +195,10 @@ class DockerRunning:
             # without tmpfs its data are still there; but docker may publish it at a new port
             if not self._tmpfs and not self._look()["Paused"]:
                 self._engine.api.restart(self._id, timeout=5)
-                if self._address() == want:
+                if self._address() == want and self._ports == self.endpoint.ports:
                     return True
         self.stop()
-        got = self._launch(port=self.endpoint.port)
+        got = self._launch(port=self.endpoint.port, more=self.endpoint.ports)
         if got != want:
             raise ServiceDied(f"{self._spec.kind} runs again, but at {got[0]}:{got[1]}, not at {want[0]}:{want[1]}.")
         return False
@@ -207,14 +223,18 @@ class DockerRunning:
         self._owned, self._state_until = False, 0.0
         self._context.disown("container", self.name)
 
-    def _launch(self, port: int | None = None) -> tuple[str, int]:
-        """Make and start the container; return the address of its service."""
+    def _launch(self, port: int | None = None, more: Mapping[str, int] | None = None) -> tuple[str, int]:
+        """Make and start the container, its ports published as given; return the address of its service."""
+        published = {
+            self._recipe.port: port,
+            **{inner: (more or {}).get(name) for name, inner in self._recipe.more_ports.items()},
+        }
         api, run, taken = self._engine.api, self._context.run, False
         self._context.own("container", self.name)
         self._owned = True
         try:
             try:
-                self._create(port)
+                self._create(published)
             except Exception as error:
                 taken = "already in use by" in str(error)  # then the one of this name is not what we made
                 if taken:
@@ -228,7 +248,7 @@ class DockerRunning:
                     tell(f"{self._spec.kind} goes without tmpfs and shm size: the engine refused ({short(error, 80)})")
                 _remove_owned(api, self.name, run)
                 self._tmpfs, self._shm_size = {}, None
-                self._create(port)
+                self._create(published)
             return self._address()
         except BaseException:
             with suppress(Exception):  # what cannot be removed stays in the ledger
@@ -237,17 +257,18 @@ class DockerRunning:
                 self._gone()
             raise
 
-    def _create(self, port: int | None) -> None:
+    def _create(self, published: Mapping[int, int | None]) -> None:
         from testcontainers.core.container import DockerContainer
 
         recipe, place, self._id = self._recipe, self._placement, ""
         client = {"use_ssh_client": True} if self._engine.address.url.startswith("ssh://") else {}
         environment = {name: self._filled(value) for name, value in recipe.environment.items()}
         container = DockerContainer(recipe.image, docker_client_kw=client, env=environment, name=self.name)
-        if recipe.command:
-            container.with_command([self._filled(part) for part in recipe.command])
+        if command := recipe.plain_command if self._is_plain else recipe.command:
+            container.with_command([self._filled(part) for part in command])
         if place.publish:
-            ports: dict[str, Any] = {f"{recipe.port}/tcp": (place.publish, port)}  # with_bind_ports() knows no interface
+            # with_bind_ports() knows no interface
+            ports: dict[str, Any] = {f"{inner}/tcp": (place.publish, port) for inner, port in published.items()}
             container.ports = ports
         kwargs: dict[str, Any] = {"labels": {LABEL_RUN: self._context.run, "pytest-testbed.kind": self._spec.kind}}
         if self._tmpfs:
@@ -272,12 +293,15 @@ class DockerRunning:
         return state
 
     def _address(self) -> tuple[str, int]:
-        settings = self._engine.api.inspect_container(self._id)["NetworkSettings"]
+        settings, recipe = self._engine.api.inspect_container(self._id)["NetworkSettings"], self._recipe
         if self._placement.publish:
-            if bound := (settings.get("Ports") or {}).get(f"{self._recipe.port}/tcp"):
-                return self._placement.host, int(bound[0]["HostPort"])
+            bound = {port: int(each[0]["HostPort"]) for port, each in (settings.get("Ports") or {}).items() if each}
+            if port := bound.get(f"{recipe.port}/tcp"):
+                self._ports = {name: bound[f"{inner}/tcp"] for name, inner in recipe.more_ports.items()}
+                return self._placement.host, port
         elif inner := [each["IPAddress"] for each in settings["Networks"].values() if each.get("IPAddress")]:
-            return str(inner[0]), self._recipe.port
+            self._ports = dict(recipe.more_ports)
+            return str(inner[0]), recipe.port
         how = self._ending() or "it has no address"  # one that has ended has neither ports nor addresses
         what = f"{self._spec.kind}: the container of {self._recipe.image} ended at once ({how})"
         raise ServiceNotReady(f"{what}; the last lines that it wrote:\n{self.logs()}")

@@ -6,8 +6,10 @@ runs it, watches it and ends it.
 
 from __future__ import annotations
 
+import _socket
 import os
 import signal
+import stat
 import subprocess
 import threading
 import time
@@ -26,7 +28,24 @@ if TYPE_CHECKING:
 else:
     Protocol = object
 
-__all__ = ["Keeping", "Launch", "LocalProvider", "LocalRecipe", "User", "unprivileged_user"]
+__all__ = [
+    "Keeping",
+    "Launch",
+    "LocalProvider",
+    "LocalRecipe",
+    "User",
+    "free_port",
+    "hand_over",
+    "open_to_all",
+    "unprivileged_user",
+]
+
+PORTS = (20000, 32000)
+"""Where ports for servers are looked for: below those that systems give to whoever connects somewhere.
+
+A port of that range may be lost before its server listens on it, and to who asks whether the server is there
+yet: on loopback a connection to a port from that same port succeeds.
+"""
 
 STOP_TIMEOUT = 3.0
 ORDERLY_TIMEOUT = 10.0
@@ -57,6 +76,38 @@ def unprivileged_user() -> User | None:
             entry = pwd.getpwnam(name)
             return User(entry.pw_uid, entry.pw_gid)
     return User(65534, 65534)
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody holds at the moment."""
+    for _ in range(50):
+        port = PORTS[0] + int.from_bytes(os.urandom(2), "big") % (PORTS[1] - PORTS[0])
+        with suppress(OSError):
+            return _bound(port)
+    return _bound(0)
+
+
+def _bound(port: int) -> int:
+    probe = _socket.socket()
+    try:
+        probe.bind(("127.0.0.1", port))
+        found: int = probe.getsockname()[1]
+        return found
+    finally:
+        probe.close()
+
+
+def open_to_all(path: Path) -> bool:
+    """Tell whether every user may run a file: all its parents can be passed, and it can be read."""
+    path = path.resolve()
+    parents_open = all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents)
+    return parents_open and path.stat().st_mode & 0o005 == 0o005
+
+
+def hand_over(path: Path, user: User | None) -> None:
+    """Give one file or directory to the server's user."""
+    if user is not None:
+        os.chown(path, user.uid, user.gid)
 
 
 @record(frozen=True, kw_only=True)

@@ -1,0 +1,248 @@
+"""RabbitMQ for tests: options, the `rabbitmq` mark and the fixtures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..plugin import is_controller, plain_errors, run_of, usage_errors, worker_of
+from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
+
+if TYPE_CHECKING:
+    from pika import BlockingConnection
+    from pika.adapters.blocking_connection import BlockingChannel
+
+    from ..given import GivenUrl
+    from ..rabbitmq.address import VhostAddress
+    from ..rabbitmq.broker import Broker
+    from ..rabbitmq.place import Place
+    from ..services.client import Testbed
+    from ..services.model import Endpoint, ServiceSpec
+    from ..session import Run
+
+
+def broker_address(url: str) -> None:
+    """Check that a URL is one of a broker."""
+    if url.partition("://")[0] not in ("amqp", "amqps", "pyamqp"):
+        raise ValueError("does not begin with amqp:// or amqps://")
+
+
+def web_address(url: str) -> None:
+    """Check that a URL is one of a web server."""
+    if url.partition("://")[0] not in ("http", "https"):
+        raise ValueError("does not begin with http:// or https://")
+
+
+def plugin_names(lines: Sequence[str]) -> None:
+    """Check the names of plugins."""
+    for name in " ".join(lines).split():
+        if not name.isidentifier() or not name.islower():
+            raise ValueError(f"holds {name!r}, which is no name of a plugin, such as rabbitmq_consistent_hash_exchange")
+
+
+class RabbitSettings(Section, prefix="rabbitmq"):
+    """Options of RabbitMQ."""
+
+    image: str = option("rabbitmq:4", help="Image that the docker provider runs, with or without -management.")
+    version: str | None = option(None, check=version_number, help="Version that the broker must have, such as 4 or 3.13.")
+    url: str | None = option(
+        None, secret=True, check=broker_address, help="Use the broker at this URL, whose user is an administrator; start none."
+    )
+    management_url: str | None = option(
+        None, secret=True, check=web_address, help="Where that broker's management API is; without it: port 15672 of its host."
+    )
+    home: Path | None = option(None, help="Directory of the server, with sbin and plugins, for the local provider.")
+    plugins: tuple[str, ...] = option((), check=plugin_names, help="Plugins that are enabled, besides the management API.")
+    definitions: tuple[str, ...] = option(
+        (), help="Files in the broker's definitions format (JSON): queues, exchanges and the rest that every test finds."
+    )
+    environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
+    tmpfs: str = option("512m", check=size, help="Cap of the container's memory file system for data; empty for none.")
+    quick_boot: bool = option(True, help="Boot without the plugins that are not needed, on the versions where that was tried.")
+    timeout: float = option(90.0, check=positive, help="Seconds that the broker's start may take.")
+
+
+SECTION = RabbitSettings
+MARKS = (
+    "rabbitmq(vhost='test'): which virtual host this test has: one of its own, or with 'worker' the one that all tests of "
+    "its process use, emptied after it; without the mark it is that of the address in testbed_env, if there is one",
+)
+ARGUMENTS: dict[str, tuple[object, ...] | type] = {"vhost": ("test", "worker")}
+EXPORTS = {"rabbitmq": ("url", "host", "port", "user", "password", "vhost")}
+"""What `testbed_env` can say of a service of this part."""
+GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
+ADDRESS: pytest.StashKey[VhostAddress] = pytest.StashKey()
+"""On the configuration: where applications reach this process's virtual host, once that has been given away."""
+SHARED = "pytest_testbed.shared_vhost"
+"""The name of the plugin that keeps tests apart which share a virtual host."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Find out which broker is given, before anything of ours or of a test can change the environment; read definitions."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings is not None:
+        find_given(config)
+        if settings[RabbitSettings].definitions:
+            with usage_errors():
+                definitions(config)
+
+
+def find_given(config: pytest.Config) -> GivenUrl | None:
+    """Find out, once, which broker is given."""
+    settings = config.stash[SETTINGS]
+    url = settings[RabbitSettings].url
+    if GIVEN not in config.stash and (url or os.environ.get("RABBITMQ_URL")):
+        from ..rabbitmq.given import given_url
+
+        config.stash[GIVEN] = given_url(url, settings.source(RabbitSettings, "url"), os.environ)
+    return config.stash.get(GIVEN, None)
+
+
+def definitions(config: pytest.Config) -> dict[str, Any]:
+    """Return what every virtual host has, by the files that the option names."""
+    named = config.stash[SETTINGS][RabbitSettings].definitions
+    if not named:
+        return {}
+    from ..rabbitmq.topology import read_files
+
+    source = config.stash[SETTINGS].source(RabbitSettings, "definitions")
+    return read_files([config.rootpath / name for name in named], f"testbed_rabbitmq_definitions (from {source})")
+
+
+def export_address(config: pytest.Config, run: Run) -> VhostAddress:
+    """Choose where applications will reach this process's virtual host, and let the host hold the port."""
+    from ..shared_vhost import SharedVhosts
+
+    config.pluginmanager.register(SharedVhosts(config, is_exported=True), SHARED)
+    return vhost_address(config, run)
+
+
+def vhost_address(config: pytest.Config, run: Run) -> VhostAddress:
+    """Return where applications reach this process's virtual host; chosen when first asked for."""
+    if ADDRESS not in config.stash:
+        from ..rabbitmq.address import VhostAddress
+
+        find_given(config)
+        spec = run.specs["rabbitmq"]
+        url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
+        config.stash[ADDRESS] = address = VhostAddress(f"testbed_{run.testbed.run}_{worker_of(config)}", url or "")
+        address.open(run.testbed)
+    return config.stash[ADDRESS]
+
+
+def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
+    """Offer RabbitMQ."""
+    from ..rabbitmq.service import rabbitmq_spec
+
+    mine, given = config.stash[SETTINGS][RabbitSettings], find_given(config)
+    spec = rabbitmq_spec(
+        image=mine.image,
+        version=mine.version,
+        url=given.url if given else None,
+        url_source=given.source if given else "",
+        management_url=mine.management_url,
+        home=str(mine.home or ""),
+        plugins=" ".join(mine.plugins).split(),
+        definitions=definitions(config),
+        environment=mine.environment,
+        quick=mine.quick_boot,
+        tmpfs=mine.tmpfs,
+        timeout=mine.timeout,
+    )
+    if given and given.passed_over:
+        spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
+    return [spec]
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say where a general variable was passed over; xdist's controller does not collect, so says it at once."""
+    return passed_over(config) if is_controller(config) else []
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """Say where a general variable was passed over, if anybody wanted RabbitMQ."""
+    lines = passed_over(config)
+    return lines if lines and any("rabbitmq" in kinds for kinds in run_of(config).wanted(items).values()) else []
+
+
+def passed_over(config: pytest.Config) -> list[str]:
+    """Return the line on a variable that was passed over, if one was and the user wants to read."""
+    given = config.stash.get(GIVEN, None)
+    return [f"testbed: {given.passed_over}"] if given and given.passed_over and config.get_verbosity() >= 0 else []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Refuse a `rabbitmq` mark with an argument that it does not have; look after tests that share a virtual host."""
+    result = yield
+    marked = [mark for item in items for mark in item.iter_markers("rabbitmq")]
+    if marked:
+        from ..marks import refuse_bad_marks
+
+        refuse_bad_marks(config, items, "rabbitmq", ARGUMENTS)
+    if any(mark.kwargs.get("vhost") == "worker" for mark in marked) and not config.pluginmanager.hasplugin(SHARED):
+        from ..shared_vhost import SharedVhosts
+
+        config.pluginmanager.register(SharedVhosts(config), SHARED)
+    return result
+
+
+# --- fixtures for users
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_service(testbed: Testbed) -> Endpoint:
+    """The RabbitMQ broker: host, port, user, password, `url(vhost)`, version, provider."""
+    __tracebackhide__ = True
+    return testbed.endpoint("rabbitmq")
+
+
+@pytest.fixture
+def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_service: Endpoint) -> Iterator[Place]:
+    """The virtual host that a test has."""
+    from ..shared_vhost import place_of
+
+    with plain_errors(request.config), place_of(request, testbed) as place:
+        yield place
+
+
+@pytest.fixture
+def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
+    """The name of a virtual host with nothing in it, which is this test's alone."""
+    return _rabbitmq_test.name
+
+
+@pytest.fixture
+def rabbitmq_url(_rabbitmq_test: Place) -> str:
+    """The address of this test's virtual host, amqp://…: hand it to the application."""
+    return _rabbitmq_test.url
+
+
+@pytest.fixture
+def rabbitmq_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[BlockingConnection]:
+    """A `pika.BlockingConnection` to this test's virtual host, closed after the test."""
+    with plain_errors(request.config), _rabbitmq_test.connection() as connection:
+        yield connection
+
+
+@pytest.fixture
+def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnection) -> BlockingChannel:
+    """A channel of `rabbitmq_connection`."""
+    channel: BlockingChannel = _rabbitmq_test.record(rabbitmq_connection.channel())
+    return channel
+
+
+@pytest.fixture
+def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """The broker of a test: `publish`, `expect`, `expect_none`, `drain`, `count`, `declare`; `.url` for the application."""
+    from ..rabbitmq.broker import Broker
+
+    with plain_errors(request.config):
+        broker = Broker(_rabbitmq_test)
+        yield broker
+        broker.close()

@@ -1,0 +1,104 @@
+"""The virtual host in which a test is: its own, or its worker's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pika.exceptions import AMQPError
+
+from ..services.model import Endpoint
+from .connect import connect
+
+if TYPE_CHECKING:
+    import pika
+
+    from ..services.client import Testbed
+    from .message import Message
+
+__all__ = ["Place", "Sent"]
+
+
+class Sent(NamedTuple):
+    """What a test has published: where, and what."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+
+
+class Place:
+    """A virtual host, and what a test has done in it.
+
+    Args:
+        testbed: the engine's face.
+        endpoint: the broker.
+        name: the virtual host's.
+        url: its address for code outside; None: that of the broker itself.
+    """
+
+    def __init__(self, testbed: Testbed, endpoint: Endpoint, name: str, url: str | None = None) -> None:
+        self.testbed, self.endpoint, self.name = testbed, endpoint, name
+        self.url = url or self._url()
+        self.sent: list[Sent] = []
+        self.taken: list[Message] = []
+
+    def _url(self) -> str:
+        said = {name: value for name, value in self.endpoint.parameters().items() if name != "management"}
+        if not said:
+            return self.endpoint.with_(query="").url(self.name)
+        from urllib.parse import urlencode
+
+        return self.endpoint.with_(query=urlencode(said)).url(self.name)
+
+    def connect(self) -> pika.BlockingConnection:
+        """Return a connection to it.
+
+        Raises:
+            ServiceDied: the broker has ended.
+        """
+        return connect(self.testbed, self.endpoint, self.name)
+
+    @contextmanager
+    def connection(self) -> Iterator[pika.BlockingConnection]:
+        """Give a connection, and close it afterwards, whatever has become of it."""
+        connection = self.connect()
+        try:
+            yield connection
+        finally:
+            if connection.is_open:
+                with suppress(AMQPError, OSError):
+                    connection.close()
+
+    def declare(self, definitions: Mapping[str, Any]) -> None:
+        """Declare what checked definitions say."""
+        self.testbed.call("rabbitmq", "declare", vhost=self.name, definitions=definitions)
+
+    def definitions(self) -> dict[str, Any]:
+        """Return what there is, in the definitions format."""
+        found: dict[str, Any] = self.testbed.call("rabbitmq", "definitions", vhost=self.name)
+        return found
+
+    def queues(self) -> list[str]:
+        """Return the names of all queues."""
+        return list(self.testbed.call("rabbitmq", "queues", vhost=self.name))
+
+    def alarms(self) -> list[str]:
+        """Return the resources for which the broker blocks who publishes."""
+        return list(self.testbed.call("rabbitmq", "alarms"))
+
+    def look(self) -> list[dict[str, Any]]:
+        """Return each queue with the count of what waits in it, and its first messages."""
+        return list(self.testbed.call("rabbitmq", "look", vhost=self.name))
+
+    def record(self, channel: Any) -> Any:
+        """Let a channel tell us what is published on it; return it."""
+        plain = channel.basic_publish
+
+        def basic_publish(exchange: str, routing_key: str, body: Any, *args: Any, **more: Any) -> Any:
+            self.sent.append(Sent(exchange, routing_key, body.encode() if isinstance(body, str) else bytes(body)))
+            return plain(exchange, routing_key, body, *args, **more)
+
+        channel.basic_publish = basic_publish
+        return channel

@@ -1,0 +1,190 @@
+"""Things on a service that tests need one of, each for itself: made ahead, handed out, removed behind them.
+
+It lives in the host process, so that the making and the removing of them cost tests nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+
+from ..errors import ServiceNotReady, TestbedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from .model import Endpoint
+
+__all__ = ["BACKLOG", "Stock"]
+
+AHEAD = 2
+"""How many things wait for tests at least."""
+MOST_AHEAD = 8
+BACKLOG = 8
+"""How many may be left to be removed before that is done beside the making of others for which somebody waits.
+
+At twice this number nobody gets another one before some are gone.
+"""
+TAKE_TIMEOUT = 30.0
+CLOSE_TIMEOUT = 3.0
+
+
+class Stock:
+    """Makes things for one run ahead of its tests, and removes them behind; a kind's own subclass says how.
+
+    Args:
+        endpoint: the service.
+        run: the run, whose identity is part of all names.
+        options: the options of the kind's spec.
+        note: tells something worth a line in the run's summary.
+    """
+
+    calls: tuple[str, ...] = ()
+    """Further methods that a run may call, by name, with arguments and answers that are JSON."""
+
+    def __init__(self, endpoint: Endpoint, run: str, options: Mapping[str, Any], note: Callable[[str], None]) -> None:
+        self.endpoint, self.run, self.options, self.note = endpoint, run, options, note
+        self._changed = threading.Condition()
+        self._ready: deque[str] = deque()
+        self._used: deque[str] = deque()
+        self._out: set[str] = set()
+        self._waiting = self._count = self._era = 0
+        self._fault: TestbedError | None = None
+        self._closed = False
+        self._threads: list[threading.Thread] = []
+
+    # --- for the kind
+
+    def make(self, name: str) -> None:
+        """Make the thing of that name; called by several threads.
+
+        Raises:
+            Exception: it cannot be made; who waits for it is told.
+        """
+        raise NotImplementedError
+
+    def remove(self, name: str) -> None:
+        """Remove the thing of that name; harmless when it is gone."""
+        raise NotImplementedError
+
+    # --- for the host
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all things of this run begin with."""
+        return f"testbed_{self.run}_"
+
+    def begin(self) -> None:
+        """Begin to make things ahead."""
+        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._keep_making, self._keep_removing)]
+        for thread in self._threads:
+            thread.start()
+
+    def take(self) -> str:
+        """Return the name of a thing that nobody else has, or will have.
+
+        Raises:
+            TestbedError: it could not be made.
+        """
+        with self._changed:
+            self._waiting += 1
+            self._fault = None
+            self._changed.notify_all()
+            try:
+                there = self._changed.wait_for(self._can_give, TAKE_TIMEOUT)
+                if self._fault is not None:
+                    raise self._fault.with_traceback(None)
+                if self._closed or not there:
+                    raise ServiceNotReady(f"{self.endpoint.kind}: nothing could be made for this test in {TAKE_TIMEOUT:g} s.")
+                name = self._ready.popleft()
+                self._out.add(name)
+                return name
+            finally:
+                self._waiting -= 1
+                self._changed.notify_all()
+
+    def _can_give(self) -> bool:
+        return self._closed or self._fault is not None or bool(self._ready and len(self._used) < 2 * BACKLOG)
+
+    def give_back(self, name: str) -> None:
+        """Let a thing be removed that was taken."""
+        with self._changed:
+            if name in self._out:
+                self._out.discard(name)
+                self._used.append(name)
+                self._changed.notify_all()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Begin anew on a server that has none of what was made: the one before has ended."""
+        with self._changed:
+            self.endpoint = endpoint
+            self._ready.clear()
+            self._used.clear()
+            self._out.clear()
+            self._era += 1
+            self._fault = None
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Make and remove nothing any more; returns when what is under way is done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join(CLOSE_TIMEOUT)
+
+    # --- its two threads
+
+    def _keep_making(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._should_make)
+                if self._closed:
+                    return
+                self._count += 1
+                name, era = f"{self.prefix}{self._count}", self._era
+            fault = self._attempt(self.make, name)
+            with self._changed:
+                if era == self._era:
+                    if fault is None:
+                        self._ready.append(name)
+                    else:
+                        self._fault = fault
+                self._changed.notify_all()
+
+    def _should_make(self) -> bool:
+        if self._closed or self._fault is not None:  # after a fault nothing is tried before somebody asks again
+            return self._closed
+        ahead = max(AHEAD, self._waiting, min(MOST_AHEAD, 1 + len(self._out)))
+        return len(self._ready) < ahead
+
+    def _keep_removing(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._should_remove)
+                if self._closed:
+                    return
+                name, era = self._used[0], self._era
+            fault = self._attempt(self.remove, name)
+            with self._changed:
+                if era == self._era:
+                    with suppress(IndexError):
+                        self._used.popleft()
+                    if fault is not None:
+                        self.note(f"{self.endpoint.kind}: {name} could not be removed while tests ran: {fault}")
+                self._changed.notify_all()
+
+    def _should_remove(self) -> bool:
+        return self._closed or bool(self._used and (not self._waiting or self._ready or len(self._used) >= BACKLOG))
+
+    def _attempt(self, action: Callable[[str], None], name: str) -> TestbedError | None:
+        try:
+            action(name)
+        except TestbedError as error:
+            return error
+        except Exception as error:  # the kind's own: it is told, and the thread goes on
+            return ServiceNotReady(f"{self.endpoint.kind}: {error!r}")
+        return None
