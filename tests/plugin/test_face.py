@@ -14,7 +14,7 @@ def test_a_stranger_s_kind_is_handed_out_like_a_built_in_one(project: Project, a
         import socket
 
         def test_face(testbed, alpha):
-            assert testbed.kinds == ["alpha", "beta", "postgres"]
+            assert testbed.kinds == ["alpha", "beta", "postgres", "rabbitmq"]
             assert testbed.endpoint("alpha") is alpha
             assert (alpha.kind, alpha.provider, alpha.version) == ("alpha", "fake", "3.7")
             assert alpha.url("x") == f"alpha://user:secret@127.0.0.1:{alpha.port}/x"
@@ -41,7 +41,8 @@ def test_a_kind_that_nobody_registered(project: Project) -> None:
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "E   pytest_testbed.errors.UnknownService: no service of kind 'alhpa' is registered; known are: alpha, postgres, rabbitmq. "
+            "E   pytest_testbed.errors.UnknownService: no service of kind 'alhpa' is registered; known are: alpha, postgres, "
+            "rabbitmq. "
             "A kind comes from the hook pytest_testbed_services of a plugin or of the conftest.py in the root directory.",
             "test_it.py:1: UnknownService",  # the user's line, not one of ours
         ]

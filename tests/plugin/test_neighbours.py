@@ -168,11 +168,12 @@ def test_pytest_inside_pytest(project: Project) -> None:
 
         def test_it(pytester, testbed, alpha):
             pytester.makeconftest(CONFTEST)
-            pytester.makepyfile(test_inner="def test_it(inner, testbed): assert testbed.kinds == ['inner', 'postgres', 'rabbitmq']")
+            kinds = ['inner', 'postgres', 'rabbitmq']
+            pytester.makepyfile(test_inner=f"def test_it(inner, testbed): assert testbed.kinds == {kinds}")
             result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
             result.assert_outcomes(passed=1)
             result.stdout.fnmatch_lines(["testbed: inner inner (fake, pretence) was ready*"])
-            assert testbed.kinds == ["alpha", "postgres"]
+            assert testbed.kinds == ["alpha", "postgres", "rabbitmq"]
             assert testbed.logs("alpha") == ""
             assert testbed.endpoint("alpha") is alpha
         """

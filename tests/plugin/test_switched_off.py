@@ -63,8 +63,8 @@ NO_RABBITMQ = ["-p", "no:pytest_testbed.plugins.rabbitmq"]
 
 def test_without_rabbitmq_the_rest_works(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     project.kinds(alpha={})
-    monkeypatch.setenv("TESTBED_RABBITMQ_IMAGE", "rabbitmq:3")
-    project.pytester.makeini("[pytest]\ntestbed_rabbitmq_timeout = x")
+    monkeypatch.setenv("TESTBED_RABBITMQ_TIMEOUT", "x")
+    project.pytester.makeini("[pytest]\ntestbed_rabbitmq_image = rabbitmq:3")
     project.write(
         test_it="""
         import pytest
@@ -74,6 +74,7 @@ def test_without_rabbitmq_the_rest_works(project: Project, monkeypatch: pytest.M
     )
     project.run("--strict-markers", "--strict-config", *NO_RABBITMQ).assert_outcomes(passed=1)
     assert "rabbitmq_channel" not in project.run(*NO_RABBITMQ, "--fixtures").stdout.str()
+    monkeypatch.delenv("TESTBED_RABBITMQ_TIMEOUT")
     result = project.run("-o", "testbed_env=A={rabbitmq.url}", *NO_RABBITMQ)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*{rabbitmq.url}, and the part that gives it is switched off (-p no:*plugins.rabbitmq)*"])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 __all__ = ["QUICK", "TRIED", "start_command"]
 
-TRIED = ("3.",)
+TRIED = ("3.", "4.")
 """What the versions begin with on which the quick start was tried; others boot as they are."""
 
 # $enabled holds the plugins; their file is the image's own, which may enable some more

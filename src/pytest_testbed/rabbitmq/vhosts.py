@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from ..services.model import Endpoint
 from ..services.stock import Stock
 from .api import ApiError, ManagementApi
+from .topology import SORTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,6 +90,13 @@ class VhostStock(Stock):
         """Declare queues, exchanges, bindings, policies and parameters."""
         with self._api() as api:
             api.post("definitions", vhost, body=definitions)
+            wanted = {each["name"] for each in definitions.get("queues", ())}
+            lost = sorted(wanted - {each["name"] for each in api.get("queues", vhost)}) if wanted else []
+            if lost:  # some versions pass over what they do not permit, and say nothing
+                raise ApiError(
+                    f"the broker has made no queue {', '.join(map(repr, lost))}, and says nothing against it; from 4.3 on it "
+                    'permits none that is neither durable nor exclusive: leave "durable" out.'
+                )
 
     def definitions(self, vhost: str) -> dict[str, Any]:
         """Return what there is in a virtual host, in the definitions format."""
@@ -156,9 +164,14 @@ class VhostStock(Stock):
 
 
 def of_vhost(api: ManagementApi, vhost: str) -> dict[str, Any]:
-    """Return the definitions of a virtual host, and the queues that an export leaves out: exclusive ones."""
+    """Return the definitions of a virtual host."""
     found = api.get("definitions", vhost)
-    return {sort: found.get(sort, []) for sort in KEYS}
+    # 4.3 exports no internal exchanges
+    exchanges = [each for each in api.get("exchanges", vhost) if each["name"] and not each["name"].startswith("amq.")]
+    return {
+        **{sort: found.get(sort, []) for sort in KEYS},
+        "exchanges": [{key: each[key] for key in SORTS["exchanges"] if key in each} for each in exchanges],
+    }
 
 
 def identity(item: Mapping[str, Any], sort: str) -> str:
