@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from ..services.model import Endpoint
 from ..services.stock import Stock
 from .api import ApiError, ManagementApi
-from .topology import SORTS
+from .emptying import bring_back, of_vhost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +19,6 @@ __all__ = ["VhostStock", "drop_vhosts"]
 
 PEEKED = 5
 """Messages of a queue that a failure shows."""
-KEYS = {
-    # sort of definitions → what tells one object from another
-    "queues": ("name",),
-    "exchanges": ("name",),
-    "bindings": ("source", "destination", "destination_type", "routing_key", "arguments"),
-    "policies": ("name",),
-    "parameters": ("component", "name"),
-}
 
 
 class VhostStock(Stock):
@@ -35,12 +27,17 @@ class VhostStock(Stock):
     The options' "definitions" are what each of them has from its beginning.
     """
 
-    calls = ("open", "declare", "definitions", "empty", "look", "alarms", "queues")
+    calls = ("open", "ensure", "declare", "definitions", "empty", "look", "alarms", "queues")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._idle: list[ManagementApi] = []
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._opened: dict[str, Endpoint] = {}
+        """The virtual hosts that were opened, each with the broker on which it was."""
+        self._baselines: dict[str, Mapping[str, Any]] = {}
+        """What virtual hosts were brought back to the last time."""
 
     @contextmanager
     def _api(self) -> Iterator[ManagementApi]:
@@ -85,6 +82,20 @@ class VhostStock(Stock):
                 return False
         self.make(vhost)
         return True
+
+    def ensure(self, vhost: str) -> None:
+        """Create a virtual host of that name where it is missing on this broker, with what it had on one that has ended.
+
+        It is quick for all who come after the first.
+        """
+        with self._opening:
+            endpoint = self.endpoint
+            if self._opened.get(vhost) is endpoint:
+                return
+            if self.open(vhost) and (baseline := self._baselines.get(vhost)) is not None:
+                with self._api() as api:
+                    bring_back(api, vhost, baseline)
+            self._opened[vhost] = endpoint
 
     def declare(self, vhost: str, definitions: Mapping[str, Any]) -> None:
         """Declare queues, exchanges, bindings, policies and parameters."""
@@ -144,83 +155,19 @@ class VhostStock(Stock):
         """Take out of a virtual host what it did not have before, put back what it had, and purge its queues.
 
         Args:
-            vhost: its name.
+            vhost: its name; where it is gone, it is made anew.
             baseline: what `definitions` gave before.
         """
+        self._baselines[vhost] = baseline
+        self.ensure(vhost)
         with self._api() as api:
-            now = of_vhost(api, vhost)
-            added, missing = difference(now, baseline)
-            for sort in ("bindings", "parameters", "policies", "queues", "exchanges"):
-                for item in added[sort]:
-                    if not goes_with(item, sort, added):
-                        delete(api, vhost, sort, item)
-            for queue in now["queues"]:
-                if queue not in added["queues"] and not purge(api, vhost, queue["name"]):
-                    api.delete("queues", vhost, queue["name"])
-                    missing["queues"].append(queue)
-                    missing["bindings"] += [each for each in baseline["bindings"] if each["destination"] == queue["name"]]
-            if any(missing.values()):
-                api.post("definitions", vhost, body=missing)
-
-
-def of_vhost(api: ManagementApi, vhost: str) -> dict[str, Any]:
-    """Return the definitions of a virtual host."""
-    found = api.get("definitions", vhost)
-    # 4.3 exports no internal exchanges
-    exchanges = [each for each in api.get("exchanges", vhost) if each["name"] and not each["name"].startswith("amq.")]
-    return {
-        **{sort: found.get(sort, []) for sort in KEYS},
-        "exchanges": [{key: each[key] for key in SORTS["exchanges"] if key in each} for each in exchanges],
-    }
-
-
-def identity(item: Mapping[str, Any], sort: str) -> str:
-    """Return what tells an object of a virtual host from others of its sort."""
-    return repr([item.get(key) for key in KEYS[sort]])
-
-
-def difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is there now and was not, and what was there and is not; what was changed is in both."""
-    added, missing = {}, {}
-    for sort in KEYS:
-        old = {identity(item, sort): item for item in before.get(sort, ())}
-        new = {identity(item, sort): item for item in now.get(sort, ())}
-        added[sort] = [item for key, item in new.items() if old.get(key) != item]
-        missing[sort] = [item for key, item in old.items() if new.get(key) != item]
-    return added, missing
-
-
-def goes_with(item: Mapping[str, Any], sort: str, added: Mapping[str, Any]) -> bool:
-    """Tell whether a binding is deleted with one of its ends."""
-    if sort != "bindings":
-        return False
-    ends = {(each, item["name"]) for each in ("queues", "exchanges") for item in added[each]}
-    return ("exchanges", item["source"]) in ends or (f"{item['destination_type']}s", item["destination"]) in ends
-
-
-def delete(api: ManagementApi, vhost: str, sort: str, item: Mapping[str, Any]) -> None:
-    """Delete an object of a virtual host."""
-    match sort:
-        case "parameters":
-            api.delete("parameters", item["component"], vhost, item["name"])
-        case "bindings":
-            way = ("bindings", vhost, "e", item["source"], item["destination_type"][0], item["destination"])
-            for each in api.get(*way):
-                if each["routing_key"] == item["routing_key"] and each["arguments"] == item["arguments"]:
-                    api.delete(*way, each["properties_key"])
-        case _:
-            api.delete(sort, vhost, item["name"])
-
-
-def purge(api: ManagementApi, vhost: str, queue: str) -> bool:
-    """Purge a queue; tell whether that was done: a stream cannot be purged."""
-    try:
-        api.delete("queues", vhost, queue, "contents")
-    except ApiError as error:
-        if not error.status:
-            raise
-        return False
-    return True
+            try:
+                bring_back(api, vhost, baseline)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                self._opened.pop(vhost, None)  # somebody has deleted it
+                self.ensure(vhost)
 
 
 def drop_vhosts(endpoint: Endpoint, prefix: str) -> None:
