@@ -70,8 +70,15 @@ class Way:
         return list(self._ask({"do": "bound"})["bound"])
 
     def end_since(self, since: int, spared: Sequence[tuple[int, int]] = ()) -> None:
-        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared."""
+        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared.
+
+        Returns when the service has let go of them, and has got what the others have sent.
+        """
         self._ask({"do": "hang up", "since": since, "spared": list(spared)})
+
+    def catch_up(self) -> None:
+        """Wait until all is passed on, and counted, that clients have sent so far; not for long."""
+        self._ask({"do": "catch up"})
 
     def end_late(self, since: int) -> list[int]:
         """Hang up on who was held up between two tests and came after that count of messages; return their backends."""
