@@ -83,19 +83,26 @@ class VhostStock(Stock):
         self.make(vhost)
         return True
 
-    def ensure(self, vhost: str) -> None:
-        """Create a virtual host of that name where it is missing on this broker, with what it had on one that has ended.
+    def ensure(self, vhost: str, *, is_sure: bool = True) -> bool:
+        """Create a virtual host of that name where it is missing, with what it had on a broker that has ended.
 
-        It is quick for all who come after the first.
+        Args:
+            vhost: its name.
+            is_sure: whether it is there for sure where it was once on this broker: that is quick.
+
+        Returns:
+            Whether it was missing.
         """
         with self._opening:
             endpoint = self.endpoint
-            if self._opened.get(vhost) is endpoint:
-                return
-            if self.open(vhost) and (baseline := self._baselines.get(vhost)) is not None:
+            if is_sure and self._opened.get(vhost) is endpoint:
+                return False
+            is_new = self.open(vhost)
+            if is_new and (baseline := self._baselines.get(vhost)) is not None:
                 with self._api() as api:
                     bring_back(api, vhost, baseline)
             self._opened[vhost] = endpoint
+            return is_new
 
     def declare(self, vhost: str, definitions: Mapping[str, Any]) -> None:
         """Declare queues, exchanges, bindings, policies and parameters."""
@@ -160,14 +167,12 @@ class VhostStock(Stock):
         """
         self._baselines[vhost] = baseline
         self.ensure(vhost)
-        with self._api() as api:
-            try:
+        try:
+            with self._api() as api:
                 bring_back(api, vhost, baseline)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-                self._opened.pop(vhost, None)  # somebody has deleted it
-                self.ensure(vhost)
+        except ApiError as error:
+            if not error.status or not self.ensure(vhost, is_sure=False):  # somebody may have deleted it
+                raise
 
 
 def drop_vhosts(endpoint: Endpoint, prefix: str) -> None:
