@@ -27,10 +27,11 @@ TIMEOUT = 20.0
 class ApiError(BrokerError):
     """The management API refused something, or did not answer.
 
-    `status` is that of HTTP; 0 where nobody answered.
+    `status` is that of HTTP, `answer` what stood in the answer; 0 and b"" where nobody answered.
     """
 
     status = 0
+    answer = b""
 
 
 def management_url(endpoint: Endpoint) -> str:
@@ -108,7 +109,7 @@ class ManagementApi:
             status, reason, text = self._exchange(method, target, data)
             if status >= 300:
                 error = ApiError(f"the management API at {self.url} refused {method} {target}: {status} {said(text) or reason}")
-                error.status = status
+                error.status, error.answer = status, text
                 raise error
             return json.loads(text) if text else None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -111,9 +112,8 @@ class VhostStock(Stock):
             except ApiError as error:
                 if not error.status:
                     raise
-                nodes = api.get("nodes")
-                words = {"mem_alarm": "memory", "disk_free_alarm": "disk"}
-                return sorted({word for node in nodes for key, word in words.items() if node.get(key)}) or ["a resource"]
+                found = json.loads(error.answer).get("alarms", ())
+                return sorted({str(each["resource"]) for each in found}) or ["a resource"]
         return []
 
     def queues(self, vhost: str) -> list[str]:
