@@ -36,8 +36,7 @@ class ApiError(BrokerError):
 
 def management_url(endpoint: Endpoint) -> str:
     """Return where the management API of a broker is."""
-    given = dict(endpoint.parameters()).get("management", "")
-    return given or f"http://{endpoint.host}:{endpoint.ports.get('management', 15672)}"
+    return endpoint.extra.get("management") or f"http://{endpoint.host}:{endpoint.ports.get('management', 15672)}"
 
 
 class ManagementApi:

@@ -20,7 +20,7 @@ from pika.exceptions import (
 )
 
 from ..errors import BrokerError, ServiceDied, TestbedError
-from .connect import BLOCKED_SECONDS, died
+from .connect import BLOCKED_SECONDS, Connection, died
 from .message import Matching, Message, encoded, is_like
 from .place import Place, Sent
 from .topology import checked, nearest, read_file
@@ -51,7 +51,7 @@ class Broker:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._connection: pika.BlockingConnection | None = None
+        self._connection: Connection | None = None
         self._channels: dict[str, BlockingChannel] = {}
         self.returned: list[Message] = []
         """What the broker gave back of what was published, as it could not be routed."""
@@ -244,9 +244,8 @@ class Broker:
         """Hang up."""
         connection, self._connection = self._connection, None
         self._channels.clear()
-        if connection is not None and connection.is_open:
-            with suppress(AMQPError, OSError):
-                connection.close()
+        if connection is not None:
+            connection.end()
 
     def _channel(self, purpose: str, *, confirms: bool = False) -> BlockingChannel:
         if self._connection is None or not self._connection.is_open:

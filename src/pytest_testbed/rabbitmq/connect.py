@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -24,22 +26,21 @@ from ..services.model import Endpoint
 if TYPE_CHECKING:
     from ..services.client import Testbed
 
-__all__ = ["connect", "died", "parameters"]
+__all__ = ["Connection", "connect", "died", "parameters"]
 
 DYING_SECONDS = 0.5
 """Seconds in which the end of a broker is known that has hung up."""
 BLOCKED_SECONDS = 3.0
 """Seconds that a broker may block who publishes before that is an error."""
 SOCKET_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+"""Seconds in which another thread closes a connection on which it waits."""
 
 
 def parameters(endpoint: Endpoint, vhost: str, **more: Any) -> pika.ConnectionParameters:
     """Return pika's parameters for a virtual host."""
     if endpoint.query:
-        from urllib.parse import urlencode
-
-        said = {name: value for name, value in endpoint.parameters().items() if name != "management"}
-        given = pika.URLParameters(f"{endpoint.with_(query='').url(vhost)}{'?' if said else ''}{urlencode(said)}")
+        given = pika.URLParameters(endpoint.url(vhost))
         for name, value in more.items():
             setattr(given, name, value)
         return given
@@ -51,7 +52,44 @@ def parameters(endpoint: Endpoint, vhost: str, **more: Any) -> pika.ConnectionPa
     return pika.ConnectionParameters(endpoint.host, endpoint.port, vhost, credentials, **more)
 
 
-def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> pika.BlockingConnection:
+class Connection(pika.BlockingConnection):  # type: ignore[misc]
+    """A connection that can be closed while another thread waits on it, as an application's consumer may after a test.
+
+    pika's connections are for one thread; to close one from another breaks both.
+    """
+
+    def __init__(self, parameters: pika.ConnectionParameters) -> None:
+        self._reader: int | None = None
+        super().__init__(parameters)
+
+    def process_data_events(self, time_limit: float | None = 0) -> None:
+        """Do what pika does; note which thread is in it."""
+        before, self._reader = self._reader, threading.get_ident()
+        try:
+            super().process_data_events(time_limit)
+        finally:
+            self._reader = before
+
+    def end(self) -> None:
+        """Close it, whatever has become of it."""
+        if not self.is_open:
+            return
+        with suppress(AMQPError, OSError):
+            if self._reader in (None, threading.get_ident()):
+                self.close()
+                return
+            closed = threading.Event()
+            self.add_callback_threadsafe(lambda: self._closed(closed))
+            closed.wait(CLOSE_SECONDS)
+
+    def _closed(self, closed: threading.Event) -> None:
+        try:
+            self.close()
+        finally:
+            closed.set()
+
+
+def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> Connection:
     """Return a connection to a virtual host.
 
     It has no heartbeat: a test that stops in a debugger, or works for minutes, must find it as it was.
@@ -60,9 +98,9 @@ def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> pika.BlockingCo
         ServiceDied: the broker has ended; it is started again for the next test.
         AMQPError: it does not let in.
     """
-    return guarded(
+    made: Connection = guarded(
         testbed,
-        lambda: pika.BlockingConnection(
+        lambda: Connection(
             parameters(
                 endpoint,
                 vhost,
@@ -72,6 +110,7 @@ def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> pika.BlockingCo
             )
         ),
     )
+    return made
 
 
 def guarded(testbed: Testbed, action: Callable[[], Any]) -> Any:

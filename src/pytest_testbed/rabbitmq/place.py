@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pika.exceptions import AMQPError
-
 from ..services.model import Endpoint
-from .connect import connect
+from .connect import Connection, connect
 
 if TYPE_CHECKING:
     import pika
@@ -40,19 +38,11 @@ class Place:
 
     def __init__(self, testbed: Testbed, endpoint: Endpoint, name: str, url: str | None = None) -> None:
         self.testbed, self.endpoint, self.name = testbed, endpoint, name
-        self.url = url or self._url()
+        self.url = url or endpoint.url(name)
         self.sent: list[Sent] = []
         self.taken: list[Message] = []
 
-    def _url(self) -> str:
-        said = {name: value for name, value in self.endpoint.parameters().items() if name != "management"}
-        if not said:
-            return self.endpoint.with_(query="").url(self.name)
-        from urllib.parse import urlencode
-
-        return self.endpoint.with_(query=urlencode(said)).url(self.name)
-
-    def connect(self) -> pika.BlockingConnection:
+    def connect(self) -> Connection:
         """Return a connection to it.
 
         Raises:
@@ -67,9 +57,7 @@ class Place:
         try:
             yield connection
         finally:
-            if connection.is_open:
-                with suppress(AMQPError, OSError):
-                    connection.close()
+            connection.end()
 
     def declare(self, definitions: Mapping[str, Any]) -> None:
         """Declare what checked definitions say."""

@@ -64,6 +64,7 @@ def rabbitmq_spec(
         "scheme": "amqp",
         "database": "/",
         "definitions": dict(definitions or {}),
+        "extra": {"management": management_url} if management_url else {},
         "url_remedy": "set testbed_rabbitmq_url (or RABBITMQ_URL)",
     }
     local = {"home": home, "plugins": list(plugins), "quick": quick, "user": USER}
@@ -77,7 +78,7 @@ def rabbitmq_spec(
         timeout=timeout,
         container=_container(image, plugins, environment, quick=quick, tmpfs=tmpfs),
         process=ProcessRecipe(recipe="pytest_testbed.rabbitmq.local:LocalRabbit", options=local),
-        url=with_management(url, management_url) if url and management_url else url,
+        url=url,
         url_source=url_source,
         url_parser="pytest_testbed.rabbitmq.service:parse_url",
         visit="pytest_testbed.rabbitmq.visit:RabbitVisit",
@@ -106,13 +107,6 @@ def _container(image: str, plugins: Sequence[str], environment: Sequence[str], *
         user=variables["RABBITMQ_DEFAULT_USER"],
         password=variables["RABBITMQ_DEFAULT_PASS"],
     )
-
-
-def with_management(url: str, management_url: str) -> str:
-    """Return a broker's URL that also says where its management API is."""
-    from urllib.parse import quote
-
-    return f"{url}{'&' if '?' in url else '?'}management={quote(management_url, safe='')}"
 
 
 def parse_url(url: str) -> Endpoint:
