@@ -67,6 +67,7 @@ class RabbitSettings(Section, prefix="rabbitmq"):
 
 
 SECTION = RabbitSettings
+KIND = "rabbitmq"
 MARKS = (
     "rabbitmq(vhost='test'): which virtual host this test has: one of its own, or with 'worker' the one that all tests of "
     "its process use, emptied after it; without the mark it is that of the address in testbed_env, if there is one",
