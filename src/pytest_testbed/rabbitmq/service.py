@@ -68,6 +68,7 @@ def rabbitmq_spec(
         "definitions": dict(definitions or {}),
         "extra": {"management": management_url} if management_url else {},
         "url_remedy": "set testbed_rabbitmq_url (or RABBITMQ_URL)",
+        "quick_remedy": "testbed_rabbitmq_quick_boot = false spares it the attempt",
     }
     local = {"home": home, "plugins": list(plugins), "quick": quick, "user": USER}
     return ServiceSpec(

@@ -151,10 +151,15 @@ class DockerRunning:
         """Start it with the plain command where it ended with the quick one; any other would end again."""
         if self._is_plain or not self._recipe.plain_command or self._gone_for_good():
             return False
-        self._context.note(f"{self._spec.kind}: {self._recipe.image} did not take the quick start; it was started plainly")
+        end = self.exited()
         self.stop()
         self._is_plain = True
         host, port = self._launch()
+        remedy = self._spec.options.get("quick_remedy", "")
+        self._context.note(
+            f"{self._spec.kind}: {self._recipe.image} did not take the quick start ({end}), and was started plainly"
+            + (f"; {remedy}" if remedy else "")
+        )
         self.endpoint = self.endpoint.with_(host=host, port=port, ports=self._ports)
         return True
 
