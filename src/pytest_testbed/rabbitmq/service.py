@@ -60,12 +60,15 @@ def rabbitmq_spec(
     """
     if version and image.removesuffix("-management").removeprefix("rabbitmq:").isdigit():
         image = f"rabbitmq:{version}" + ("-management" if image.endswith("-management") else "")
+    container = _container(image, plugins, environment, quick=quick, tmpfs=tmpfs)
     options = {
         "scheme": "amqp",
-        "database": "/",
+        # where a container's user may enter; a node of our own has "/"
+        "database": container.environment.get("RABBITMQ_DEFAULT_VHOST", "/"),
         "definitions": dict(definitions or {}),
         "extra": {"management": management_url} if management_url else {},
         "url_remedy": "set testbed_rabbitmq_url (or RABBITMQ_URL)",
+        "quick_remedy": "testbed_rabbitmq_quick_boot = false spares it the attempt",
     }
     local = {"home": home, "plugins": list(plugins), "quick": quick, "user": USER}
     return ServiceSpec(
@@ -76,7 +79,7 @@ def rabbitmq_spec(
         provider=provider,
         version=version,
         timeout=timeout,
-        container=_container(image, plugins, environment, quick=quick, tmpfs=tmpfs),
+        container=container,
         process=ProcessRecipe(recipe="pytest_testbed.rabbitmq.local:LocalRabbit", options=local),
         url=url,
         url_source=url_source,
