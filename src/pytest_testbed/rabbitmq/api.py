@@ -36,7 +36,8 @@ class ApiError(BrokerError):
 
 def management_url(endpoint: Endpoint) -> str:
     """Return where the management API of a broker is."""
-    return endpoint.extra.get("management") or f"http://{endpoint.host}:{endpoint.ports.get('management', 15672)}"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return endpoint.extra.get("management") or f"http://{host}:{endpoint.ports.get('management', 15672)}"
 
 
 class ManagementApi:
@@ -50,8 +51,9 @@ class ManagementApi:
     def __init__(self, endpoint: Endpoint, timeout: float = TIMEOUT) -> None:
         import base64
 
-        self.url = management_url(endpoint)
-        self._parts = urlsplit(self.url)
+        self._parts = urlsplit(management_url(endpoint))
+        # errors show it; who logs in is said elsewhere
+        self.url = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl()
         self._timeout = timeout
         token = base64.b64encode(f"{endpoint.user}:{endpoint.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
@@ -110,7 +112,13 @@ class ManagementApi:
                 error = ApiError(f"the management API at {self.url} refused {method} {target}: {status} {said(text) or reason}")
                 error.status, error.answer = status, text
                 raise error
-            return json.loads(text) if text else None
+            return self._read(text) if text else None
+
+    def _read(self, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ApiError(f"what answers at {self.url} is no management API: {said(text)}") from None
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:

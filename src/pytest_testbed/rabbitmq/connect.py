@@ -20,7 +20,7 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from ..errors import ServiceDied, TestbedError
+from ..errors import ConfigurationError, ServiceDied, TestbedError
 from ..services.model import Endpoint
 
 if TYPE_CHECKING:
@@ -39,17 +39,38 @@ CLOSE_SECONDS = 2.0
 
 def parameters(endpoint: Endpoint, vhost: str, **more: Any) -> pika.ConnectionParameters:
     """Return pika's parameters for a virtual host."""
+    credentials = pika.PlainCredentials(endpoint.user, endpoint.password)
     if endpoint.query:
-        given = pika.URLParameters(endpoint.url(vhost))
-        for name, value in more.items():
+        given = from_url(endpoint)
+        for name, value in {"credentials": credentials, "virtual_host": vhost, **more}.items():
             setattr(given, name, value)
         return given
     if endpoint.scheme == "amqps":
         import ssl
 
         more["ssl_options"] = pika.SSLOptions(ssl.create_default_context(), endpoint.host)
-    credentials = pika.PlainCredentials(endpoint.user, endpoint.password)
     return pika.ConnectionParameters(endpoint.host, endpoint.port, vhost, credentials, **more)
+
+
+def from_url(endpoint: Endpoint) -> pika.URLParameters:
+    """Return what an endpoint's address and parameters say to pika; those that are for other clients are left out.
+
+    Raises:
+        ConfigurationError: one has a value that pika cannot take.
+    """
+    from urllib.parse import urlencode
+
+    place = endpoint.with_(user="", password="", query="")
+    known: dict[str, str] = {}
+    for name, value in endpoint.parameters().items():
+        try:
+            pika.URLParameters(place.with_(query=urlencode({name: value})).url("/"))
+        except ValueError as error:
+            if "Unknown URL parameter" not in str(error):
+                raise ConfigurationError(f"pika cannot take {name}={value}, which the broker's URL says: {error}.") from None
+        else:
+            known[name] = value
+    return pika.URLParameters(place.with_(query=urlencode(known)).url("/"))
 
 
 class Connection(pika.BlockingConnection):  # type: ignore[misc]

@@ -31,12 +31,12 @@ fi
 # $enabled holds the plugins; their file is the image's own, which may enable some more
 _ENABLE = """\
 file=${RABBITMQ_ENABLED_PLUGINS_FILE:-/etc/rabbitmq/enabled_plugins}
-had=$(tr -d '[].' <"$file" 2>/dev/null | tr ',\\n' '  ')
+had=$(sed 's/%.*//' 2>/dev/null <"$file" | tr ',\\n' '  ' | tr -d "[].'")
 enabled='@ENABLED@'
 for each in $had; do
     case " $enabled rabbitmq_prometheus " in *" $each "*) ;; *) enabled="$enabled $each" ;; esac
 done
-echo "[$(echo $enabled | tr ' ' ',')]." >"$file" 2>/dev/null || echo "pytest-testbed: $file cannot be written" >&2
+echo "[$(echo $enabled | tr ' ' ',')]." 2>/dev/null >"$file" || echo "pytest-testbed: $file cannot be written" >&2
 """
 
 QUICK = """\
@@ -50,12 +50,15 @@ needed() {
         case $keep in *" $name "*) continue ;; esac
         app=$(echo "$name"-[0-9]*/ebin/"$name.app")
         if [ ! -f "$app" ]; then
-            # one of Erlang's own; but of an enabled plugin that is packed we cannot know what it needs
+            # of what is packed, or there twice, or enabled and somewhere else, we cannot know what it needs
+            case $(echo "$name"-[0-9]*) in "$name-[0-9]*") ;; *) return 1 ;; esac
             case " $enabled " in *" $name "*) return 1 ;; esac
-            continue
+            continue # it is one of Erlang's own
         fi
         keep="$keep$name "
-        todo="$todo $(sed -n '/{applications/,/\\]/p' "$app" | tr -c 'a-z0-9_' ' ')"
+        said=$(tr '\\n' ' ' <"$app" | sed -n 's/.*{applications,[^[]*\\[\\([^]]*\\)\\].*/\\1/p' | tr -c 'a-z0-9_' ' ')
+        [ -n "$said" ] || return 1
+        todo="$todo $said"
     done
 }
 if cd -P /plugins 2>/dev/null; then

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import TestbedError
-from .message import shown
+from .message import deaths_in, shown
 from .place import Place
 
 __all__ = ["report"]
@@ -79,7 +79,7 @@ def in_short(message: dict[str, Any]) -> str:
     headers = properties.get("headers") or {}
     others = {name: value for name, value in headers.items() if not name.startswith(("x-death", "x-first-death"))}
     facts += [f"headers={others!r}"] if others else []
-    deaths = ", ".join(f"{each['reason']} in {each['queue']}" for each in headers.get("x-death") or ())
+    deaths = ", ".join(f"{each.get('reason', '')} in {each.get('queue', '')}" for each in deaths_in(headers))
     facts += [f"dead={deaths!r}"] if deaths else []
     return f"{shown(body)}{'  [' + ' '.join(facts) + ']' if facts else ''}"
 

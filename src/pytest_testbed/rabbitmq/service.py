@@ -6,6 +6,7 @@ Runs in the host process as well, so it imports no client of AMQP.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 
 from ..services.model import RANDOM, ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
@@ -58,8 +59,8 @@ def rabbitmq_spec(
         tmpfs: cap of the container's memory file system for data, "" for none.
         timeout: seconds that a start may take.
     """
-    if version and image.removesuffix("-management").removeprefix("rabbitmq:").isdigit():
-        image = f"rabbitmq:{version}" + ("-management" if image.endswith("-management") else "")
+    if version and (plain := re.fullmatch(r"rabbitmq:\d+(-management)?", image)):
+        image = f"rabbitmq:{version}{plain[1] or ''}"
     container = _container(image, plugins, environment, quick=quick, tmpfs=tmpfs)
     options = {
         "scheme": "amqp",
@@ -120,7 +121,14 @@ def parse_url(url: str) -> Endpoint:
     """
     from urllib.parse import unquote, urlsplit
 
-    parts = urlsplit(url)
+    form = "it must be like amqp://user:password@host:port/vhost; in a password, @ : / ? # [ ] must be encoded"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # whose own words may show a part of the password
+        raise ValueError(form) from None
+    if parts.fragment:
+        raise ValueError(form)
     if parts.scheme not in ("amqp", "amqps", "pyamqp"):
         raise ValueError("it must begin with amqp:// or amqps://")
     path = parts.path
@@ -130,7 +138,7 @@ def parse_url(url: str) -> Endpoint:
     return Endpoint(
         kind="rabbitmq",
         host=parts.hostname or "localhost",
-        port=parts.port or (TLS_PORT if scheme == "amqps" else PORT),
+        port=port or (TLS_PORT if scheme == "amqps" else PORT),
         user=unquote(parts.username) if parts.username is not None else "guest",
         password=unquote(parts.password) if parts.password is not None else "guest",
         # as everybody's clients do: no path, or an empty one, is the default virtual host

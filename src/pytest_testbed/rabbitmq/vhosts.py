@@ -53,7 +53,7 @@ class VhostStock(Stock):
             yield api
         finally:
             with self._lock:
-                if endpoint is self.endpoint:
+                if endpoint is self.endpoint and not self._closed:
                     self._idle.append(api)
                 else:
                     api.close()
@@ -61,15 +61,31 @@ class VhostStock(Stock):
     def forget(self, endpoint: Endpoint) -> None:
         """Begin anew on another broker."""
         with self._lock:
-            self._idle.clear()
+            self.endpoint = endpoint  # from here on no connection to the one before is kept
+            self._hang_up()
         super().forget(endpoint)
 
+    def close(self) -> None:
+        """Make and remove nothing any more, and hang up."""
+        super().close()
+        with self._lock:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
     def make(self, name: str) -> None:
-        """Create a virtual host with what every test finds in it."""
+        """Create a virtual host with what every test finds in it; where the broker refuses that, none is left."""
         with self._api() as api:
             api.make_vhost(name)
-            if definitions := self.options.get("definitions"):
-                api.post("definitions", name, body=definitions)
+            try:
+                if definitions := self.options.get("definitions"):
+                    api.post("definitions", name, body=definitions)
+            except ApiError:
+                with suppress(ApiError):
+                    api.drop_vhost(name)
+                raise
 
     def remove(self, name: str) -> None:
         """Delete a virtual host."""
@@ -81,9 +97,12 @@ class VhostStock(Stock):
     def open(self, vhost: str) -> bool:
         """Create a virtual host of that name where it is missing; tell whether it was."""
         with self._api() as api:
-            with suppress(ApiError):
+            try:
                 api.get("vhosts", vhost)
                 return False
+            except ApiError as error:
+                if error.status != 404:
+                    raise
         self.make(vhost)
         return True
 

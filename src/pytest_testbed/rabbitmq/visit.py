@@ -47,7 +47,8 @@ class RabbitVisit(Visit):
     def make(self) -> None:
         """Make the worker's virtual host: the first client may come before the first test."""
         stock = self.door.host.stock(self.door.spec.kind, self.door.run)
-        stock.open(self.door.facts["vhost"])  # type: ignore[attr-defined]
+        with stock.under_way():
+            stock.open(self.door.facts["vhost"])  # type: ignore[attr-defined]
 
     def _refuse(self, why: str) -> None:
         """Say in AMQP's words why nobody is let in: a client shows them."""
