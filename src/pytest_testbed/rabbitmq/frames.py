@@ -59,6 +59,8 @@ def frame_size(head: bytes) -> int:
     kind, _, size = struct.unpack_from(">BHI", head)
     if kind == TLS_ALERT:
         raise Refused(0, "what answers speaks TLS")
+    if head.startswith(HEADER[:4]):
+        raise Refused(0, f"the broker speaks another version of AMQP (it sent {head[:7]!r})")
     if kind not in (1, 2, 3, 8) or size > 1 << 24:
         raise Refused(0, f"what answers does not speak AMQP 0-9-1 (it sent {head[:7]!r})")
     return int(size) + OVERHEAD

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from ..services.model import Endpoint
-from .frames import Refused, frame_size, login
+from .frames import frame_size, login
 
 __all__ = ["try_login"]
 
@@ -44,8 +44,6 @@ def reader(connection: socket.socket) -> Callable[[], bytes]:
             except TimeoutError:
                 raise TimeoutError("what listens there says nothing") from None
             if not piece:
-                if data.startswith(b"AMQP"):
-                    raise Refused(0, f"the broker speaks another version of AMQP ({data!r})")
                 raise ConnectionResetError("what listens there hung up without a word")
             data += piece
         return data

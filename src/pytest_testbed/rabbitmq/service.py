@@ -225,7 +225,8 @@ def _check_management(endpoint: Endpoint, timeout: float) -> None:
         text = f"tests need virtual hosts of their own, and AMQP alone can neither list nor create them: {error}"
         if error.status in (401, 403):
             raise GiveUp(
-                f"{text} → {_tag(endpoint.user)}; or, if it is another broker's, say where it is: testbed_rabbitmq_management_url."
+                f"{text} → {_tag(endpoint.user)}; or, if it is another broker's, say where its own is: "
+                "testbed_rabbitmq_management_url."
             ) from None
         # it may be about to start
         raise ApiError(
