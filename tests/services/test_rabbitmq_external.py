@@ -20,6 +20,7 @@ from pytest_testbed import Endpoint, Testbed, TestbedError
 from pytest_testbed.rabbitmq.api import ManagementApi
 from pytest_testbed.rabbitmq.place import Place
 from pytest_testbed.rabbitmq.service import parse_url, rabbitmq_spec
+from pytest_testbed.rabbitmq.vhosts import drop_vhosts
 from pytest_testbed.services.death import gone_within
 from tests import leftovers
 from tests.conftest import QUIET
@@ -211,12 +212,20 @@ def test_killed_host_has_its_virtual_hosts_dropped_by_the_next_run(named: Callab
     assert [name for name in house.vhosts() - set(before["vhosts"]) if alive.run in name] == []
 
 
-def test_a_run_of_its_own_says_whose_broker_it_is(
-    house: House, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+def test_what_is_not_a_runs_own_is_not_dropped(broker_somewhere: Testbed) -> None:
+    for prefix in ("", "testbed_", "testbed_main_", "testbed_0123456789ab", "owner's"):
+        with pytest.raises(ValueError, match="nothing is dropped"):
+            drop_vhosts(broker_somewhere.endpoint("rabbitmq"), prefix)
+
+
+@pytest.mark.parametrize("exported", [False, True], ids=["of their own", "of the worker"])
+def test_pytest_says_whose_broker_it_is_and_leaves_it_as_it_was(
+    exported: bool, house: House, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = house.everything()
     monkeypatch.setenv("RABBITMQ_URL", house.url())
-    pytester.makeini(f"[pytest]\ntestbed_rabbitmq_management_url = {house.management}\n")
+    export = "testbed_env = BROKER={rabbitmq.url}\n" if exported else ""
+    pytester.makeini(f"[pytest]\ntestbed_rabbitmq_management_url = {house.management}\n{export}")
     pytester.makepyfile(
         """
         def test_it(rabbitmq_broker):
