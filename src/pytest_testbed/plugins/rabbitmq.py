@@ -32,9 +32,12 @@ def broker_address(url: str) -> None:
 
 
 def web_address(url: str) -> None:
-    """Check that a URL is one of a web server."""
-    if url.partition("://")[0] not in ("http", "https"):
+    """Check that a URL is one of a web server, without a login: that is the broker's."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("http", "https"):
         raise ValueError("does not begin with http:// or https://")
+    if "@" in rest.partition("/")[0]:
+        raise ValueError("names a user, who is to be named in testbed_rabbitmq_url")
 
 
 def plugin_names(lines: Sequence[str]) -> None:
