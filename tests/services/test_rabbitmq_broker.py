@@ -173,6 +173,13 @@ def test_a_message_that_comes_later_from_a_queue_that_comes_later(broker: Broker
         assert broker.expect("later", matching={"n": 1}, within=5).json == {"n": 1}
 
 
+def test_a_wait_for_a_queue_does_not_fill_the_log(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
+    """Each look by AMQP at a queue that is not there costs a channel, and pika warns of it."""
+    with pytest.raises(BrokerError, match="there is no queue 'later'"):
+        broker.expect("later", within=0.3)
+    assert len(caplog.records) <= 2
+
+
 def test_a_consumer_in_another_thread(broker: Broker) -> None:
     broker.declare(QUEUES)
 
@@ -491,8 +498,10 @@ def test_the_report_shows_what_lies_where(place: Place, broker: Broker, applicat
 
 
 def test_the_report_of_a_queue_that_cannot_be_read(place: Place, application: Any) -> None:
+    application.queue_declare("log", durable=True, arguments={"x-queue-type": "stream"})
     application.queue_declare("mine", exclusive=True)
-    assert "  mine: (cannot be read: " in report(place)
+    assert report(place).startswith("in the queues now:\n  log: (cannot be read: ")
+    assert report(place).endswith("\n  mine: (exclusive to a connection)")
 
 
 # --- a broker of its own, which comes to harm

@@ -157,7 +157,8 @@ def test_where_a_plugin_is_there_twice_nothing_is_removed(image: Image) -> None:
 
 def test_where_an_enabled_plugin_is_elsewhere_nothing_is_removed(image: Image) -> None:
     image.fill()
-    image.boot("rabbitmq_of_mine")
+    image.file.write_text("[rabbitmq_of_mine].\n")
+    image.boot()
     assert image.kept == set(NEEDS)
 
 

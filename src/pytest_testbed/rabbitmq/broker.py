@@ -360,10 +360,16 @@ class Arriving:
             except ChannelClosedByBroker as error:
                 if error.reply_code != NOT_FOUND or time.monotonic() >= self._deadline:
                     raise
-                time.sleep(GLANCE)
                 self._channel = self._open()
+                self._glance()
             else:
                 return
+
+    def _glance(self) -> None:
+        """Wait until the queue is there, or the deadline: by the API, as each look by AMQP would cost a channel and a warning."""
+        with suppress(TestbedError):  # the next look by AMQP tells what is wrong
+            while self._queue not in self._place.queues() and time.monotonic() < self._deadline:
+                time.sleep(GLANCE)
 
     def _coming(self) -> Iterator[Message]:
         arrived: deque[Any] = deque()

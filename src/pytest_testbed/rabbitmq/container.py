@@ -13,6 +13,21 @@ __all__ = ["QUICK", "TRIED", "start_command"]
 TRIED = ("3.", "4.")
 """What the versions begin with on which the quick start was tried; others boot as they are."""
 
+# A broker passes over in silence what it does not have; it may have more elsewhere, where that variable says so
+_FIND = """\
+if [ -z "$RABBITMQ_PLUGINS_DIR" ] && cd -P /plugins 2>/dev/null; then
+    for each in @ENABLED@; do
+        set -- "$each"-[0-9]*
+        if [ ! -e "$1" ]; then
+            echo "pytest-testbed: this image has no plugin $each; correct testbed_rabbitmq_plugins, or testbed_rabbitmq_image" >&2
+            echo "it has $(ls -d rabbitmq_* | sed 's/-[0-9].*//' | tr '\\n' ' ')" >&2
+            exit 1
+        fi
+    done
+    cd /
+fi
+"""
+
 # $enabled holds the plugins; their file is the image's own, which may enable some more
 _ENABLE = """\
 file=${RABBITMQ_ENABLED_PLUGINS_FILE:-/etc/rabbitmq/enabled_plugins}
@@ -51,7 +66,7 @@ if cd -P /plugins 2>/dev/null; then
         @TRIED@)
             if needed; then
                 for each in *-[0-9]*/; do
-                    case $keep in *" ${each%%-[0-9]*} "*) ;; *) rm -rf "$each" ;; esac
+                    case $keep in *" ${each%%-[0-9]*} "*) ;; *) rm -rf "$each" 2>/dev/null ;; esac
                 done
             fi ;;
     esac
@@ -71,4 +86,4 @@ def start_command(plugins: Sequence[str], before: str = "") -> list[str]:
         before: what is done before the boot, such as `QUICK`.
     """
     enabled = " ".join(dict.fromkeys(["rabbitmq_management", *plugins]))
-    return ["sh", "-c", _ENABLE.replace("@ENABLED@", enabled) + before + _START]
+    return ["sh", "-c", (_FIND + _ENABLE).replace("@ENABLED@", enabled) + before + _START]

@@ -59,7 +59,8 @@ def lying(place: Place) -> Iterator[str]:
 def of_queue(queue: dict[str, Any]) -> Iterator[str]:
     """Yield the lines on one queue."""
     if queue["fault"]:
-        yield f"  {queue['name']}: (cannot be read: {queue['fault']})"
+        is_exclusive = "RESOURCE_LOCKED" in queue["fault"]
+        yield f"  {queue['name']}: ({'exclusive to a connection' if is_exclusive else 'cannot be read: ' + queue['fault']})"
         return
     count = queue["count"]
     yield f"  {queue['name']}: {'1 message' if count == 1 else f'{count} messages' if count else 'empty'}"

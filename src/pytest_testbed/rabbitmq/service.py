@@ -64,10 +64,12 @@ def rabbitmq_spec(
     container = _container(image, plugins, environment, quick=quick, tmpfs=tmpfs)
     options = {
         "scheme": "amqp",
+        # where a container's user may enter; a node of our own has "/"
         "database": container.environment.get("RABBITMQ_DEFAULT_VHOST", "/"),
         "definitions": dict(definitions or {}),
         "extra": {"management": management_url} if management_url else {},
         "url_remedy": "set testbed_rabbitmq_url (or RABBITMQ_URL)",
+        "quick_remedy": "testbed_rabbitmq_quick_boot = false spares it the attempt",
     }
     local = {"home": home, "plugins": list(plugins), "quick": quick, "user": USER}
     return ServiceSpec(

@@ -106,8 +106,8 @@ class ServiceSpec:
             not its own (a database); needed with `url`.
         stock: reference to the subclass of `services.stock.Stock` that has things on the service ready for
             tests, each for one; "" where tests need none.
-        options: plain data that the kind's own code understands; providers read "scheme" and "database", and the external
-            one "extra", for its endpoint.
+        options: plain data that the kind's own code understands; providers read "scheme" and "database", what they tell
+            users to do ("url_remedy", "quick_remedy"), and the external one "extra", for its endpoint.
     """
 
     kind: str
