@@ -242,8 +242,9 @@ def test_its_address(facts: dict[str, Any], url: str) -> None:
     assert management_url(Endpoint(**{"kind": "rabbitmq", "host": "h", "port": 5672, **facts})) == url
 
 
-def test_it_may_be_below_a_path(server: Server) -> None:
-    url = f"http://127.0.0.1:{server.server_port}/rabbit/"
+@pytest.mark.parametrize("tail", ["/rabbit/", "/rabbit", "/rabbit/api/"])
+def test_it_may_be_below_a_path(server: Server, tail: str) -> None:
+    url = f"http://127.0.0.1:{server.server_port}{tail}"
     api = ManagementApi(server.endpoint.with_(ports={}, extra={"management": url}))
     api.get("whoami")
     api.close()

@@ -66,16 +66,21 @@ class Image:
             self.add(name, needs, version if name.startswith("rabbit") else "1.0")
 
     def boot(self, *plugins: str, before: str = QUICK) -> subprocess.CompletedProcess[str]:
+        done = self.run(*plugins, before=before)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[1:] == ["rabbitmq-server"]
+        return done
+
+    def run(self, *plugins: str, before: str = QUICK, **variables: str) -> subprocess.CompletedProcess[str]:
         _, _, script = start_command(plugins, before)
         script = script.replace("cd -P /plugins", f"cd -P {self.folder}")
         assert " /plugins" not in script, "it would remove this machine's"
         environ = {
             "PATH": f"{self._path}:{os.environ['PATH']}",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.file),
+            **variables,
         }
-        done = subprocess.run([*self._shell, "-c", script], env=environ, capture_output=True, text=True, timeout=30, check=True)
-        assert done.stdout.split()[1:] == ["rabbitmq-server"]
-        return done
+        return subprocess.run([*self._shell, "-c", script], env=environ, capture_output=True, text=True, timeout=30, check=False)
 
     @property
     def kept(self) -> set[str]:
@@ -159,6 +164,24 @@ def test_where_an_enabled_plugin_is_elsewhere_nothing_is_removed(image: Image) -
     image.fill()
     image.file.write_text("[rabbitmq_of_mine].\n")
     image.boot()
+    assert image.kept == set(NEEDS)
+
+
+def test_a_plugin_that_the_image_does_not_have_is_told(image: Image) -> None:
+    image.fill()
+    done = image.run("rabbitmq_stomp", "rabbitmq_of_mine")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "pytest-testbed: this image has no plugin rabbitmq_of_mine; correct testbed_rabbitmq_plugins" in done.stderr
+    assert " rabbitmq_shovel rabbitmq_stomp " in done.stderr
+    assert image.kept == set(NEEDS)
+
+
+def test_a_plugin_may_be_in_another_folder_that_the_user_has_named(image: Image) -> None:
+    image.fill()
+    done = image.run("rabbitmq_of_mine", RABBITMQ_PLUGINS_DIR=f"{image.folder}:/mine")
+    assert done.stdout.split()[1:] == ["rabbitmq-server"]
+    assert image.enabled == ["rabbitmq_management", "rabbitmq_of_mine"]
     assert image.kept == set(NEEDS)
 
 

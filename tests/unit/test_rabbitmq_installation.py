@@ -13,6 +13,9 @@ from pytest_testbed.rabbitmq.installation import applications, find_installation
 NOWHERE = {"PATH": ""}
 
 
+REAL, _ = find_installation("", None, os.environ)
+
+
 @pytest.fixture(autouse=True)
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The usual places of a machine of which nothing is known."""
@@ -132,10 +135,9 @@ def test_of_two_versions_the_newer_counts(home: Path) -> None:
 
 def test_the_closure_on_this_machine_holds_itself() -> None:
     """All that what is kept needs is kept, or is one of Erlang's own."""
-    found, _ = find_installation("", None, os.environ)
-    if found is None:
+    if REAL is None:
         pytest.skip("broker-local: no rabbitmq-server on this machine")
-    plugins = plugins_in(found.home)
+    plugins = plugins_in(REAL.home)
     keep = needed(plugins, ["rabbitmq_management"])
     assert keep is not None
     assert {"rabbit", "rabbitmq_management", "cowboy"} <= keep < set(plugins)

@@ -29,21 +29,35 @@ def broker_address(url: str) -> None:
     """Check that a URL is one of a broker."""
     if url.partition("://")[0] not in ("amqp", "amqps", "pyamqp"):
         raise ValueError("does not begin with amqp:// or amqps://")
+    from ..rabbitmq.service import parse_url
+
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise ValueError(f"cannot be used: {error}") from None
 
 
 def web_address(url: str) -> None:
     """Check that a URL is one of a web server, without a login: that is the broker's."""
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("http", "https"):
+    if url.partition("://")[0] not in ("http", "https"):
         raise ValueError("does not begin with http:// or https://")
-    if "@" in rest.partition("/")[0]:
-        raise ValueError("names a user, who is to be named in testbed_rabbitmq_url")
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError("is not of the form http://host:15672")
+    if "@" in parts.netloc:
+        raise ValueError("must not name a user: the one of testbed_rabbitmq_url logs in there as well")
 
 
 def plugin_names(lines: Sequence[str]) -> None:
     """Check the names of plugins."""
     for name in " ".join(lines).split():
-        if not name.isidentifier() or not name.islower():
+        if not (name.isidentifier() and name.isascii() and name.islower()):
             raise ValueError(f"holds {name!r}, which is no name of a plugin, such as rabbitmq_consistent_hash_exchange")
 
 

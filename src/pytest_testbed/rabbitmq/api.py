@@ -104,7 +104,7 @@ class ManagementApi:
     # --- the way there
 
     def _ask(self, method: str, path: tuple[str, ...], body: object = None) -> Any:
-        target = "/".join([self._parts.path.rstrip("/"), "api", *(quote(part, safe="") for part in path)])
+        target = "/".join([self._parts.path.rstrip("/").removesuffix("/api"), "api", *(quote(part, safe="") for part in path)])
         data = None if body is None else json.dumps(body).encode()
         with self._failing(f"{method} {target}"):
             status, reason, text = self._exchange(method, target, data)
