@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
+    "aio_pika",
     "asyncio",
     "docker",
     "factory",

@@ -13,6 +13,7 @@ from ..plugin import is_controller, plain_errors, run_of, usage_errors, worker_o
 from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
 
 if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel, AbstractConnection
     from pika import BlockingConnection
     from pika.adapters.blocking_connection import BlockingChannel
 
@@ -264,3 +265,16 @@ def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> It
         broker = Broker(_rabbitmq_test)
         yield broker
         broker.close()
+
+
+@pytest.fixture
+def rabbitmq_async_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[AbstractConnection]:
+    """An aio-pika connection to this test's virtual host, opened by its first use and closed after the test."""
+    with plain_errors(request.config), _rabbitmq_test.async_connection() as connection:
+        yield connection
+
+
+@pytest.fixture
+def rabbitmq_async_channel(rabbitmq_async_connection: AbstractConnection) -> AbstractChannel:
+    """A channel of `rabbitmq_async_connection`, opened by its first use."""
+    return rabbitmq_async_connection.channel()

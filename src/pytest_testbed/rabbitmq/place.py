@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import ConfigurationError
 from ..services.model import Endpoint
 from .connect import Connection, connect
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pika
 
     from ..services.client import Testbed
+    from .asynchronous import AsyncConnection
     from .message import Message
 
 __all__ = ["Place", "Sent"]
@@ -59,6 +61,22 @@ class Place:
         finally:
             connection.end()
 
+    @contextmanager
+    def async_connection(self) -> Iterator[AsyncConnection]:
+        """Give a connection of aio-pika that opens when it is first used, and close it afterwards.
+
+        Raises:
+            ConfigurationError: aio-pika is not installed.
+        """
+        need_aio_pika()
+        from .asynchronous import AsyncConnection
+
+        connection = AsyncConnection(self)
+        try:
+            yield connection
+        finally:
+            connection.end()
+
     def declare(self, definitions: Mapping[str, Any]) -> None:
         """Declare what checked definitions say."""
         self.testbed.call("rabbitmq", "declare", vhost=self.name, definitions=definitions)
@@ -90,3 +108,17 @@ class Place:
 
         channel.basic_publish = basic_publish
         return channel
+
+
+def need_aio_pika() -> None:
+    """See to it that aio-pika can be used.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("aio_pika") is None:
+        raise ConfigurationError(
+            "rabbitmq_async_connection needs aio-pika, which is not installed: pip install 'pytest-testbed[async]'."
+        )
