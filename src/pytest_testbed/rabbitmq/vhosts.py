@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from ..services.model import Endpoint
@@ -159,16 +159,18 @@ class VhostStock(Stock):
                 found.append(looked)
         return found
 
-    def empty(self, vhost: str, baseline: Mapping[str, Any]) -> None:
+    def empty(self, vhost: str, baseline: Mapping[str, Any], needs: Sequence[Sequence[str]] = ()) -> None:
         """Take out of a virtual host what it did not have before, put back what it had, and purge its queues.
 
         Args:
             vhost: its name.
             baseline: what `definitions` gave before.
+            needs: what must stay as well, as clients that are still there have declared it; see `declared.Declared`.
         """
         with self._api() as api:
             now = of_vhost(api, vhost)
             added, missing = difference(now, baseline)
+            added = {sort: [each for each in items if not is_needed(each, sort, needs)] for sort, items in added.items()}
             for sort in ("bindings", "parameters", "policies", "queues", "exchanges"):
                 for item in added[sort]:
                     if not goes_with(item, sort, added):
@@ -207,6 +209,12 @@ def difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[
         added[sort] = [item for key, item in new.items() if old.get(key) != item]
         missing[sort] = [item for key, item in old.items() if new.get(key) != item]
     return added, missing
+
+
+def is_needed(item: Mapping[str, Any], sort: str, needs: Sequence[Sequence[str]]) -> bool:
+    """Tell whether an object is among those that must stay."""
+    keys = ("source", "destination", "routing_key") if sort == "bindings" else ("name",)
+    return [sort, *(item.get(key) for key in keys)] in needs
 
 
 def goes_with(item: Mapping[str, Any], sort: str, added: Mapping[str, Any]) -> bool:
