@@ -115,7 +115,7 @@ def test_one_that_is_far_is_told_where_somebody_wants_a_broker(project: Project,
     ("url", "why"),
     [
         ("localhost:15672", "does not begin with http:// or https://"),
-        ("http://me:secret@localhost:15672", "names a user, who is to be named in testbed_rabbitmq_url"),
+        ("http://me:secret@localhost:15672", "must not name a user: the one of testbed_rabbitmq_url logs in there as well"),
     ],
 )
 def test_a_management_url_that_will_not_do(project: Project, url: str, why: str) -> None:
