@@ -339,7 +339,7 @@ def test_tls_where_none_is_spoken(named: Callable[..., Testbed], house: House) -
     ("url", "why"),
     [
         ("mysql://u:wrongsecret@h/d", "it must begin with amqp:// or amqps://"),
-        ("amqp://u:wrongsecret@h:port/d", "'port'"),
+        ("amqp://u:wrongsecret@h:port/d", "it must be like amqp://user:password@host:port/vhost"),
         ("amqp://u:wrongsecret@h/a/b/c", "the virtual host 'a/b/c' must be encoded: a%2Fb%2Fc"),
     ],
 )

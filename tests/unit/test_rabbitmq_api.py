@@ -324,3 +324,16 @@ def test_connections_to_a_broker_that_has_ended_are_not_used_again(server: Serve
     server.logins.clear()
     stock.make("b")
     assert server.logins == {"Basic " + base64.b64encode(f"another:{PASSWORD}".encode()).decode()}
+
+
+def test_virtual_hosts_are_listed_again_where_one_went_meanwhile(server: Server, api: ManagementApi) -> None:
+    server.answers = [(500, b""), (500, b""), (200, [{"name": "/"}, {"name": "shop"}])]
+    assert api.vhosts() == ["/", "shop"]
+    server.answers, server.asked = [(500, {"reason": "out of cheese"})], []
+    with pytest.raises(ApiError, match="500 out of cheese"):
+        api.vhosts()
+    assert len(server.asked) == 5
+    server.answers, server.asked = [(401, b"")], []
+    with pytest.raises(ApiError, match="401"):
+        api.vhosts()
+    assert len(server.asked) == 1
