@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
@@ -102,7 +103,7 @@ def empty_shelf() -> None:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    host = Host("0123456789ab", None, {}, {"fake": "pytest_testbed.testing:FakeProvider", "elsewhere": f"{HERE}:Elsewhere"})
+    host = Host(token_hex(6), None, {}, {"fake": "pytest_testbed.testing:FakeProvider", "elsewhere": f"{HERE}:Elsewhere"})
     yield host
     Shelf.gate.set()
     host.close()
@@ -112,6 +113,7 @@ def started(host: Host, run: str, given: ServiceSpec) -> Slot:
     host.join(run, os.getpid())
     slot = host.start(given, run)
     assert slot.done.wait(10)
+    assert slot.error is None
     return slot
 
 
