@@ -219,7 +219,8 @@ def test_an_application_that_connects_when_it_is_imported(
             ch.basic_publish("", "of the module", b"x")
             assert rabbitmq_broker.expect("of the module").body == b"x"
             ch.basic_publish("", "of the module", b"left")
-            ch.queue_declare("of the test", durable=True)
+            with channel() as other:
+                other.queue_declare("of the test", durable=True)
         """.replace("PROVIDER", endpoint.provider)
     )
     options = broker_options(broker)

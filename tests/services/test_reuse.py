@@ -130,7 +130,7 @@ def test_project_and_engine_are_part_of_the_fingerprint(monkeypatch: pytest.Monk
 
 
 def test_another_version_of_our_code_is_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("services/providers", "postgres"):
+    for folder in ("services/providers", "postgres", "rabbitmq"):
         (tmp_path / "pytest_testbed" / folder).mkdir(parents=True)
         (tmp_path / "pytest_testbed" / folder / "some.py").write_text("")
     monkeypatch.setattr(client, "HOME", str(tmp_path))

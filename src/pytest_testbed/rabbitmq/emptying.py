@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from .api import ApiError, ManagementApi
@@ -31,18 +31,19 @@ def of_vhost(api: ManagementApi, vhost: str) -> dict[str, Any]:
     }
 
 
-def bring_back(api: ManagementApi, vhost: str, baseline: Mapping[str, Any]) -> None:
+def bring_back(api: ManagementApi, vhost: str, baseline: Mapping[str, Any], needs: Sequence[Sequence[str]] = ()) -> None:
     """Bring a virtual host back to what it had.
 
     Args:
         api: a connection to the broker's API.
         vhost: the virtual host.
         baseline: what `of_vhost` gave before.
+        needs: what stays as it is, as clients that are still there have declared it; see `declared.Declared`.
 
     Raises:
         ApiError: the broker does not answer, or there is something that cannot be brought back.
     """
-    work = Bringing(api, vhost, baseline)
+    work = Bringing(api, vhost, baseline, needs)
     for _ in range(LOOKS):
         if work.step():
             return
@@ -52,8 +53,9 @@ def bring_back(api: ManagementApi, vhost: str, baseline: Mapping[str, Any]) -> N
 class Bringing:
     """The steps of `bring_back`."""
 
-    def __init__(self, api: ManagementApi, vhost: str, baseline: Mapping[str, Any]) -> None:
+    def __init__(self, api: ManagementApi, vhost: str, baseline: Mapping[str, Any], needs: Sequence[Sequence[str]]) -> None:
         self._api, self._vhost, self._baseline = api, vhost, baseline
+        self._needs = {tuple(need) for need in needs}
         self._purged: set[str] = set()
         self._faults: list[str] = []
 
@@ -61,7 +63,7 @@ class Bringing:
         """Do what is to be done by what is there; tell whether nothing can be left."""
         self._faults.clear()
         now = of_vhost(self._api, self._vhost)
-        added, missing = difference(now, self._baseline)
+        added, missing = self._difference(now)
         for sort in ORDER:
             for item in added[sort]:
                 if not goes_with(item, sort, added):
@@ -73,6 +75,15 @@ class Bringing:
                 self._api.post("definitions", self._vhost, body=missing)
         # an exchange may go with its last binding, a queue takes its bindings with it
         return not (is_gone or self._faults or any(missing.values()) or (added["bindings"] and self._has_fleeting()))
+
+    def _difference(self, now: Mapping[str, Any]) -> list[dict[str, list[Any]]]:
+        """Return what is there and is not to be, and what is not and is to be."""
+        added, missing = difference(now, self._baseline)
+        changed = {needed(each, sort) for sort, items in added.items() for each in items}
+        return [
+            {sort: [each for each in items if needed(each, sort) not in self._needs & changed] for sort, items in found.items()}
+            for found in (added, missing)
+        ]
 
     @contextmanager
     def _tried(self) -> Iterator[None]:
@@ -100,9 +111,15 @@ class Bringing:
 
     def rest(self) -> str:
         """Return what is not as it was, and the broker's words."""
-        added, missing = difference(of_vhost(self._api, self._vhost), self._baseline)
+        added, missing = self._difference(of_vhost(self._api, self._vhost))
         parts = [f"{word} {', '.join(names)}" for word, names in (("there are", named(added)), ("missing are", named(missing)))]
         return "; ".join([*(part for part in parts if not part.endswith(" ")), *self._faults])
+
+
+def needed(item: Mapping[str, Any], sort: str) -> tuple[Any, ...]:
+    """Return what clients that need an object say of it."""
+    keys = ("source", "destination", "routing_key") if sort == "bindings" else ("name",)
+    return (sort, *(item.get(key) for key in keys))
 
 
 def named(found: Mapping[str, Any]) -> list[str]:

@@ -84,8 +84,10 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def plugins_in(home: Path) -> dict[str, Path]:
-    """Return the plugins of a server by name: directories, and packed ones (`.ez`)."""
-    return {path.name.rpartition("-")[0]: path for path in sorted((home / "plugins").iterdir()) if "-" in path.name}
+    """Return the plugins of a server by name, the newest of each: directories, and packed ones (`.ez`)."""
+    named = [(re.match(r"(\w+)-(\d.*)", path.name), path) for path in (home / "plugins").iterdir()]
+    found = sorted(((match[1], numbers(match[2]), path) for match, path in named if match), key=lambda each: each[:2])
+    return {name: path for name, _, path in found}
 
 
 def needed(plugins: Mapping[str, Path], wanted: Iterable[str]) -> set[str] | None:

@@ -38,7 +38,8 @@ class SharedVhost:
     What is declared there before the first test is everybody's: an application's topology. So is what a fixture of a
     wider scope declares, until it ends. What a test adds is deleted, what it has changed or deleted is put back, all
     queues are purged, and connections that were opened by the exported address are closed, but for those that were
-    there before the first test, or that a fixture of a wider scope has opened.
+    there before the first test, or that a fixture of a wider scope has opened. What has been declared on a connection
+    that stays, stays as well: its client would not declare it again.
 
     Args:
         testbed: the engine's face.
@@ -121,9 +122,9 @@ class SharedVhost:
         """
         assert self._baseline is not None
         self._is_left = True
-        self.address.doorway.end_since(self._first, list(self._spared.values()))
+        needs = self.address.doorway.end_since(self._first, list(self._spared.values()))
         known = self._messages
-        self._call("empty", baseline=self._baseline.definitions)
+        self._call("empty", baseline=self._baseline.definitions, needs=needs)
         self._known, self._is_used, self._is_left = known, False, False
 
     # --- fixtures of wider scopes

@@ -16,6 +16,7 @@ from contextlib import suppress
 from ..errors import TestbedError
 from ..services.model import Endpoint
 from ..services.visit import PIECE, Visit, connected, poll, shut
+from .declared import Declared
 from .frames import (
     CLOSE_OK,
     HEADER,
@@ -64,6 +65,7 @@ class RabbitVisit(Visit):
     def __init__(self, door: FrontDoor, client: _socket.socket) -> None:
         super().__init__(door, client)
         self._said, self._heard = Track(), Track()
+        self._declared = Declared(self.needs)
         self._is_open = self._has_ended = False
         self._gone = threading.Event()
 
@@ -99,7 +101,8 @@ class RabbitVisit(Visit):
     def _make(self) -> None:
         """Make the worker's virtual host: the first client may come before the first test, or after the broker's end."""
         stock = self.door.host.stock(self.door.spec.kind, self.door.run)
-        stock.ensure(self.door.facts["vhost"])  # type: ignore[attr-defined]
+        with stock.under_way():
+            stock.ensure(self.door.facts["vhost"])  # type: ignore[attr-defined]
 
     def _refuse(self, why: str) -> None:
         """Say in AMQP's words why nobody is let in: a client shows them."""
@@ -132,8 +135,10 @@ class RabbitVisit(Visit):
         return not self.is_over and super().heed()
 
     def say(self, piece: bytes) -> None:
-        """Pass on what the client has sent."""
+        """Pass on what the client has sent; note what it declares."""
         self._said.follow(piece)
+        if self._is_open:
+            self._declared.follow(piece)
         self.push(piece)
 
     def hear(self, piece: bytes) -> None:

@@ -229,6 +229,10 @@ class FrontDoor:
         while self.board.on_their_way and time.monotonic() < deadline:
             time.sleep(GLANCE)
 
+    def needs(self) -> list[tuple[str, ...]]:
+        """Return what must be on the service for the clients that are there, in the kind's own words."""
+        return sorted({need for visit in list(self.visits) if not visit.is_over for need in set(visit.needs)})
+
     def close(self) -> None:
         """Let nobody in any more, and end all visits."""
         with suppress(OSError):
