@@ -1011,12 +1011,13 @@ def test_a_fault_round_a_wider_fixture(run: Run) -> None:
     result = run(
         FAIL
         + """
-ends = []
+tries, ends = [], []
 
 @pytest.fixture(scope="class", params=["no fault", "after", "its own", "ends"])
 def rows(request, testbed):
-    if request.param in ("after", "its own"):
+    if request.param in ("after", "its own") and request.param not in tries:
         fail(what="definitions")
+    tries.append(request.param)
     declare("of the class")
     if request.param == "its own":
         raise ValueError("of the fixture")
@@ -1027,11 +1028,15 @@ def rows(request, testbed):
 
 class Test:
     def test_it(self, rows): assert queues() == ["of the class"]
+    def test_again(self, rows): assert queues() == ["of the class"]
 
-def test_last(): assert (queues(), ends) == ([], ["no fault", "after", "ends"])
+def test_last():
+    assert queues() == []
+    assert tries == ["no fault", "after", "after", "its own", "ends"]
+    assert ends == ["no fault", "after", "after", "ends"]
 """
     )
-    result.assert_outcomes(passed=3, errors=3)
+    result.assert_outcomes(passed=6, errors=4)
     result.stdout.fnmatch_lines(
         [
             "*ERROR at setup of Test.test_it?after?*",
@@ -1039,8 +1044,9 @@ def test_last(): assert (queues(), ends) == ([], ["no fault", "after", "ends"])
             "*ERROR at setup of Test.test_it?its own?*",
             "*ValueError: of the fixture",
             "*BrokerError: no answer",
-            "*ERROR at teardown of Test.test_it?ends?*",
+            "*ERROR at teardown of Test.test_again?ends?*",
             "BrokerError: no answer",
+            "ERROR test_it.py::Test::test_it?its own? - ValueError: of the fixture",
         ]
     )
 
