@@ -94,6 +94,7 @@ ARGUMENTS: dict[str, tuple[object, ...] | type] = {"vhost": ("test", "worker")}
 EXPORTS = {"rabbitmq": ("url", "host", "port", "user", "password", "vhost")}
 """What `testbed_env` can say of a service of this part."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
+FOUND: pytest.StashKey[bool] = pytest.StashKey()
 ADDRESS: pytest.StashKey[VhostAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's virtual host, once that has been given away."""
 SHARED = "pytest_testbed.shared_vhost"
@@ -114,11 +115,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def find_given(config: pytest.Config) -> GivenUrl | None:
     """Find out, once, which broker is given."""
     settings = config.stash[SETTINGS]
-    url = settings[RabbitSettings].url
-    if GIVEN not in config.stash and (url or os.environ.get("RABBITMQ_URL")):
-        from ..rabbitmq.given import given_url
+    if FOUND not in config.stash:  # later the variable may have what we export
+        config.stash[FOUND] = True
+        if (url := settings[RabbitSettings].url) or os.environ.get("RABBITMQ_URL"):
+            from ..rabbitmq.given import given_url
 
-        config.stash[GIVEN] = given_url(url, settings.source(RabbitSettings, "url"), os.environ)
+            config.stash[GIVEN] = given_url(url, settings.source(RabbitSettings, "url"), os.environ)
     return config.stash.get(GIVEN, None)
 
 
