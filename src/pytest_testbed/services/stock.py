@@ -50,6 +50,8 @@ class Stock:
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
         self._used: deque[str] = deque()
+        self._resisted: list[str] = []
+        """What could not be removed, or not be made as a whole: tried again on a server that was started again."""
         self._out: set[str] = set()
         self._waiting = self._count = self._era = 0
         self._fault: TestbedError | None = None
@@ -118,12 +120,16 @@ class Stock:
                 self._changed.notify_all()
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Begin anew on a server that has none of what was made: the one before has ended."""
+        """Hand out nothing more of what was made: the server has ended, and another one or itself was started anew.
+
+        What it may still have, as its data were kept, is removed as if tests had given it back; what tests hold, when they
+        do so.
+        """
         with self._changed:
             self.endpoint = endpoint
+            self._used.extend((*self._resisted, *self._ready))
+            self._resisted.clear()
             self._ready.clear()
-            self._used.clear()
-            self._out.clear()
             self._era += 1
             self._fault = None
             self._changed.notify_all()
@@ -148,11 +154,13 @@ class Stock:
                 name, era = f"{self.prefix}{self._count}", self._era
             fault = self._attempt(self.make, name)
             with self._changed:
-                if era == self._era:
-                    if fault is None:
-                        self._ready.append(name)
-                    else:
-                        self._fault = fault
+                if era != self._era:
+                    self._used.append(name)  # it may have been made on the new server
+                elif fault is None:
+                    self._ready.append(name)
+                else:
+                    self._fault = fault
+                    self._resisted.append(name)  # it may be there all the same
                 self._changed.notify_all()
 
     def _should_make(self) -> bool:
@@ -174,6 +182,7 @@ class Stock:
                     with suppress(IndexError):
                         self._used.popleft()
                     if fault is not None:
+                        self._resisted.append(name)
                         self.note(f"{self.endpoint.kind}: {name} could not be removed while tests ran: {fault}")
                 self._changed.notify_all()
 
