@@ -5,7 +5,6 @@ Runs in the host process as well, so it imports no client of AMQP.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 
 from ..services.model import RANDOM, ContainerRecipe, Endpoint, GiveUp, ProcessRecipe, ServiceSpec
@@ -158,7 +157,8 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
         # a server of our own has its virtual host last of all; one that is named is asked for the one it was named with
         version = try_login(endpoint, endpoint.database, timeout)
     except Refused as error:
-        if is_ours and error.code not in (403,):
+        # a node of ours knows its password: who refuses it has taken its port, and the node is about to end for that
+        if endpoint.provider == "local" or (is_ours and error.code != 403):
             raise
         raise GiveUp(f"{error}{_remedy(error.code, endpoint)}") from None
     except UnicodeError as error:
@@ -217,12 +217,3 @@ def _check_management(endpoint: Endpoint, timeout: float) -> None:
             f"the user {endpoint.user!r} may not create virtual hosts (its tags: {', '.join(tags) or 'none'}), and tests need "
             f"some of their own → rabbitmqctl set_user_tags {endpoint.user} administrator; or name another user."
         )
-
-
-def environment_without_rabbit(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment without what says to a RabbitMQ or an Erlang how to run: a broker of ours has its own."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith(("RABBITMQ_", "ERL_", "ERLANG_", "RELEASE_", "NOTIFY_"))
-    }
