@@ -26,6 +26,7 @@ heed_signals()
 DIALECTS = tuple(f"sqlalchemy.dialects.postgresql.{driver}" for driver in ("psycopg2", "psycopg", "asyncpg"))
 for compiled in (
     "http.cookiejar",
+    "aio_pika",
     "asyncpg",
     "greenlet",
     "pika",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = {
+    "aio_pika",
     "asyncio",
     "docker",
     "factory",
@@ -81,3 +82,19 @@ def test_the_package_loads_nothing() -> None:
     code = "import sys; before = set(sys.modules); import pytest_testbed; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["__future__", "pytest_testbed"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from pytest_testbed import BrokerError, Message",
+        "from pytest_testbed import Endpoint, ServiceSpec, Testbed",
+        "from pytest_testbed.rabbitmq import local, login, service, vhosts, visit",
+    ],
+)
+def test_what_needs_no_driver_loads_none(code: str) -> None:
+    """Names for annotations and `except`; and what the host process has of a kind."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    assert not heads(set(done.stdout.split())) & {"pika", "psycopg2", "sqlalchemy", "docker", "testcontainers"}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .session import Run
 
 PARTS = ("pytest_testbed.plugins.postgres", "pytest_testbed.plugins.rabbitmq")
-"""Plugins of their own, each with a `SECTION` of options and `MARKS`; `-p no:<name>` switches one off."""
+"""Plugins of their own, each with its `KIND` of service, a `SECTION` of options and `MARKS`; `-p no:<name>` switches one off."""
 
 MARKS = (
     "unit: (level) tests one thing alone",
@@ -42,7 +42,8 @@ class CoreSettings(Section, prefix=""):
     start: Literal["prefetch", "lazy", "eager"] = option(
         "prefetch",
         flag=True,
-        help="When services start: together once collection has ended, when a test first asks, or with pytest itself.",
+        help="When services start: together once collection has ended, when a test first asks, or with pytest itself those that "
+        "the configuration speaks of.",
     )
     missing: Literal["fail", "skip"] = option(
         "fail", flag=True, help="What a test does whose service cannot be had. Under CI, skip counts on the command line only."

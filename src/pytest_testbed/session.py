@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import ConfigurationError, HostError, ServiceUnavailable, TestbedError
+from .plugin import PARTS
 from .reading import suggestion
 from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, shares_fixtures_of_packages, wanted_kinds
 from .settings import BUILT_IN
@@ -137,8 +138,15 @@ class Run:
             load(self.specs[kind].imports)
 
     def start_all(self) -> None:
-        """Start every kind at once (`testbed_start = eager`)."""
-        self.testbed.prefetch(self.specs)
+        """Start at once what the configuration speaks of (`testbed_start = eager`); the rest is started when tests want it."""
+        if kinds := [kind for kind in self.specs if self._is_spoken_of(kind)]:
+            self.testbed.prefetch(kinds)
+
+    def _is_spoken_of(self, kind: str) -> bool:
+        """Tell whether a kind has an option set, or an exported address, or is somebody's own: ours are always registered."""
+        prefixes = [part.SECTION.section_prefix for part in map(import_module, PARTS) if kind == part.KIND]
+        keys = tuple(f"testbed_{prefix}_" for prefix in prefixes)
+        return not prefixes or kind in self.exported or any(key.startswith(keys) for key, _, _ in self._settings.changed())
 
     def close(self) -> None:
         """End the services, or leave them to the other workers, and keep what there is to tell about them."""

@@ -6,6 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy.dialects.postgresql.psycopg2  # pytester forgets what its run 
 import sqlalchemy.orm  # noqa: F401
 
 from pytest_testbed import Testbed, hookspecs
+from tests.conftest import broker_options
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -22,7 +24,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # are run, and where an empty folder begins, stands in comments that a reader does not see.
 STEP = re.compile(
     r"^(?:\*\*`(?P<file>[^`\s]+)`\*\*\n\n?```\w+\n(?P<text>.*?)^```$"
-    r"|<!-- run(?: with (?P<plugin>\w+))?: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
+    r"|<!-- run(?: with (?P<more>[\w ]+))?: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
     re.MULTILINE | re.DOTALL,
 )
 RUN_PAGES = [page for page in PAGES if "<!-- run" in page.read_text(encoding="utf-8")]
@@ -56,7 +58,7 @@ def test_names_of_files_are_visible(page: Path) -> None:
 @pytest.fixture
 def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let pytest in a subprocess use local binaries, whatever the machine's variables say; skip where there are none."""
-    for name in ("CI", "DATABASE_URL", "PYTEST_ADDOPTS", "TESTBED_PG_URL"):
+    for name in ("CI", "DATABASE_URL", "PYTEST_ADDOPTS", "RABBITMQ_URL", "TESTBED_PG_URL", "TESTBED_RABBITMQ_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TESTBED_PROVIDER", "local")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "")  # pytest-django sets it for good: now it will be put back
@@ -64,7 +66,10 @@ def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PLUGINS = {"asyncio": ("-p", "pytest_asyncio.plugin")}
-"""Of runs with another plugin: it is loaded by its module, as it is blocked by its name."""
+"""Of runs with another plugin: it is loaded by its module, as it is blocked by its name.
+
+Runs "with broker" use one that is there already, as a boot takes seconds.
+"""
 # some versions of Starlette want another package than httpx for their client, and warn
 CLIENT = ("-W", "ignore:Using `httpx` with `starlette.testclient`")
 QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWarning", *CLIENT)
@@ -72,7 +77,10 @@ QUIET = ("-p", "no:randomly", "-p", "no:asyncio", "-W", "error::pytest.PytestWar
 
 @pytest.mark.usefixtures("on_local")
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
-def test_projects_run(page: Path, pytester: pytest.Pytester) -> None:
+def test_projects_run(page: Path, pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
+    def options(word: str) -> Sequence[str]:
+        return broker_options(request.getfixturevalue("broker_somewhere")) if word == "broker" else PLUGINS[word]
+
     project = pytester.path
     for number, step in enumerate(STEP.finditer(page.read_text(encoding="utf-8"))):
         if step["new"]:
@@ -83,8 +91,8 @@ def test_projects_run(page: Path, pytester: pytest.Pytester) -> None:
             path.write_text(step["text"], encoding="utf-8")
         else:
             wanted = {key: int(value) for key, value in (part.split("=") for part in step["run"].split())}
-            plugin = PLUGINS.get(step["plugin"], ())
-            result = pytester.runpytest_inprocess(*QUIET, *plugin, "--rootdir", project, project)
+            more = [option for word in (step["more"] or "").split() for option in options(word)]
+            result = pytester.runpytest_inprocess(*QUIET, *more, "--rootdir", project, project)
             result.assert_outcomes(**wanted)
 
 

@@ -108,8 +108,10 @@ def test_who_asks_for_the_testbed_itself_has_the_host_before_the_first_test(proj
     project.run().assert_outcomes(passed=2)
 
 
-def test_eager_starts_all_kinds_with_pytest_itself(project: Project) -> None:
+def test_eager_starts_kinds_with_pytest_itself(project: Project) -> None:
+    """Those of somebody's own, and of ours those that an option speaks of."""
     project.kinds(alpha={}, beta={}, postgres={})
+    project.pytester.makeini("[pytest]\ntestbed_pg_timeout = 20")
     project.write(
         test_it="""
         from conftest import Journal
@@ -124,6 +126,15 @@ def test_eager_starts_all_kinds_with_pytest_itself(project: Project) -> None:
     )
     project.run("--testbed-start=eager").assert_outcomes(passed=1)
     assert project.started == ["alpha", "beta", "postgres"]
+
+
+def test_eager_starts_nothing_that_nobody_speaks_of(project: Project) -> None:
+    project.kinds(postgres={}, rabbitmq={})
+    project.write(test_it="def test_it(): pass")
+    project.run("--testbed-start=eager").assert_outcomes(passed=1)
+    assert project.started == []
+    project.run("--testbed-start=eager", "-o", "testbed_rabbitmq_plugins=rabbitmq_shovel").assert_outcomes(passed=1)
+    assert project.started == ["rabbitmq"]
 
 
 NOTHING = {

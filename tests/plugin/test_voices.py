@@ -176,7 +176,8 @@ def test_help_and_fixtures_read_well(project: Project) -> None:
     assert "pytest-testbed: real services for integration tests:" in shown
     assert (
         "--testbed-start=prefetch|lazy|eager When services start: together once collection has ended, when a test first asks, "
-        "or with pytest itself. One of prefetch, lazy, eager. Default: prefetch. Environment: TESTBED_START." in shown
+        "or with pytest itself those that the configuration speaks of. One of prefetch, lazy, eager. Default: prefetch. "
+        "Environment: TESTBED_START." in shown
     )
     shown = project.run("--markers").stdout.str()
     assert "@pytest.mark.pg(isolation='transaction', reset_sequences=False): how this test is kept apart" in shown

@@ -703,6 +703,80 @@ def test_a_container_that_ends_at_once_is_told_with_its_log(
     assert names_of(engine, run) == []
 
 
+# --- a quick start and a plain one
+
+REFUSES = ("sh", "-c", "echo quick; exit 4")
+PLAIN = ("sh", "-c", "echo plain; sleep 300")
+
+
+def test_what_does_not_take_the_quick_start_is_started_plainly(
+    start: Callable[..., DockerRunning], engine: Engine, told: Told, run: str, image: str
+) -> None:
+    running = start(command=("sh", "-c", "sleep 0.3; exit 4"), plain_command=PLAIN, more_ports={"second": 8080})
+    assert ending(running) == "exit code 4"
+    before = running.endpoint
+    assert running.mend() is True
+    assert running.exited() is None
+    assert engine.api.inspect_container(running.name)["Config"]["Cmd"] == list(PLAIN)
+    assert told.notes == [f"postgres: {image} did not take the quick start (exit code 4), and was started plainly"]
+    assert running.endpoint == before.with_(port=running.endpoint.port, ports=running.endpoint.ports)
+    assert len(names_of(engine, run)) == 1
+
+    engine.api.kill(running.name)
+    assert ending(running) == "killed by signal 9"
+    assert running.mend() is False, "the plain one is the last"
+    running.restart()
+    assert engine.api.inspect_container(running.name)["Config"]["Cmd"] == list(PLAIN)
+
+
+def test_a_quick_start_that_ends_at_once_is_none_too(
+    start: Callable[..., DockerRunning], engine: Engine, told: Told, run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = DockerRunning._address
+
+    def late(self: DockerRunning) -> tuple[str, int]:
+        if not self._is_plain:
+            engine.api.wait(self.name, timeout=20)
+        return address(self)
+
+    monkeypatch.setattr(DockerRunning, "_address", late)
+    running = start(command=REFUSES, plain_command=PLAIN)
+    assert running.exited() is None
+    [note] = told.notes
+    assert "(exit code 4), and was started plainly" in note
+    assert len(names_of(engine, run)) == 1
+
+
+@pytest.mark.parametrize("fault", ["no plain command", "it was removed"])
+def test_nothing_else_is_started_plainly(
+    fault: str, start: Callable[..., DockerRunning], engine: Engine, told: Told, run: str
+) -> None:
+    running = start(command=IDLE, plain_command=() if fault == "no plain command" else PLAIN)
+    if fault == "it was removed":
+        engine.api.remove_container(running.name, force=True, v=True)
+    else:
+        engine.api.kill(running.name)
+    ending(running)
+    assert running.mend() is False
+    assert told.notes == []
+    assert len(names_of(engine, run)) == (0 if fault == "it was removed" else 1)
+
+
+def test_more_ports_are_published_on_loopback_and_stay(start: Callable[..., DockerRunning], engine: Engine) -> None:
+    running = start(command=IDLE, more_ports={"second": 8080, "third": 8081})
+    if running.endpoint.host != "127.0.0.1":
+        pytest.skip("the engine is not on this machine, or this is a container beside it")
+    published = {"5432/tcp": running.endpoint.port} | {
+        "8080/tcp": running.endpoint.ports["second"],
+        "8081/tcp": running.endpoint.ports["third"],
+    }
+    expected = {inner: [{"HostIp": "127.0.0.1", "HostPort": str(port)}] for inner, port in published.items()}
+    assert engine.api.inspect_container(running.name)["NetworkSettings"]["Ports"] == expected
+    engine.api.remove_container(running.name, force=True, v=True)
+    running.restart()
+    assert engine.api.inspect_container(running.name)["NetworkSettings"]["Ports"] == expected
+
+
 def test_a_lost_port_fails_the_restart_and_leaves_nothing(
     start: Callable[..., DockerRunning], engine: Engine, told: Told, run: str
 ) -> None:

@@ -22,7 +22,7 @@ import pytest
 
 from pytest_testbed import Endpoint, ServiceNotReady, ServiceUnavailable, Testbed
 from pytest_testbed.rabbitmq.api import ManagementApi
-from pytest_testbed.rabbitmq.installation import Installation, find_erlang, find_installation, needed
+from pytest_testbed.rabbitmq.installation import Installation, find_erlang, find_installation
 from pytest_testbed.rabbitmq.local import Mender, Node
 from pytest_testbed.rabbitmq.service import rabbitmq_spec
 from pytest_testbed.services.death import gone_within
@@ -416,29 +416,6 @@ def test_all_plugins_where_some_do_not_do(start: Callable[..., Testbed], home: P
     assert not is_quick(testbed)
 
 
-def test_plugins_of_others_are_found_where_packages_look_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_testbed.rabbitmq import installation
-
-    home, others = tmp_path / "lib" / "home", tmp_path / "plugins"
-    for path in (home / "plugins" / "rabbit-4.3.0-rc.1", others / "rabbitmq_delayed_message_exchange-v3.13.0.ez"):
-        path.mkdir(parents=True)
-    monkeypatch.setattr(installation, "PLUGINS_OF_OTHERS", {str(tmp_path): str(others), "/nowhere": str(others)})
-    found = Installation(home=home, version="4.3.0-rc.1")
-    assert found.folders == [home / "plugins", others]
-    assert set(found.plugins()) == {"rabbit", "rabbitmq_delayed_message_exchange"}
-
-
-def test_what_cannot_be_asked_for_its_needs(tmp_path: Path) -> None:
-    torn = tmp_path / "rabbit-1.ez"
-    torn.write_bytes(b"no archive")
-    assert needed({"rabbit": torn}, []) is None
-    with zipfile.ZipFile(torn, "w") as archive:
-        archive.writestr("rabbit-1/ebin/other.app", "")
-    assert needed({"rabbit": torn}, []) is None
-    (tmp_path / "rabbit-2").mkdir()
-    assert needed({"rabbit": tmp_path / "rabbit-2"}, []) is None
-
-
 # --- what the machine lacks
 
 
@@ -458,38 +435,6 @@ def pretended(home: Path, version: str) -> Path:
     (home / "sbin" / "rabbitmq-server").write_text("#!/bin/sh\nexit 1\n")
     (home / "sbin" / "rabbitmq-server").chmod(0o755)
     return home
-
-
-@pytest.fixture
-def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pytest_testbed.rabbitmq import installation
-
-    monkeypatch.setattr(installation, "PLACES", (f"{tmp_path}/rabbitmq-*", f"{tmp_path}/rabbitmq"))
-
-
-def test_no_server_names_places_and_remedy(nothing_installed: None, tmp_path: Path) -> None:
-    found, looked = find_installation("", None, {"PATH": "/nowhere", "RABBITMQ_HOME": "/mine"})
-    assert found is None
-    assert looked == ["/mine", f"{tmp_path}/rabbitmq"]
-
-
-def test_newest_of_several_servers_and_the_wanted_one(nothing_installed: None, tmp_path: Path) -> None:
-    for version in ("3.9.30", "3.13.7", "4.0.5"):
-        pretended(tmp_path / f"rabbitmq-{version}", version)
-    for wanted, version in ((None, "4.0.5"), ("3", "3.13.7"), ("3.9", "3.9.30")):
-        found, _ = find_installation("", wanted, {"PATH": "/nowhere"})
-        assert found == Installation(home=tmp_path / f"rabbitmq-{version}", version=version)
-    found, looked = find_installation("", "3.1", {"PATH": "/nowhere"})
-    assert found is None, "3.13 is not 3.1"
-    assert f"{tmp_path}/rabbitmq-4.0.5 has 4.0.5" in looked
-
-
-def test_server_is_found_by_its_program_on_path(nothing_installed: None, tmp_path: Path) -> None:
-    home = pretended(tmp_path / "prefix" / "Cellar" / "rabbitmq" / "4.2.5", "4.2.5")
-    (tmp_path / "prefix" / "sbin").mkdir()
-    (tmp_path / "prefix" / "sbin" / "rabbitmq-server").symlink_to(home / "sbin" / "rabbitmq-server")
-    found, _ = find_installation("", None, {"PATH": str(tmp_path / "prefix" / "sbin")})
-    assert found == Installation(home=home, version="4.2.5")
 
 
 @pytest.mark.parametrize("makes", ["nothing", "directory"])

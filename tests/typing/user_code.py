@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import aio_pika
 import pytest
+from aio_pika.abc import AbstractChannel, AbstractConnection
+from pika import BlockingConnection  # type: ignore[import-untyped]  # pika has no types
+from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[import-untyped]
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from pytest_testbed import Endpoint, RealDatabase, ServiceSpec, ServiceUnavailable, Testbed, TestbedError
+from pytest_testbed import Broker, Endpoint, Message, RealDatabase, ServiceSpec, ServiceUnavailable, Testbed, TestbedError
 from pytest_testbed.testing import FakeProvider, ProviderConformance, fake_spec
 
 
@@ -39,6 +43,31 @@ def test_service(pg_service: Endpoint, pg_admin_engine: Engine) -> None:
     assert port
     other: Endpoint = pg_service.with_(database="x")
     assert other.kind == "postgres"
+
+
+def test_messages(rabbitmq_broker: Broker, rabbitmq_url: str, rabbitmq_vhost: str, rabbitmq_service: Endpoint) -> None:
+    addresses: list[str] = [rabbitmq_url, rabbitmq_broker.url, rabbitmq_service.url(rabbitmq_vhost)]
+    assert addresses
+    rabbitmq_broker.declare({"queues": [{"name": "orders"}]})
+    rabbitmq_broker.publish("orders", {"id": 1}, headers={"tries": 2})
+    message: Message = rabbitmq_broker.expect("orders", matching={"id": 1}, within=1)
+    others: list[Message] = rabbitmq_broker.drain("orders")
+    body: bytes = message.body
+    count: int = rabbitmq_broker.count("orders")
+    assert body
+    assert count > len(others)
+
+
+def test_channel(rabbitmq_channel: BlockingChannel, rabbitmq_connection: BlockingConnection) -> None:
+    rabbitmq_channel.basic_publish("", "orders", b"x")
+    rabbitmq_connection.channel()
+
+
+async def test_async(rabbitmq_async_channel: AbstractChannel, rabbitmq_async_connection: AbstractConnection) -> None:
+    queue = await rabbitmq_async_channel.declare_queue("orders")
+    await rabbitmq_async_channel.default_exchange.publish(aio_pika.Message(b"x"), queue.name)
+    async with rabbitmq_async_connection as connection, connection.channel() as channel:
+        await channel.get_queue("orders")
 
 
 def test_face(testbed: Testbed) -> None:

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,7 +60,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     Moody.fault_of_restart = Moody.fault_of_look = Moody.ended = None
     Moody.gate.set()
-    host = Host("0123456789ab", None, {}, {"fake": f"{HERE}:MoodyProvider"})
+    host = Host(token_hex(6), None, {}, {"fake": f"{HERE}:MoodyProvider"})
     yield host
     Moody.fault_of_restart = Moody.fault_of_look = Moody.ended = None
     host.close()

@@ -75,6 +75,16 @@ def test_a_parameter_that_cannot_be_carried_is_refused(name: str) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["u:s3cret#x@h", "u:s3cret/x@h:y", "u:s3cret@[::1", "u:s3cret@h:port", "u:s3\u2100cret@h"])
+def test_what_is_wrong_with_a_url_is_told_without_its_password(place: str) -> None:
+    spec = postgres_spec(url=f"postgresql://{place}/d", url_source="the tests", environ={})
+    with pytest.raises(
+        ConfigurationError, match="is no URL of postgres: it must be like postgresql://user:password@host"
+    ) as caught:
+        ExternalProvider().start(spec, None)  # type: ignore[arg-type]
+    assert "s3" not in str(caught.value)
+
+
 class Driver:
     """Stands for psycopg2: keeps what it is called with, and the variables that libpq would see."""
 

@@ -112,6 +112,7 @@ class PostgresSettings(Section, prefix="pg"):
 
 
 SECTION = PostgresSettings
+KIND = "postgres"
 MARKS = (
     "pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL; "
     "with 'database' it commits for real, and the database is put back; reset_sequences lets ids "

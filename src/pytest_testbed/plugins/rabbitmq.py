@@ -13,6 +13,7 @@ from ..plugin import is_controller, plain_errors, run_of, usage_errors, worker_o
 from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
 
 if TYPE_CHECKING:
+    from aio_pika.abc import AbstractChannel, AbstractConnection
     from pika import BlockingConnection
     from pika.adapters.blocking_connection import BlockingChannel
 
@@ -29,18 +30,35 @@ def broker_address(url: str) -> None:
     """Check that a URL is one of a broker."""
     if url.partition("://")[0] not in ("amqp", "amqps", "pyamqp"):
         raise ValueError("does not begin with amqp:// or amqps://")
+    from ..rabbitmq.service import parse_url
+
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise ValueError(f"cannot be used: {error}") from None
 
 
 def web_address(url: str) -> None:
-    """Check that a URL is one of a web server."""
+    """Check that a URL is one of a web server, without a login: that is the broker's."""
     if url.partition("://")[0] not in ("http", "https"):
         raise ValueError("does not begin with http:// or https://")
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError("is not of the form http://host:15672")
+    if "@" in parts.netloc:
+        raise ValueError("must not name a user: the one of testbed_rabbitmq_url logs in there as well")
 
 
 def plugin_names(lines: Sequence[str]) -> None:
     """Check the names of plugins."""
     for name in " ".join(lines).split():
-        if not name.isidentifier() or not name.islower():
+        if not (name.isidentifier() and name.isascii() and name.islower()):
             raise ValueError(f"holds {name!r}, which is no name of a plugin, such as rabbitmq_consistent_hash_exchange")
 
 
@@ -67,6 +85,7 @@ class RabbitSettings(Section, prefix="rabbitmq"):
 
 
 SECTION = RabbitSettings
+KIND = "rabbitmq"
 MARKS = (
     "rabbitmq(vhost='test'): which virtual host this test has: one of its own, or with 'worker' the one that all tests of "
     "its process use, emptied after it; without the mark it is that of the address in testbed_env, if there is one",
@@ -246,3 +265,16 @@ def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> It
         broker = Broker(_rabbitmq_test)
         yield broker
         broker.close()
+
+
+@pytest.fixture
+def rabbitmq_async_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[AbstractConnection]:
+    """An aio-pika connection to this test's virtual host, opened by its first use and closed after the test."""
+    with plain_errors(request.config), _rabbitmq_test.async_connection() as connection:
+        yield connection
+
+
+@pytest.fixture
+def rabbitmq_async_channel(rabbitmq_async_connection: AbstractConnection) -> AbstractChannel:
+    """A channel of `rabbitmq_async_connection`, opened by its first use."""
+    return rabbitmq_async_connection.channel()

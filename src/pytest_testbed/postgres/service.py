@@ -161,16 +161,24 @@ def parse_url(url: str) -> Endpoint:
 
     from .parameters import carried
 
-    parts = urlsplit(url)
+    form = "it must be like postgresql://user:password@host:port/database; in a password, @ : / ? # [ ] must be encoded"
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # whose own words may show a part of the password
+        raise ValueError(form) from None
     if parts.scheme.partition("+")[0] not in ("postgresql", "postgres"):
         raise ValueError("it must begin with postgresql://")
     said, query = carried(parts.query)  # its address wins over what stands before it, as in libpq
+    try:
+        port = int(said.get("port") or parts.port or _PORT)
+    except ValueError:
+        raise ValueError(form) from None
     host = said.get("host") or unquote(parts.hostname or "") or "localhost"
     socket = host if host.startswith("/") else ""
     return Endpoint(
         kind="postgres",
         host="localhost" if socket else host,
-        port=int(said.get("port") or parts.port or _PORT),
+        port=port,
         user=said.get("user") or unquote(parts.username or "") or os.environ.get("USER", _USER),
         password=said.get("password") or unquote(parts.password or ""),
         database=said.get("dbname") or unquote(parts.path.lstrip("/")) or "postgres",

@@ -22,21 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["ApiError", "ManagementApi", "management_url"]
 
 TIMEOUT = 20.0
+INTERNAL_ERROR = 500
+LOOKS = 5
+"""How often virtual hosts are listed before an error of the server's own is one."""
 
 
 class ApiError(BrokerError):
     """The management API refused something, or did not answer.
 
-    `status` is that of HTTP; 0 where nobody answered.
+    `status` is that of HTTP, `answer` what stood in the answer; 0 and b"" where nobody answered.
     """
 
     status = 0
+    answer = b""
 
 
 def management_url(endpoint: Endpoint) -> str:
     """Return where the management API of a broker is."""
-    given = dict(endpoint.parameters()).get("management", "")
-    return given or f"http://{endpoint.host}:{endpoint.ports.get('management', 15672)}"
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return endpoint.extra.get("management") or f"http://{host}:{endpoint.ports.get('management', 15672)}"
 
 
 class ManagementApi:
@@ -50,8 +54,9 @@ class ManagementApi:
     def __init__(self, endpoint: Endpoint, timeout: float = TIMEOUT) -> None:
         import base64
 
-        self.url = management_url(endpoint)
-        self._parts = urlsplit(self.url)
+        self._parts = urlsplit(management_url(endpoint))
+        # errors show it; who logs in is said elsewhere
+        self.url = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl()
         self._timeout = timeout
         token = base64.b64encode(f"{endpoint.user}:{endpoint.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
@@ -96,21 +101,36 @@ class ManagementApi:
         return self.delete("vhosts", name)
 
     def vhosts(self) -> list[str]:
-        """Return the names of all virtual hosts."""
-        return [each["name"] for each in self.get("vhosts")]
+        """Return the names of all virtual hosts.
+
+        4.0 has now and then an error of its own to say where one of them goes at that moment, as it does in other runs.
+        """
+        for left in reversed(range(LOOKS)):
+            try:
+                return [each["name"] for each in self.get("vhosts")]
+            except ApiError as error:
+                if error.status != INTERNAL_ERROR or not left:
+                    raise
+        raise AssertionError
 
     # --- the way there
 
     def _ask(self, method: str, path: tuple[str, ...], body: object = None) -> Any:
-        target = "/".join([self._parts.path.rstrip("/"), "api", *(quote(part, safe="") for part in path)])
+        target = "/".join([self._parts.path.rstrip("/").removesuffix("/api"), "api", *(quote(part, safe="") for part in path)])
         data = None if body is None else json.dumps(body).encode()
         with self._failing(f"{method} {target}"):
             status, reason, text = self._exchange(method, target, data)
             if status >= 300:
                 error = ApiError(f"the management API at {self.url} refused {method} {target}: {status} {said(text) or reason}")
-                error.status = status
+                error.status, error.answer = status, text
                 raise error
-            return json.loads(text) if text else None
+            return self._read(text) if text else None
+
+    def _read(self, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise ApiError(f"what answers at {self.url} is no management API: {said(text)}") from None
 
     @contextmanager
     def _failing(self, what: str) -> Iterator[None]:

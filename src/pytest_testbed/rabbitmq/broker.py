@@ -20,7 +20,7 @@ from pika.exceptions import (
 )
 
 from ..errors import BrokerError, ServiceDied, TestbedError
-from .connect import BLOCKED_SECONDS, died
+from .connect import BLOCKED_SECONDS, Connection, died
 from .message import Matching, Message, encoded, is_like
 from .place import Place, Sent
 from .topology import checked, nearest, read_file
@@ -51,7 +51,7 @@ class Broker:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._connection: pika.BlockingConnection | None = None
+        self._connection: Connection | None = None
         self._channels: dict[str, BlockingChannel] = {}
         self.returned: list[Message] = []
         """What the broker gave back of what was published, as it could not be routed."""
@@ -244,9 +244,8 @@ class Broker:
         """Hang up."""
         connection, self._connection = self._connection, None
         self._channels.clear()
-        if connection is not None and connection.is_open:
-            with suppress(AMQPError, OSError):
-                connection.close()
+        if connection is not None:
+            connection.end()
 
     def _channel(self, purpose: str, *, confirms: bool = False) -> BlockingChannel:
         if self._connection is None or not self._connection.is_open:
@@ -361,10 +360,16 @@ class Arriving:
             except ChannelClosedByBroker as error:
                 if error.reply_code != NOT_FOUND or time.monotonic() >= self._deadline:
                     raise
-                time.sleep(GLANCE)
                 self._channel = self._open()
+                self._glance()
             else:
                 return
+
+    def _glance(self) -> None:
+        """Wait until the queue is there, or the deadline: by the API, as each look by AMQP would cost a channel and a warning."""
+        with suppress(TestbedError):  # the next look by AMQP tells what is wrong
+            while self._queue not in self._place.queues() and time.monotonic() < self._deadline:
+                time.sleep(GLANCE)
 
     def _coming(self) -> Iterator[Message]:
         arrived: deque[Any] = deque()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pika
@@ -18,40 +20,97 @@ from pika.exceptions import (
     UnroutableError,
 )
 
-from ..errors import ServiceDied, TestbedError
+from ..errors import ConfigurationError, ServiceDied, TestbedError
 from ..services.model import Endpoint
 
 if TYPE_CHECKING:
     from ..services.client import Testbed
 
-__all__ = ["connect", "died", "parameters"]
+__all__ = ["Connection", "connect", "died", "parameters"]
 
 DYING_SECONDS = 0.5
 """Seconds in which the end of a broker is known that has hung up."""
 BLOCKED_SECONDS = 3.0
 """Seconds that a broker may block who publishes before that is an error."""
 SOCKET_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+"""Seconds in which another thread closes a connection on which it waits."""
 
 
 def parameters(endpoint: Endpoint, vhost: str, **more: Any) -> pika.ConnectionParameters:
     """Return pika's parameters for a virtual host."""
+    credentials = pika.PlainCredentials(endpoint.user, endpoint.password)
     if endpoint.query:
-        from urllib.parse import urlencode
-
-        said = {name: value for name, value in endpoint.parameters().items() if name != "management"}
-        given = pika.URLParameters(f"{endpoint.with_(query='').url(vhost)}{'?' if said else ''}{urlencode(said)}")
-        for name, value in more.items():
+        given = from_url(endpoint)
+        for name, value in {"credentials": credentials, "virtual_host": vhost, **more}.items():
             setattr(given, name, value)
         return given
     if endpoint.scheme == "amqps":
         import ssl
 
         more["ssl_options"] = pika.SSLOptions(ssl.create_default_context(), endpoint.host)
-    credentials = pika.PlainCredentials(endpoint.user, endpoint.password)
     return pika.ConnectionParameters(endpoint.host, endpoint.port, vhost, credentials, **more)
 
 
-def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> pika.BlockingConnection:
+def from_url(endpoint: Endpoint) -> pika.URLParameters:
+    """Return what an endpoint's address and parameters say to pika; those that are for other clients are left out.
+
+    Raises:
+        ConfigurationError: one has a value that pika cannot take.
+    """
+    from urllib.parse import urlencode
+
+    place = endpoint.with_(user="", password="", query="")
+    known: dict[str, str] = {}
+    for name, value in endpoint.parameters().items():
+        try:
+            pika.URLParameters(place.with_(query=urlencode({name: value})).url("/"))
+        except ValueError as error:
+            if "Unknown URL parameter" not in str(error):
+                raise ConfigurationError(f"pika cannot take {name}={value}, which the broker's URL says: {error}.") from None
+        else:
+            known[name] = value
+    return pika.URLParameters(place.with_(query=urlencode(known)).url("/"))
+
+
+class Connection(pika.BlockingConnection):  # type: ignore[misc]
+    """A connection that can be closed while another thread waits on it, as an application's consumer may after a test.
+
+    pika's connections are for one thread; to close one from another breaks both.
+    """
+
+    def __init__(self, parameters: pika.ConnectionParameters) -> None:
+        self._reader: int | None = None
+        super().__init__(parameters)
+
+    def process_data_events(self, time_limit: float | None = 0) -> None:
+        """Do what pika does; note which thread is in it."""
+        before, self._reader = self._reader, threading.get_ident()
+        try:
+            super().process_data_events(time_limit)
+        finally:
+            self._reader = before
+
+    def end(self) -> None:
+        """Close it, whatever has become of it."""
+        if not self.is_open:
+            return
+        with suppress(AMQPError, OSError):
+            if self._reader in (None, threading.get_ident()):
+                self.close()
+                return
+            closed = threading.Event()
+            self.add_callback_threadsafe(lambda: self._closed(closed))
+            closed.wait(CLOSE_SECONDS)
+
+    def _closed(self, closed: threading.Event) -> None:
+        try:
+            self.close()
+        finally:
+            closed.set()
+
+
+def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> Connection:
     """Return a connection to a virtual host.
 
     It has no heartbeat: a test that stops in a debugger, or works for minutes, must find it as it was.
@@ -60,9 +119,9 @@ def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> pika.BlockingCo
         ServiceDied: the broker has ended; it is started again for the next test.
         AMQPError: it does not let in.
     """
-    return guarded(
+    made: Connection = guarded(
         testbed,
-        lambda: pika.BlockingConnection(
+        lambda: Connection(
             parameters(
                 endpoint,
                 vhost,
@@ -72,6 +131,7 @@ def connect(testbed: Testbed, endpoint: Endpoint, vhost: str) -> pika.BlockingCo
             )
         ),
     )
+    return made
 
 
 def guarded(testbed: Testbed, action: Callable[[], Any]) -> Any:

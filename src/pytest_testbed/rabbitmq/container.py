@@ -13,15 +13,30 @@ __all__ = ["QUICK", "TRIED", "start_command"]
 TRIED = ("3.", "4.")
 """What the versions begin with on which the quick start was tried; others boot as they are."""
 
+# A broker passes over in silence what it does not have; it may have more elsewhere, where that variable says so
+_FIND = """\
+if [ -z "$RABBITMQ_PLUGINS_DIR" ] && cd -P /plugins 2>/dev/null; then
+    for each in @ENABLED@; do
+        set -- "$each"-[0-9]*
+        if [ ! -e "$1" ]; then
+            echo "pytest-testbed: this image has no plugin $each; correct testbed_rabbitmq_plugins, or testbed_rabbitmq_image" >&2
+            echo "it has $(ls -d rabbitmq_* | sed 's/-[0-9].*//' | tr '\\n' ' ')" >&2
+            exit 1
+        fi
+    done
+    cd /
+fi
+"""
+
 # $enabled holds the plugins; their file is the image's own, which may enable some more
 _ENABLE = """\
 file=${RABBITMQ_ENABLED_PLUGINS_FILE:-/etc/rabbitmq/enabled_plugins}
-had=$(tr -d '[].' <"$file" 2>/dev/null | tr ',\\n' '  ')
+had=$(sed 's/%.*//' 2>/dev/null <"$file" | tr ',\\n' '  ' | tr -d "[].'")
 enabled='@ENABLED@'
 for each in $had; do
     case " $enabled rabbitmq_prometheus " in *" $each "*) ;; *) enabled="$enabled $each" ;; esac
 done
-echo "[$(echo $enabled | tr ' ' ',')]." >"$file" 2>/dev/null || echo "pytest-testbed: $file cannot be written" >&2
+echo "[$(echo $enabled | tr ' ' ',')]." 2>/dev/null >"$file" || echo "pytest-testbed: $file cannot be written" >&2
 """
 
 QUICK = """\
@@ -35,12 +50,15 @@ needed() {
         case $keep in *" $name "*) continue ;; esac
         app=$(echo "$name"-[0-9]*/ebin/"$name.app")
         if [ ! -f "$app" ]; then
-            # one of Erlang's own; but of an enabled plugin that is packed we cannot know what it needs
+            # of what is packed, or there twice, or enabled and somewhere else, we cannot know what it needs
+            case $(echo "$name"-[0-9]*) in "$name-[0-9]*") ;; *) return 1 ;; esac
             case " $enabled " in *" $name "*) return 1 ;; esac
-            continue
+            continue # it is one of Erlang's own
         fi
         keep="$keep$name "
-        todo="$todo $(sed -n '/{applications/,/\\]/p' "$app" | tr -c 'a-z0-9_' ' ')"
+        said=$(tr '\\n' ' ' <"$app" | sed -n 's/.*{applications,[^[]*\\[\\([^]]*\\)\\].*/\\1/p' | tr -c 'a-z0-9_' ' ')
+        [ -n "$said" ] || return 1
+        todo="$todo $said"
     done
 }
 if cd -P /plugins 2>/dev/null; then
@@ -48,7 +66,7 @@ if cd -P /plugins 2>/dev/null; then
         @TRIED@)
             if needed; then
                 for each in *-[0-9]*/; do
-                    case $keep in *" ${each%%-[0-9]*} "*) ;; *) rm -rf "$each" ;; esac
+                    case $keep in *" ${each%%-[0-9]*} "*) ;; *) rm -rf "$each" 2>/dev/null ;; esac
                 done
             fi ;;
     esac
@@ -68,4 +86,4 @@ def start_command(plugins: Sequence[str], before: str = "") -> list[str]:
         before: what is done before the boot, such as `QUICK`.
     """
     enabled = " ".join(dict.fromkeys(["rabbitmq_management", *plugins]))
-    return ["sh", "-c", _ENABLE.replace("@ENABLED@", enabled) + before + _START]
+    return ["sh", "-c", (_FIND + _ENABLE).replace("@ENABLED@", enabled) + before + _START]

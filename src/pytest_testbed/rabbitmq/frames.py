@@ -31,6 +31,8 @@ __all__ = [
 HEADER = b"AMQP\x00\x00\x09\x01"
 START, START_OK, TUNE, TUNE_OK, OPEN, OPEN_OK, CLOSE, CLOSE_OK = ((10, number) for number in (10, 11, 30, 31, 40, 41, 50, 51))
 _METHOD, _END = 1, 0xCE
+TLS_ALERT = 0x15
+"""The first byte of what a server that expects TLS has against any other client."""
 OVERHEAD = 8
 """Bytes of a frame besides its payload."""
 
@@ -39,7 +41,7 @@ class Refused(Exception):
     """The broker closed the connection with a reason.
 
     Args:
-        code: AMQP's reply code, such as 403; 0 where the broker hung up without a word.
+        code: AMQP's reply code, such as 403; 0 where it is no broker of this AMQP that answers.
         text: its words.
     """
 
@@ -55,6 +57,10 @@ def frame_size(head: bytes) -> int:
         Refused: these are not the first bytes of a frame.
     """
     kind, _, size = struct.unpack_from(">BHI", head)
+    if kind == TLS_ALERT:
+        raise Refused(0, "what answers speaks TLS")
+    if head.startswith(HEADER[:4]):
+        raise Refused(0, f"the broker speaks another version of AMQP (it sent {head[:7]!r})")
     if kind not in (1, 2, 3, 8) or size > 1 << 24:
         raise Refused(0, f"what answers does not speak AMQP 0-9-1 (it sent {head[:7]!r})")
     return int(size) + OVERHEAD

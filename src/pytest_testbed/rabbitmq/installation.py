@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..services.record import record
 
-__all__ = ["Installation", "find_installation", "needed"]
+__all__ = ["Installation", "find_erlang", "find_installation", "needed", "plugins_in"]
 
 PLACES = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*",
@@ -49,9 +49,8 @@ class Installation:
         return [self.home / "plugins", *(place for place in others if place.is_dir())]
 
     def plugins(self) -> dict[str, Path]:
-        """Return its plugins by name: directories, and packed ones (`.ez`)."""
-        found = (path for folder in self.folders for path in sorted(folder.iterdir()))
-        return {path.name.partition("-")[0]: path for path in found if "-" in path.name}
+        """Return its plugins by name."""
+        return plugins_in(self.home, *self.folders[1:])
 
 
 def find_installation(home: str, version: str | None, environ: Mapping[str, str]) -> tuple[Installation | None, list[str]]:
@@ -99,6 +98,19 @@ def version_of(home: Path) -> str:
 def numbers(version: str) -> tuple[int, ...]:
     """Return a version's numbers, to compare."""
     return tuple(int(each) for each in re.findall(r"\d+", version))
+
+
+def plugins_in(home: Path, *others: Path) -> dict[str, Path]:
+    """Return the plugins of a server by name, the newest of each: directories, and packed ones (`.ez`).
+
+    Args:
+        home: the server's directory.
+        others: where more of them are.
+    """
+    paths = [path for folder in (home / "plugins", *others) for path in folder.iterdir()]
+    named = [(re.match(r"(\w+)-v?(\d.*)", path.name), path) for path in paths]
+    found = sorted(((match[1], numbers(match[2]), path) for match, path in named if match), key=lambda each: each[:2])
+    return {name: path for name, _, path in found}
 
 
 def needed(plugins: Mapping[str, Path], wanted: Iterable[str]) -> set[str] | None:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 
 from ..services.model import Endpoint
-from .frames import Refused, frame_size, login
+from .frames import frame_size, login
 
 __all__ = ["try_login"]
 
@@ -20,8 +20,8 @@ def try_login(endpoint: Endpoint, vhost: str, timeout: float) -> str:
         timeout: seconds for each answer.
 
     Raises:
-        OSError: nobody answers.
-        Refused: the broker does not let in.
+        OSError: nobody answers, or who does is not ready to.
+        Refused: the broker does not let in, or it is none.
     """
     with socket.create_connection((endpoint.host, endpoint.port), timeout) as plain:
         connection = plain
@@ -39,11 +39,12 @@ def reader(connection: socket.socket) -> Callable[[], bytes]:
     def exactly(size: int) -> bytes:
         data = b""
         while len(data) < size:
-            piece = connection.recv(size - len(data))
+            try:
+                piece = connection.recv(size - len(data))
+            except TimeoutError:
+                raise TimeoutError("what listens there says nothing") from None
             if not piece:
-                if data.startswith(b"AMQP"):
-                    raise Refused(0, f"the broker speaks another version of AMQP ({data!r})")
-                raise Refused(0, "the broker hung up without a word")
+                raise ConnectionResetError("what listens there hung up without a word")
             data += piece
         return data
 

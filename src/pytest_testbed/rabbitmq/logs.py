@@ -31,8 +31,8 @@ def of_vhost(text: str, vhost: str) -> str:
             owners[process[0]] = found[0]
     kept: list[str] = []
     keep = True
-    for line in lines:
-        if _RECORD.match(line) or not kept:
+    for number, line in enumerate(lines):
+        if _RECORD.match(line) or number == 0:  # all others go on with a record
             process, found = _PROCESS.search(line), _VHOST.search(line)
             owner = found[0] if found else owners.get(process[0], vhost) if process else vhost
             keep = owner == vhost and not any(words in line for words in _OUR_DOING)

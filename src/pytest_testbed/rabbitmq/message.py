@@ -85,11 +85,11 @@ class Message:
             Death(
                 str(entry.get("queue", "")),
                 str(entry.get("reason", "")),
-                int(entry.get("count", 0)),
+                count if isinstance(count := entry.get("count"), int) else 0,
                 str(entry.get("exchange", "")),
-                tuple(map(str, entry.get("routing-keys", ()))),
+                tuple(map(str, keys)) if isinstance(keys := entry.get("routing-keys"), list | tuple) else (),
             )
-            for entry in self.headers.get("x-death") or ()
+            for entry in deaths_in(self.headers)
         ]
 
     def __str__(self) -> str:
@@ -141,7 +141,7 @@ def is_like(message: Message, matching: Matching) -> bool:
         return bool(matching(message))
     if isinstance(matching, str):
         matching = matching.encode()
-    if isinstance(matching, bytes):
+    if isinstance(matching, bytes | bytearray | memoryview):
         return message.body == matching
     try:
         return holds(message.json, matching)
@@ -155,9 +155,17 @@ def holds(whole: Any, part: Any) -> bool:
         return isinstance(whole, Mapping) and all(key in whole and holds(whole[key], value) for key, value in part.items())
     if isinstance(part, list | tuple):
         return isinstance(whole, list) and len(whole) == len(part) and all(holds(a, b) for a, b in zip(whole, part, strict=True))
-    return type(whole) is type(part) and whole == part or (is_number(whole) and is_number(part) and whole == part)
+    if (isinstance(whole, bool) and is_number(part)) or (is_number(whole) and isinstance(part, bool)):
+        return False  # to Python, True is 1
+    return bool(whole == part)  # so that an enum's text, `mock.ANY` and `pytest.approx` may stand there as well
 
 
 def is_number(value: object) -> bool:
     """Tell whether a value is a number of JSON, which makes no difference between 1 and 1.0."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def deaths_in(headers: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of an `x-death` header; where a client has sent something else in that name, none."""
+    said = headers.get("x-death")
+    return [each for each in said if isinstance(each, Mapping)] if isinstance(said, list | tuple) else []

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import TestbedError
-from .message import shown
+from .message import deaths_in, shown
 from .place import Place
 
 __all__ = ["report"]
@@ -59,7 +59,8 @@ def lying(place: Place) -> Iterator[str]:
 def of_queue(queue: dict[str, Any]) -> Iterator[str]:
     """Yield the lines on one queue."""
     if queue["fault"]:
-        yield f"  {queue['name']}: (cannot be read: {queue['fault']})"
+        is_exclusive = "RESOURCE_LOCKED" in queue["fault"]
+        yield f"  {queue['name']}: ({'exclusive to a connection' if is_exclusive else 'cannot be read: ' + queue['fault']})"
         return
     count = queue["count"]
     yield f"  {queue['name']}: {'1 message' if count == 1 else f'{count} messages' if count else 'empty'}"
@@ -79,7 +80,7 @@ def in_short(message: dict[str, Any]) -> str:
     headers = properties.get("headers") or {}
     others = {name: value for name, value in headers.items() if not name.startswith(("x-death", "x-first-death"))}
     facts += [f"headers={others!r}"] if others else []
-    deaths = ", ".join(f"{each['reason']} in {each['queue']}" for each in headers.get("x-death") or ())
+    deaths = ", ".join(f"{each.get('reason', '')} in {each.get('queue', '')}" for each in deaths_in(headers))
     facts += [f"dead={deaths!r}"] if deaths else []
     return f"{shown(body)}{'  [' + ' '.join(facts) + ']' if facts else ''}"
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pika.exceptions import AMQPError
-
+from ..errors import ConfigurationError
 from ..services.model import Endpoint
-from .connect import connect
+from .connect import Connection, connect
 
 if TYPE_CHECKING:
     import pika
 
     from ..services.client import Testbed
+    from .asynchronous import AsyncConnection
     from .message import Message
 
 __all__ = ["Place", "Sent"]
@@ -40,19 +40,11 @@ class Place:
 
     def __init__(self, testbed: Testbed, endpoint: Endpoint, name: str, url: str | None = None) -> None:
         self.testbed, self.endpoint, self.name = testbed, endpoint, name
-        self.url = url or self._url()
+        self.url = url or endpoint.url(name)
         self.sent: list[Sent] = []
         self.taken: list[Message] = []
 
-    def _url(self) -> str:
-        said = {name: value for name, value in self.endpoint.parameters().items() if name != "management"}
-        if not said:
-            return self.endpoint.with_(query="").url(self.name)
-        from urllib.parse import urlencode
-
-        return self.endpoint.with_(query=urlencode(said)).url(self.name)
-
-    def connect(self) -> pika.BlockingConnection:
+    def connect(self) -> Connection:
         """Return a connection to it.
 
         Raises:
@@ -67,9 +59,23 @@ class Place:
         try:
             yield connection
         finally:
-            if connection.is_open:
-                with suppress(AMQPError, OSError):
-                    connection.close()
+            connection.end()
+
+    @contextmanager
+    def async_connection(self) -> Iterator[AsyncConnection]:
+        """Give a connection of aio-pika that opens when it is first used, and close it afterwards.
+
+        Raises:
+            ConfigurationError: aio-pika is not installed.
+        """
+        need_aio_pika()
+        from .asynchronous import AsyncConnection
+
+        connection = AsyncConnection(self)
+        try:
+            yield connection
+        finally:
+            connection.end()
 
     def declare(self, definitions: Mapping[str, Any]) -> None:
         """Declare what checked definitions say."""
@@ -102,3 +108,17 @@ class Place:
 
         channel.basic_publish = basic_publish
         return channel
+
+
+def need_aio_pika() -> None:
+    """See to it that aio-pika can be used.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("aio_pika") is None:
+        raise ConfigurationError(
+            "rabbitmq_async_connection needs aio-pika, which is not installed: pip install 'pytest-testbed[async]'."
+        )

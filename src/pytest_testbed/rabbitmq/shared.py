@@ -20,7 +20,8 @@ class SharedVhost:
 
     What is declared there when a test begins is everybody's: an application's topology, a fixture of a wider
     scope. What the test adds is deleted, what it has changed or deleted is put back, all queues are purged, and
-    connections that it has opened by the exported address are closed.
+    connections that it has opened by the exported address are closed. What has been declared on a connection that
+    stays, stays as well: its client would not declare it again.
 
     Args:
         testbed: the engine's face.
@@ -75,7 +76,8 @@ class SharedVhost:
             self._empty(self._baseline)
 
     def _empty(self, baseline: Mapping[str, Any]) -> None:
-        self._testbed.call("rabbitmq", "empty", vhost=self.vhost, baseline=baseline)
+        needs = self.address.doorway.needs()
+        self._testbed.call("rabbitmq", "empty", vhost=self.vhost, baseline=baseline, needs=needs)
         self._baseline, self._known = baseline, self._messages
 
     # --- fixtures of wider scopes

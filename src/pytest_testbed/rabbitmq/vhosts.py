@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from ..services.model import Endpoint
@@ -52,7 +53,7 @@ class VhostStock(Stock):
             yield api
         finally:
             with self._lock:
-                if endpoint is self.endpoint:
+                if endpoint is self.endpoint and not self._closed:
                     self._idle.append(api)
                 else:
                     api.close()
@@ -60,15 +61,31 @@ class VhostStock(Stock):
     def forget(self, endpoint: Endpoint) -> None:
         """Begin anew on another broker."""
         with self._lock:
-            self._idle.clear()
+            self.endpoint = endpoint  # from here on no connection to the one before is kept
+            self._hang_up()
         super().forget(endpoint)
 
+    def close(self) -> None:
+        """Make and remove nothing any more, and hang up."""
+        super().close()
+        with self._lock:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
     def make(self, name: str) -> None:
-        """Create a virtual host with what every test finds in it."""
+        """Create a virtual host with what every test finds in it; where the broker refuses that, none is left."""
         with self._api() as api:
             api.make_vhost(name)
-            if definitions := self.options.get("definitions"):
-                api.post("definitions", name, body=definitions)
+            try:
+                if definitions := self.options.get("definitions"):
+                    api.post("definitions", name, body=definitions)
+            except ApiError:
+                with suppress(ApiError):
+                    api.drop_vhost(name)
+                raise
 
     def remove(self, name: str) -> None:
         """Delete a virtual host."""
@@ -80,9 +97,12 @@ class VhostStock(Stock):
     def open(self, vhost: str) -> bool:
         """Create a virtual host of that name where it is missing; tell whether it was."""
         with self._api() as api:
-            with suppress(ApiError):
+            try:
                 api.get("vhosts", vhost)
                 return False
+            except ApiError as error:
+                if error.status != 404:
+                    raise
         self.make(vhost)
         return True
 
@@ -111,9 +131,8 @@ class VhostStock(Stock):
             except ApiError as error:
                 if not error.status:
                     raise
-                nodes = api.get("nodes")
-                words = {"mem_alarm": "memory", "disk_free_alarm": "disk"}
-                return sorted({word for node in nodes for key, word in words.items() if node.get(key)}) or ["a resource"]
+                found = json.loads(error.answer).get("alarms", ())
+                return sorted({str(each["resource"]) for each in found}) or ["a resource"]
         return []
 
     def queues(self, vhost: str) -> list[str]:
@@ -140,16 +159,18 @@ class VhostStock(Stock):
                 found.append(looked)
         return found
 
-    def empty(self, vhost: str, baseline: Mapping[str, Any]) -> None:
+    def empty(self, vhost: str, baseline: Mapping[str, Any], needs: Sequence[Sequence[str]] = ()) -> None:
         """Take out of a virtual host what it did not have before, put back what it had, and purge its queues.
 
         Args:
             vhost: its name.
             baseline: what `definitions` gave before.
+            needs: what must stay as well, as clients that are still there have declared it; see `declared.Declared`.
         """
         with self._api() as api:
             now = of_vhost(api, vhost)
             added, missing = difference(now, baseline)
+            added = {sort: [each for each in items if not is_needed(each, sort, needs)] for sort, items in added.items()}
             for sort in ("bindings", "parameters", "policies", "queues", "exchanges"):
                 for item in added[sort]:
                     if not goes_with(item, sort, added):
@@ -188,6 +209,12 @@ def difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[
         added[sort] = [item for key, item in new.items() if old.get(key) != item]
         missing[sort] = [item for key, item in old.items() if new.get(key) != item]
     return added, missing
+
+
+def is_needed(item: Mapping[str, Any], sort: str, needs: Sequence[Sequence[str]]) -> bool:
+    """Tell whether an object is among those that must stay."""
+    keys = ("source", "destination", "routing_key") if sort == "bindings" else ("name",)
+    return [sort, *(item.get(key) for key in keys)] in needs
 
 
 def goes_with(item: Mapping[str, Any], sort: str, added: Mapping[str, Any]) -> bool:

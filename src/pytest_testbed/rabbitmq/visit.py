@@ -13,7 +13,12 @@ from contextlib import suppress
 from ..errors import TestbedError
 from ..services.model import Endpoint
 from ..services.visit import Visit, connected
+from .declared import Declared
 from .frames import HEADER, OPEN, START, START_OK, TUNE, closing, frame_size, method_of, plain_login, with_login, with_vhost
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..services.frontdoor import FrontDoor
 
 __all__ = ["RabbitVisit"]
 
@@ -26,6 +31,17 @@ class RabbitVisit(Visit):
     The door's facts: "user" and "password", what clients of the exported address log in with; "vhost", the
     worker's virtual host.
     """
+
+    def __init__(self, door: FrontDoor, client: _socket.socket) -> None:
+        super().__init__(door, client)
+        self._declared: Declared | None = None
+        """What it has declared, once it is in."""
+
+    def say(self, piece: bytes) -> None:
+        """Pass on what the client has sent; note what it declares."""
+        if self._declared is not None:
+            self._declared.follow(piece)
+        self.push(piece)
 
     def enter(self) -> bool:
         """Pass the login on, with what is to be another in it; tell whether the client is in."""
@@ -47,7 +63,8 @@ class RabbitVisit(Visit):
     def make(self) -> None:
         """Make the worker's virtual host: the first client may come before the first test."""
         stock = self.door.host.stock(self.door.spec.kind, self.door.run)
-        stock.open(self.door.facts["vhost"])  # type: ignore[attr-defined]
+        with stock.under_way():
+            stock.open(self.door.facts["vhost"])  # type: ignore[attr-defined]
 
     def _refuse(self, why: str) -> None:
         """Say in AMQP's words why nobody is let in: a client shows them."""
@@ -63,7 +80,8 @@ class RabbitVisit(Visit):
         self._pass(self.client, upstream, START_OK, lambda frame: with_login(frame, was, then))
         if self._pass(upstream, self.client, TUNE):
             self._pass_on(self.client, upstream)  # tune-ok
-            self._pass(self.client, upstream, OPEN, lambda frame: with_vhost(frame, ("/", ""), facts["vhost"]))
+            if self._pass(self.client, upstream, OPEN, lambda frame: with_vhost(frame, ("/", ""), facts["vhost"])):
+                self._declared = Declared(self.needs)
         return True
 
     def _pass(

@@ -73,6 +73,10 @@ class Way:
         """Hang up on all who came after that count of messages, but for those who came between two counts that are spared."""
         self._ask({"do": "hang up", "since": since, "spared": list(spared)})
 
+    def needs(self) -> list[list[str]]:
+        """Return what must be on the service for the clients that are there, in the kind's own words."""
+        return list(self._ask({"do": "needs"})["needs"])
+
     def end_late(self, since: int) -> list[int]:
         """Hang up on who was held up between two tests and came after that count of messages; return their backends."""
         return list(self._ask({"do": "late", "since": since})["backends"])

@@ -207,6 +207,10 @@ class FrontDoor:
             if visit.since >= since and not any(first <= visit.since < last for first, last in spared):
                 visit.dismiss()
 
+    def needs(self) -> list[tuple[str, ...]]:
+        """Return what must be on the service for the clients that are there, in the kind's own words."""
+        return sorted({need for visit in list(self.visits) if not visit.is_over for need in set(visit.needs)})
+
     def close(self) -> None:
         """Let nobody in any more, and end all visits."""
         with suppress(OSError):

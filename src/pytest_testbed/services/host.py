@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..errors import HostError, ServiceDied, ServiceNotReady, TestbedError
+from ..errors import HostError, ServiceDied, ServiceNotReady
 from .ledger import DEFAULT_MAX_AGE, Lease, Ledger, sweep
 from .model import Endpoint, LogMark, Running, ServiceSpec, resolve, sickness
 from .places import private, remove_tree, state_directory
@@ -95,13 +95,14 @@ class Host:
     def clear_after(self, run: str) -> None:
         """Drop what a run that has left made on servers that stay; the next run is told what resisted."""
         for slot in list(self._slots.values()):
-            if (stock := slot.stocks.pop(run, None)) is not None:
+            if (stock := slot.stocks.get(run)) is not None:
                 stock.close()
             for address in self.ledger.owned(made_on(slot.spec.kind), run):
                 try:
                     self._drop(slot, address)
                 except Exception as error:
                     self._late.append(f"dropping {address}: {error}")
+            slot.stocks.pop(run, None)
 
     def begin_to_close(self) -> bool:
         """Let nobody in any more, where nobody is in; tell whether that is so."""
@@ -168,7 +169,7 @@ class Host:
         """Return what a run's tests take their things on a service from; it begins to make some when first asked for.
 
         Raises:
-            HostError: the service is not there, or tests need no things of their own on it.
+            HostError: the service is not there, tests need no things of their own on it, or the run has ended.
         """
         slot = self._slots.get(kind)
         if slot is None or slot.endpoint is None:
@@ -176,16 +177,39 @@ class Host:
         with self._lock:
             if self._closing:
                 raise HostError("the host process is ending its services.")
+            if run not in self._tenants:
+                raise HostError(f"{kind}: the run has ended.")  # nobody would remove what it makes now
             if run not in slot.stocks:
-                if not slot.spec.stock:
-                    raise HostError(f"there is nothing to be had for tests on {kind}.")
-                make: type[Stock] = resolve(slot.spec.stock)
-                stock = make(slot.endpoint, run, slot.spec.options, slot.note)
-                # one entry for all of them: what begins with that is the run's
-                self.ledger.own(made_on(kind), f"{slot.endpoint.host}:{slot.endpoint.port}/{stock.prefix}", run)
-                slot.stocks[run] = stock
-                stock.begin()
+                slot.stocks[run] = self._begun(slot, slot.endpoint, run)
             return slot.stocks[run]
+
+    def _begun(self, slot: Slot, endpoint: Endpoint, run: str) -> Stock:
+        if not slot.spec.stock:
+            raise HostError(f"there is nothing to be had for tests on {slot.spec.kind}.")
+        make: type[Stock] = resolve(slot.spec.stock)
+        stock = make(endpoint, run, slot.spec.options, slot.note)
+        self._own(slot, stock)
+        try:
+            stock.begin()
+        except RuntimeError as error:
+            stock.close()
+            self.ledger.disown(made_on(slot.spec.kind), address_of(stock))
+            raise HostError(f"nothing can be made for tests on {slot.spec.kind}: {error}") from None
+        return stock
+
+    def _own(self, slot: Slot, stock: Stock) -> None:
+        """Write all of a run's things to the ledger by one entry: what begins with that is the run's."""
+        self.ledger.own(made_on(slot.spec.kind), address_of(stock), stock.run)
+
+    def _begin_anew(self, slot: Slot) -> None:
+        """Let all stocks know that the server was started anew, and has nothing of theirs."""
+        assert slot.endpoint is not None
+        for stock in list(slot.stocks.values()):
+            before = address_of(stock)
+            stock.forget(slot.endpoint)
+            if address_of(stock) != before:
+                self._own(slot, stock)
+                self.ledger.disown(made_on(slot.spec.kind), before)
 
     def _in_background(self, action: Callable[..., None], slot: Slot, *more: str) -> None:
         threading.Thread(target=action, args=(slot, *more), name=f"start-{slot.spec.kind}", daemon=True).start()
@@ -195,6 +219,7 @@ class Host:
             self._starter.fill(slot)
             if slot.error is None and slot.endpoint is not None:
                 self._sweep_on(slot, slot.endpoint)
+                self._begin_anew(slot)
                 self._lay_in(slot, slot.starter)
             self._tell()
         finally:
@@ -203,13 +228,9 @@ class Host:
             slot.done.set()
 
     def _lay_in(self, slot: Slot, run: str) -> None:
-        """Let the first things for tests be made before one asks; on a server that was started anew, none is there."""
-        assert slot.endpoint is not None
-        for stock in list(slot.stocks.values()):
-            if stock.endpoint != slot.endpoint:
-                stock.forget(slot.endpoint)
+        """Let the first things for a run's tests be made before one asks, who will be told where that cannot be done."""
         if slot.spec.stock and run:
-            with suppress(TestbedError):
+            with suppress(Exception):
                 self.stock(slot.spec.kind, run)
 
     def _look_after(self, slot: Slot, run: str) -> None:
@@ -252,6 +273,7 @@ class Host:
                 running.restart()
                 slot.endpoint = await_ready(slot.spec, running).with_(seconds=round(time.monotonic() - began, 3))
                 slot.since = time.time()
+                self._begin_anew(slot)
                 return True
         except Exception as error:
             slot.note(f"{slot.spec.kind} could not be started again in its place: {error}")
@@ -297,8 +319,7 @@ class Host:
                 endpoint = await_ready(slot.spec, slot.running)
                 slot.endpoint = endpoint.with_(seconds=slot.endpoint.seconds if slot.endpoint else 0.0)
                 slot.error = None
-                for stock in list(slot.stocks.values()):
-                    stock.forget(slot.endpoint)
+                self._begin_anew(slot)
             except Exception as error:
                 slot.error = ServiceDied(f"{kind} ended during this run ({end}) and could not be started again: {error}")
             return slot
@@ -356,7 +377,7 @@ class Host:
                 faults.append(f"{what}: {error}")
 
         for slot in slots:
-            for stock in slot.stocks.values():
+            for stock in list(slot.stocks.values()):  # a run may be leaving at the same time
                 attempt(f"what was made on {slot.spec.kind}", stock.close)
         # first, as a provider of somebody else's may end its server with the run
         for slot in slots:
@@ -384,6 +405,8 @@ class Host:
     def _drop(self, slot: Slot, address: str) -> None:
         assert slot.endpoint is not None
         drop(slot.spec, slot.endpoint, address)
+        if any(stock.is_busy and address == address_of(stock) for stock in list(slot.stocks.values())):
+            raise ServiceNotReady("something is still being made or removed there; the next run looks after it")
         self.ledger.disown(made_on(slot.spec.kind), address)
 
     def _sweep_on(self, slot: Slot, endpoint: Endpoint) -> None:
@@ -416,6 +439,11 @@ def load_typing() -> None:
 def made_on(kind: str) -> str:
     """Return the ledger's word for things that were made on a server of a kind which may outlive their run."""
     return f"on {kind}"
+
+
+def address_of(stock: Stock) -> str:
+    """Return the ledger's word for all things of a stock: what their names begin with, and where."""
+    return f"{stock.endpoint.host}:{stock.endpoint.port}/{stock.prefix}"
 
 
 def drop(spec: ServiceSpec, endpoint: Endpoint, address: str) -> None:

@@ -106,7 +106,8 @@ class ServiceSpec:
             not its own (a database); needed with `url`.
         stock: reference to the subclass of `services.stock.Stock` that has things on the service ready for
             tests, each for one; "" where tests need none.
-        options: plain data that the kind's own code understands; providers read "scheme" and "database".
+        options: plain data that the kind's own code understands; providers read "scheme" and "database", what they tell
+            users to do ("url_remedy", "quick_remedy"), and the external one "extra", for its endpoint.
     """
 
     kind: str
@@ -156,7 +157,7 @@ class Endpoint:
     such a URL said, in its encoding. `source` says which binaries, image or setting it came from.
     `how` says in a few words what its start could make use of ("on cached data").
     `log` is the path of the server's log where this machine has it as a file. `ports` are further ports
-    of the same host, by name ("management").
+    of the same host, by name ("management"); `extra` is what else the kind's own code knows of it.
     """
 
     kind: str
@@ -175,8 +176,9 @@ class Endpoint:
     how: str = ""
     log: str = ""
     ports: Mapping[str, int] = _NOTHING
+    extra: Mapping[str, str] = _NOTHING
 
-    _hidden = ("password", "query")
+    _hidden = ("password", "query", "extra")
 
     @property
     def is_ours(self) -> bool:

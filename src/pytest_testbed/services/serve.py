@@ -281,7 +281,7 @@ class Conversation:
                 start(self._host.drop, message["kind"], message["address"])
                 return {}
             case "take":
-                return {"name": self._host.stock(message["kind"], self._run).take()}
+                return self._take(message["kind"])
             case "give back":
                 self._host.stock(message["kind"], self._run).give_back(message["name"])
                 return {}
@@ -296,7 +296,7 @@ class Conversation:
                 return {"taken": self._host.snapshot(message["kind"])}
             case "door":
                 return self._open_door(ServiceSpec.from_json(message["spec"]), message["facts"])
-            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late" | "hang up":
+            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late" | "hang up" | "needs":
                 return self._at_door(self._doors[message["kind"]], message)
             case "leave":
                 return self._leave()
@@ -306,12 +306,20 @@ class Conversation:
             case other:
                 raise HostError(f"the host process does not know {other!r}.")
 
+    def _take(self, kind: str) -> dict[str, Any]:
+        stock = self._host.stock(kind, self._run)
+        name = stock.take()
+        if self._wire.waiting():  # the one who asked was interrupted, or is gone
+            stock.give_back(name)
+        return {"name": name}
+
     def _call(self, message: dict[str, Any]) -> dict[str, Any]:
         """Let the stock of a run do something that its kind can do."""
         stock = self._host.stock(message["kind"], self._run)
         if message["what"] not in stock.calls:
             raise HostError(f"{message['kind']} has nothing called {message['what']!r}.")
-        return {"answer": getattr(stock, message["what"])(**message["arguments"])}
+        with stock.under_way():
+            return {"answer": getattr(stock, message["what"])(**message["arguments"])}
 
     def _open_door(self, spec: ServiceSpec, facts: dict[str, Any]) -> dict[str, Any]:
         """Take over a port that the client listens on, and the memory that it shares with us."""
@@ -344,6 +352,8 @@ class Conversation:
             case "hang up":
                 door.end_since(message["since"], message["spared"])
                 return {}
+            case "needs":
+                return {"needs": door.needs()}
             case "late":
                 return {"backends": door.end_late(message["since"])}
             case _:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager
 
-from ..errors import ServiceNotReady, TestbedError
+from ..errors import HostError, ServiceNotReady, TestbedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from .model import Endpoint
@@ -53,8 +53,12 @@ class Stock:
         self._resisted: list[str] = []
         """What could not be removed, or not be made as a whole: tried again on a server that was started again."""
         self._out: set[str] = set()
-        self._waiting = self._count = self._era = 0
+        self._waiting = self._count = self._era = self._under_way = 0
         self._fault: TestbedError | None = None
+        self._faults = 0
+        self._rests = False
+        """After a fault nothing is tried before somebody asks again."""
+        self._resists = False
         self._closed = False
         self._threads: list[threading.Thread] = []
 
@@ -79,11 +83,39 @@ class Stock:
         """What the names of all things of this run begin with."""
         return f"testbed_{self.run}_"
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is being made, removed, or done by a run's call."""
+        return self._under_way > 0
+
     def begin(self) -> None:
-        """Begin to make things ahead."""
-        self._threads = [threading.Thread(target=each, daemon=True) for each in (self._keep_making, self._keep_removing)]
-        for thread in self._threads:
+        """Begin to make things ahead.
+
+        Raises:
+            RuntimeError: no thread can be had.
+        """
+        for each in (self._keep_making, self._keep_removing):
+            thread = threading.Thread(target=each, name=f"stock-{self.endpoint.kind}", daemon=True)
             thread.start()
+            self._threads.append(thread)
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Let the end wait for what is done in here: it removes what is there, and nothing may come after.
+
+        Raises:
+            HostError: the end has come.
+        """
+        with self._changed:
+            if self._closed:
+                raise HostError(f"{self.endpoint.kind}: the run has ended.")
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
 
     def take(self) -> str:
         """Return the name of a thing that nobody else has, or will have.
@@ -93,14 +125,13 @@ class Stock:
         """
         with self._changed:
             self._waiting += 1
-            self._fault = None
+            self._rests = False
+            known = self._faults  # who comes later may not keep us from being told of ours
             self._changed.notify_all()
             try:
-                there = self._changed.wait_for(self._can_give, TAKE_TIMEOUT)
-                if self._fault is not None:
-                    raise self._fault.with_traceback(None)
-                if self._closed or not there:
-                    raise ServiceNotReady(f"{self.endpoint.kind}: nothing could be made for this test in {TAKE_TIMEOUT:g} s.")
+                self._changed.wait_for(lambda: self._closed or self._can_give() or self._has_failed(known), TAKE_TIMEOUT)
+                if self._closed or not self._can_give():
+                    raise self._why_not(known)
                 name = self._ready.popleft()
                 self._out.add(name)
                 return name
@@ -109,7 +140,23 @@ class Stock:
                 self._changed.notify_all()
 
     def _can_give(self) -> bool:
-        return self._closed or self._fault is not None or bool(self._ready and len(self._used) < 2 * BACKLOG)
+        return bool(self._ready and len(self._used) < 2 * BACKLOG)
+
+    def _has_failed(self, known: int) -> bool:
+        return self._fault is not None and self._faults > known
+
+    def _why_not(self, known: int) -> TestbedError:
+        kind = self.endpoint.kind
+        if self._closed:
+            return HostError(f"{kind}: the run has ended.")
+        if self._fault is not None and self._has_failed(known):
+            return self._fault.with_traceback(None)
+        if self._ready:
+            return ServiceNotReady(
+                f"{kind}: in {TAKE_TIMEOUT:g} s none of the {len(self._used)} things was removed that tests have given back; "
+                "this test gets none before."
+            )
+        return ServiceNotReady(f"{kind}: nothing could be made for this test in {TAKE_TIMEOUT:g} s.")
 
     def give_back(self, name: str) -> None:
         """Let a thing be removed that was taken."""
@@ -131,16 +178,18 @@ class Stock:
             self._resisted.clear()
             self._ready.clear()
             self._era += 1
-            self._fault = None
+            self._fault, self._rests = None, False
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Make and remove nothing any more; returns when what is under way is done."""
+        """Make and remove nothing any more; returns when what is under way is done, or after a while: see `is_busy`."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for thread in self._threads:
-            thread.join(CLOSE_TIMEOUT)
+            self._changed.wait_for(lambda: not self.is_busy, CLOSE_TIMEOUT)
+            is_idle = not self.is_busy
+        for thread in self._threads if is_idle else ():
+            thread.join()
 
     # --- its two threads
 
@@ -159,12 +208,13 @@ class Stock:
                 elif fault is None:
                     self._ready.append(name)
                 else:
-                    self._fault = fault
+                    self._fault, self._rests = fault, True
+                    self._faults += 1
                     self._resisted.append(name)  # it may be there all the same
                 self._changed.notify_all()
 
     def _should_make(self) -> bool:
-        if self._closed or self._fault is not None:  # after a fault nothing is tried before somebody asks again
+        if self._closed or self._rests:
             return self._closed
         ahead = max(AHEAD, self._waiting, min(MOST_AHEAD, 1 + len(self._out)))
         return len(self._ready) < ahead
@@ -178,11 +228,12 @@ class Stock:
                 name, era = self._used[0], self._era
             fault = self._attempt(self.remove, name)
             with self._changed:
-                if era == self._era:
-                    with suppress(IndexError):
-                        self._used.popleft()
+                if era == self._era and not self._closed:
+                    self._used.popleft()
                     if fault is not None:
                         self._resisted.append(name)
+                    if fault is not None and not self._resists:  # one line will do; the end tries once more, and tells
+                        self._resists = True
                         self.note(f"{self.endpoint.kind}: {name} could not be removed while tests ran: {fault}")
                 self._changed.notify_all()
 
@@ -191,7 +242,8 @@ class Stock:
 
     def _attempt(self, action: Callable[[str], None], name: str) -> TestbedError | None:
         try:
-            action(name)
+            with self.under_way():
+                action(name)
         except TestbedError as error:
             return error
         except Exception as error:  # the kind's own: it is told, and the thread goes on

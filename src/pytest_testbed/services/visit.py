@@ -47,6 +47,8 @@ class Visit:
         self.is_led = False
         """Whether it has come to what stands in for that which it wants."""
         self.is_over = False
+        self.needs: set[tuple[str, ...]] = set()
+        """What must be on the service for as long as the client is there, in the kind's own words."""
         self.bound = ""
         """Who it is, and what it has on its backend that another one would not have, where that has kept it from being parked."""
 

@@ -110,6 +110,14 @@ class DockerProvider:
                 context.note(f"Ryuk was asked for and could not be started ({why}); the ledger cleans up")
 
 
+class EndedAtOnce(ServiceNotReady):
+    """A container ended before its address was known; `how` says in which way."""
+
+    def __init__(self, text: str, how: str) -> None:
+        super().__init__(text)
+        self.how = how
+
+
 class DockerRunning:
     """One started container; `name` is the container's name."""
 
@@ -126,7 +134,12 @@ class DockerRunning:
         self._state: str | None = None
         self._state_until = 0.0
         self._ports: dict[str, int] = {}
-        host, port = self._launch()
+        try:
+            host, port = self._launch()
+        except EndedAtOnce as error:
+            if not recipe.plain_command:
+                raise
+            host, port = self._launch_plainly(error.how)
         self.endpoint = Endpoint(
             kind=spec.kind,
             host=host,
@@ -151,12 +164,21 @@ class DockerRunning:
         """Start it with the plain command where it ended with the quick one; any other would end again."""
         if self._is_plain or not self._recipe.plain_command or self._gone_for_good():
             return False
-        self._context.note(f"{self._spec.kind}: {self._recipe.image} did not take the quick start; it was started plainly")
+        end = self.exited()
         self.stop()
-        self._is_plain = True
-        host, port = self._launch()
+        host, port = self._launch_plainly(str(end))
         self.endpoint = self.endpoint.with_(host=host, port=port, ports=self._ports)
         return True
+
+    def _launch_plainly(self, end: str) -> tuple[str, int]:
+        self._is_plain = True
+        address = self._launch()
+        remedy = self._spec.options.get("quick_remedy", "")
+        self._context.note(
+            f"{self._spec.kind}: {self._recipe.image} did not take the quick start ({end}), and was started plainly"
+            + (f"; {remedy}" if remedy else "")
+        )
+        return address
 
     def _gone_for_good(self) -> bool:
         """Tell whether the container did not end by itself: somebody has removed it, or the engine is gone."""
@@ -304,7 +326,7 @@ class DockerRunning:
             return str(inner[0]), recipe.port
         how = self._ending() or "it has no address"  # one that has ended has neither ports nor addresses
         what = f"{self._spec.kind}: the container of {self._recipe.image} ended at once ({how})"
-        raise ServiceNotReady(f"{what}; the last lines that it wrote:\n{self.logs()}")
+        raise EndedAtOnce(f"{what}; the last lines that it wrote:\n{self.logs()}", how)
 
     def _ending(self) -> str | None:
         try:

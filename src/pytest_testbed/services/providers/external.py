@@ -67,4 +67,5 @@ class ExternalProvider:
             raise ConfigurationError(
                 f"{masked(spec.url)!r} (from {spec.url_source}) is no URL of {spec.kind}: {error}."
             ) from error
-        return Guest(endpoint.with_(kind=spec.kind, provider="external", source=f"{masked(spec.url)} from {spec.url_source}"))
+        source = f"{masked(spec.url)} from {spec.url_source}"
+        return Guest(endpoint.with_(kind=spec.kind, provider="external", source=source, extra=spec.options.get("extra", {})))
