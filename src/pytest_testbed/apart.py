@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +12,7 @@ from .exports import EXPORTS
 from .isolation import apart, is_quiet, read_folders, real_commits
 from .plugin import plain_errors
 from .plugins.postgres import ADDRESS
+from .setups import begun_or_not_at_all
 
 if TYPE_CHECKING:
     from .postgres.database import Database
@@ -120,17 +121,6 @@ def add_notes(error: BaseException, others: list[Exception]) -> None:
     """Let an error tell of others, too."""
     for other in others:
         error.add_note(f"{type(other).__name__}: {other}")
-
-
-@contextmanager
-def begun_or_not_at_all(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
-    """Let pytest forget a fixture before whose own setup something fails: it would find it half begun in the next test."""
-    try:
-        yield
-    except BaseException as error:
-        fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
-        fixturedef.finish(request)  # type: ignore[arg-type]
-        raise
 
 
 class Everywhere:

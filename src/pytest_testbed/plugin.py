@@ -188,9 +188,9 @@ def plain_errors(config: pytest.Config) -> Iterator[None]:
 
 def plain_classes() -> tuple[type[Exception], ...]:
     """Return those errors' classes; where none is raised, their file is not loaded."""
-    from .errors import BrokerError, ConfigurationError, IsolationError, SchemaError
+    from .errors import BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied
 
-    return (BrokerError, ConfigurationError, IsolationError, SchemaError)
+    return (BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

@@ -11,12 +11,16 @@ from collections.abc import Callable
 
 __all__ = [
     "CLOSE",
+    "CLOSE_OK",
     "HEADER",
     "OPEN",
+    "SECURE",
     "START",
     "START_OK",
     "TUNE",
+    "TUNE_OK",
     "Refused",
+    "Track",
     "closing",
     "frame_size",
     "login",
@@ -30,11 +34,18 @@ __all__ = [
 
 HEADER = b"AMQP\x00\x00\x09\x01"
 START, START_OK, TUNE, TUNE_OK, OPEN, OPEN_OK, CLOSE, CLOSE_OK = ((10, number) for number in (10, 11, 30, 31, 40, 41, 50, 51))
+SECURE = (10, 20)
 _METHOD, _END = 1, 0xCE
+KINDS = (_METHOD, 2, 3, 8)
+HEAD = struct.Struct(">BHI")
+LONGEST = 255
+"""Bytes of a short text."""
 TLS_ALERT = 0x15
 """The first byte of what a server that expects TLS has against any other client."""
 OVERHEAD = 8
 """Bytes of a frame besides its payload."""
+Login = tuple[str, str]
+"""A name and a password."""
 
 
 class Refused(Exception):
@@ -61,7 +72,7 @@ def frame_size(head: bytes) -> int:
         raise Refused(0, "what answers speaks TLS")
     if head.startswith(HEADER[:4]):
         raise Refused(0, f"the broker speaks another version of AMQP (it sent {head[:7]!r})")
-    if kind not in (1, 2, 3, 8) or size > 1 << 24:
+    if kind not in KINDS or size > 1 << 24:
         raise Refused(0, f"what answers does not speak AMQP 0-9-1 (it sent {head[:7]!r})")
     return int(size) + OVERHEAD
 
@@ -78,8 +89,8 @@ def _method(which: tuple[int, int], arguments: bytes) -> bytes:
 
 def _short(text: str) -> bytes:
     data = text.encode()
-    if len(data) > 255:
-        raise ValueError(f"{text[:40]!r}… is longer than the 255 bytes that AMQP has for it")
+    if len(data) > LONGEST:
+        raise ValueError(f"{text[:40]!r}… is longer than the {LONGEST} bytes that AMQP has for it")
     return bytes([len(data)]) + data
 
 
@@ -92,28 +103,116 @@ def plain_login(user: str, password: str) -> bytes:
     return b"\0" + user.encode() + b"\0" + password.encode()
 
 
-def with_login(start_ok: bytes, was: bytes, then: bytes) -> bytes:
-    """Return a client's start-ok with another login, where it has logged in by PLAIN with what it was to say."""
-    at = 11 + 4 + struct.unpack_from(">I", start_ok, 11)[0]  # behind the table of its properties
-    mechanism = start_ok[at + 1 : at + 1 + start_ok[at]]
-    at += 1 + start_ok[at]
-    size = struct.unpack_from(">I", start_ok, at)[0]
-    if mechanism != b"PLAIN" or start_ok[at + 4 : at + 4 + size] != was:
+def with_login(start_ok: bytes, was: Login, then: Login) -> bytes:
+    """Return a client's start-ok with another login by PLAIN, where it has logged in by name and password with the first."""
+    try:
+        at = 11 + 4 + struct.unpack_from(">I", start_ok, 11)[0]  # behind the table of its properties
+        mechanism = start_ok[at + 1 : at + 1 + start_ok[at]]
+        response = at + 1 + start_ok[at]
+        after = response + 4 + struct.unpack_from(">I", start_ok, response)[0]
+    except (struct.error, IndexError):
         return start_ok
-    return _method(START_OK, start_ok[11:at] + _long(then) + start_ok[at + 4 + size : -1])
+    if after >= len(start_ok) or said_login(mechanism, start_ok[response + 4 : after]) != was:
+        return start_ok
+    return _method(START_OK, start_ok[11:at] + _short("PLAIN") + _long(plain_login(*then)) + start_ok[after:-1])
+
+
+def said_login(mechanism: bytes, response: bytes) -> Login | None:
+    """Return the name and the password with which a client logs in; None where it does so in another way."""
+    if mechanism == b"PLAIN":
+        _, *login = response.split(b"\0", 2)
+    elif mechanism == b"AMQPLAIN":
+        entries = texts(response)
+        login = [entries[name] for name in (b"LOGIN", b"PASSWORD") if name in entries]
+    else:
+        return None
+    try:
+        user, password = (part.decode() for part in login)
+    except ValueError:  # not two, or no UTF-8
+        return None
+    return user, password
+
+
+def texts(table: bytes) -> dict[bytes, bytes]:
+    """Return the texts at the beginning of a field table, up to what is none."""
+    found: dict[bytes, bytes] = {}
+    at = 0
+    while at < len(table):
+        name, at = table[at + 1 : at + 1 + table[at]], at + 1 + table[at]
+        if table[at : at + 1] != b"S" or at + 5 > len(table):
+            break
+        size = struct.unpack_from(">I", table, at + 1)[0]
+        found[name], at = table[at + 5 : at + 5 + size], at + 5 + size
+    return found
 
 
 def with_vhost(opening: bytes, names: tuple[str, ...], vhost: str) -> bytes:
     """Return a client's connection.open with another virtual host, where it names one of those given."""
-    size = opening[11]
-    if opening[12 : 12 + size].decode(errors="replace") not in names:
+    end = 12 + opening[11]
+    if end >= len(opening) or opening[12:end].decode(errors="replace") not in names:
         return opening
-    return _method(OPEN, _short(vhost) + opening[12 + size : -1])
+    return _method(OPEN, _short(vhost) + opening[end:-1])
+
+
+def whole_frame(data: bytes, at: int) -> int:
+    """Return the size of a frame that is no method on channel 0 and lies in there as a whole; 0 where none does."""
+    if len(data) - at < OVERHEAD:
+        return 0
+    kind, channel, size = HEAD.unpack_from(data, at)
+    if kind not in KINDS or (kind == _METHOD and not channel) or size > len(data) - at - OVERHEAD:
+        return 0
+    return int(size) + OVERHEAD
+
+
+class Track:
+    """Follows what one side says: whether it is in the midst of a frame, and what it has said of the connection itself."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+        self.is_lost = False
+        """Whether it is not frames that are said."""
+        self.last: tuple[int, int] | None = None
+        """The last method on channel 0."""
+
+    def follow(self, piece: bytes) -> None:
+        """Follow what is said."""
+        at, end = 0, len(piece)
+        while at < end and not self.is_lost:
+            if self._left:
+                step = min(self._left, end - at)
+                self._left -= step
+            elif not self._head and (size := whole_frame(piece, at)):  # most are, and need no more than this
+                step = size
+            else:
+                step = min(self._wanted - len(self._head), end - at)
+                self._head += piece[at : at + step]
+                if len(self._head) == self._wanted:
+                    self._begin(self._head)
+            at += step
+
+    @property
+    def _wanted(self) -> int:
+        """How many bytes tell what the frame is: of a method on channel 0 also which it is."""
+        return 11 if self._head[:3] == b"\x01\0\0" else 7
+
+    def _begin(self, head: bytes) -> None:
+        self._left = int.from_bytes(head[3:7]) + OVERHEAD - len(head)
+        self.is_lost = head[0] not in KINDS or self._left < 1
+        if len(head) > 7:
+            self.last = struct.unpack_from(">HH", head, 7)
+        self._head = b""
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the frame lacks, as far as that is known; 0 between two frames."""
+        return self._left or (self._wanted - len(self._head) if self._head else 0)
 
 
 def closing(code: int, text: str) -> bytes:
     """Return a connection.close."""
-    return _method(CLOSE, struct.pack(">H", code) + _short(text[:250]) + struct.pack(">HH", 0, 0))
+    cut = text.encode()[:LONGEST].decode(errors="ignore")
+    return _method(CLOSE, struct.pack(">H", code) + _short(cut) + struct.pack(">HH", 0, 0))
 
 
 def opened(frame: bytes) -> bool:
@@ -126,7 +225,7 @@ def server_version(start: bytes) -> str:
     at = start.find(b"\x07versionS")
     if at < 0:
         return ""
-    size = struct.unpack_from(">I", start, at + 9)[0]
+    size = int.from_bytes(start[at + 9 : at + 13])
     return start[at + 13 : at + 13 + size].decode(errors="replace")
 
 
@@ -159,8 +258,8 @@ def login(read: Callable[[], bytes], write: Callable[[bytes], object], user: str
 def _expected(frame: bytes, method: tuple[int, int]) -> bytes:
     got = method_of(frame)
     if got == CLOSE:
-        code, size = struct.unpack_from(">HB", frame, 11)
-        raise Refused(code, frame[14 : 14 + size].decode(errors="replace"))
+        size = int.from_bytes(frame[13:14])
+        raise Refused(int.from_bytes(frame[11:13]), frame[14 : 14 + size].decode(errors="replace"))
     if got != method:
         raise Refused(0, f"the broker answered with {got}, not with {method}")
     return frame

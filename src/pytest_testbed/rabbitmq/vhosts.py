@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from ..services.model import Endpoint
 from ..services.stock import Stock
 from .api import ApiError, ManagementApi
-from .topology import SORTS
+from .emptying import bring_back, of_vhost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ __all__ = ["VhostStock", "drop_vhosts"]
 
 PEEKED = 5
 """Messages of a queue that a failure shows."""
-KEYS = {
-    # sort of definitions → what tells one object from another
-    "queues": ("name",),
-    "exchanges": ("name",),
-    "bindings": ("source", "destination", "destination_type", "routing_key", "arguments"),
-    "policies": ("name",),
-    "parameters": ("component", "name"),
-}
 
 
 class VhostStock(Stock):
@@ -36,12 +28,17 @@ class VhostStock(Stock):
     The options' "definitions" are what each of them has from its beginning.
     """
 
-    calls = ("open", "declare", "definitions", "empty", "look", "alarms", "queues")
+    calls = ("open", "ensure", "declare", "definitions", "empty", "look", "alarms", "queues")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._idle: list[ManagementApi] = []
         self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._opened: dict[str, Endpoint] = {}
+        """The virtual hosts that were opened, each with the broker on which it was."""
+        self._baselines: dict[str, Mapping[str, Any]] = {}
+        """What virtual hosts were brought back to the last time."""
 
     @contextmanager
     def _api(self) -> Iterator[ManagementApi]:
@@ -106,6 +103,27 @@ class VhostStock(Stock):
         self.make(vhost)
         return True
 
+    def ensure(self, vhost: str, *, is_sure: bool = True) -> bool:
+        """Create a virtual host of that name where it is missing, with what it had on a broker that has ended.
+
+        Args:
+            vhost: its name.
+            is_sure: whether it is there for sure where it was once on this broker: that is quick.
+
+        Returns:
+            Whether it was missing.
+        """
+        with self._opening:
+            endpoint = self.endpoint
+            if is_sure and self._opened.get(vhost) is endpoint:
+                return False
+            is_new = self.open(vhost)
+            if is_new and (baseline := self._baselines.get(vhost)) is not None:
+                with self._api() as api:
+                    bring_back(api, vhost, baseline)
+            self._opened[vhost] = endpoint
+            return is_new
+
     def declare(self, vhost: str, definitions: Mapping[str, Any]) -> None:
         """Declare queues, exchanges, bindings, policies and parameters."""
         with self._api() as api:
@@ -163,91 +181,18 @@ class VhostStock(Stock):
         """Take out of a virtual host what it did not have before, put back what it had, and purge its queues.
 
         Args:
-            vhost: its name.
+            vhost: its name; where it is gone, it is made anew.
             baseline: what `definitions` gave before.
             needs: what must stay as well, as clients that are still there have declared it; see `declared.Declared`.
         """
-        with self._api() as api:
-            now = of_vhost(api, vhost)
-            added, missing = difference(now, baseline)
-            added = {sort: [each for each in items if not is_needed(each, sort, needs)] for sort, items in added.items()}
-            for sort in ("bindings", "parameters", "policies", "queues", "exchanges"):
-                for item in added[sort]:
-                    if not goes_with(item, sort, added):
-                        delete(api, vhost, sort, item)
-            for queue in now["queues"]:
-                if queue not in added["queues"] and not purge(api, vhost, queue["name"]):
-                    api.delete("queues", vhost, queue["name"])
-                    missing["queues"].append(queue)
-                    missing["bindings"] += [each for each in baseline["bindings"] if each["destination"] == queue["name"]]
-            if any(missing.values()):
-                api.post("definitions", vhost, body=missing)
-
-
-def of_vhost(api: ManagementApi, vhost: str) -> dict[str, Any]:
-    """Return the definitions of a virtual host."""
-    found = api.get("definitions", vhost)
-    # 4.3 exports no internal exchanges
-    exchanges = [each for each in api.get("exchanges", vhost) if each["name"] and not each["name"].startswith("amq.")]
-    return {
-        **{sort: found.get(sort, []) for sort in KEYS},
-        "exchanges": [{key: each[key] for key in SORTS["exchanges"] if key in each} for each in exchanges],
-    }
-
-
-def identity(item: Mapping[str, Any], sort: str) -> str:
-    """Return what tells an object of a virtual host from others of its sort."""
-    return repr([item.get(key) for key in KEYS[sort]])
-
-
-def difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what is there now and was not, and what was there and is not; what was changed is in both."""
-    added, missing = {}, {}
-    for sort in KEYS:
-        old = {identity(item, sort): item for item in before.get(sort, ())}
-        new = {identity(item, sort): item for item in now.get(sort, ())}
-        added[sort] = [item for key, item in new.items() if old.get(key) != item]
-        missing[sort] = [item for key, item in old.items() if new.get(key) != item]
-    return added, missing
-
-
-def is_needed(item: Mapping[str, Any], sort: str, needs: Sequence[Sequence[str]]) -> bool:
-    """Tell whether an object is among those that must stay."""
-    keys = ("source", "destination", "routing_key") if sort == "bindings" else ("name",)
-    return [sort, *(item.get(key) for key in keys)] in needs
-
-
-def goes_with(item: Mapping[str, Any], sort: str, added: Mapping[str, Any]) -> bool:
-    """Tell whether a binding is deleted with one of its ends."""
-    if sort != "bindings":
-        return False
-    ends = {(each, item["name"]) for each in ("queues", "exchanges") for item in added[each]}
-    return ("exchanges", item["source"]) in ends or (f"{item['destination_type']}s", item["destination"]) in ends
-
-
-def delete(api: ManagementApi, vhost: str, sort: str, item: Mapping[str, Any]) -> None:
-    """Delete an object of a virtual host."""
-    match sort:
-        case "parameters":
-            api.delete("parameters", item["component"], vhost, item["name"])
-        case "bindings":
-            way = ("bindings", vhost, "e", item["source"], item["destination_type"][0], item["destination"])
-            for each in api.get(*way):
-                if each["routing_key"] == item["routing_key"] and each["arguments"] == item["arguments"]:
-                    api.delete(*way, each["properties_key"])
-        case _:
-            api.delete(sort, vhost, item["name"])
-
-
-def purge(api: ManagementApi, vhost: str, queue: str) -> bool:
-    """Purge a queue; tell whether that was done: a stream cannot be purged."""
-    try:
-        api.delete("queues", vhost, queue, "contents")
-    except ApiError as error:
-        if not error.status:
-            raise
-        return False
-    return True
+        self._baselines[vhost] = baseline
+        self.ensure(vhost)
+        try:
+            with self._api() as api:
+                bring_back(api, vhost, baseline, needs)
+        except ApiError as error:
+            if not error.status or not self.ensure(vhost, is_sure=False):  # somebody may have deleted it
+                raise
 
 
 def drop_vhosts(endpoint: Endpoint, prefix: str) -> None:

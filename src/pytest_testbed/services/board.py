@@ -14,7 +14,7 @@ import time
 __all__ = ["Board"]
 
 _SIZE = 4096
-MESSAGES, HUSHED, LATE, LISTENS, BEGAN, ON_THEIR_WAY = range(6)
+MESSAGES, HUSHED, LATE, LISTENS, BEGAN, ON_THEIR_WAY, VISITS = range(7)
 GLANCE = 0.0002
 """Seconds between two looks at whether all that was on its way has been passed on."""
 PATIENCE = 0.2
@@ -96,6 +96,15 @@ class Board:
         """Note that a client wants to be told of notifications."""
         with self._lock:
             self._numbers[LISTENS] += 1
+
+    @property
+    def visits(self) -> int:
+        """How many clients are there."""
+        return self._numbers[VISITS]
+
+    def note_visits(self, count: int) -> None:
+        """Note how many clients are there."""
+        self._numbers[VISITS] = count
 
     # --- written by the pytest process
 

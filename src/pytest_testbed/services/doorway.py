@@ -69,13 +69,17 @@ class Way:
         """Return the connections that `visits("park")` has left alone the last time, each with what it would have lost."""
         return list(self._ask({"do": "bound"})["bound"])
 
-    def end_since(self, since: int, spared: Sequence[tuple[int, int]] = ()) -> None:
-        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared."""
-        self._ask({"do": "hang up", "since": since, "spared": list(spared)})
+    def end_since(self, since: int, spared: Sequence[tuple[int, int]] = ()) -> list[list[str]]:
+        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared.
 
-    def needs(self) -> list[list[str]]:
-        """Return what must be on the service for the clients that are there, in the kind's own words."""
-        return list(self._ask({"do": "needs"})["needs"])
+        Returns, when the service has let go of them and has got what the others have sent, what must be on the service for
+        those who are still there, in the kind's own words.
+        """
+        return list(self._ask({"do": "hang up", "since": since, "spared": list(spared)})["needs"])
+
+    def catch_up(self) -> None:
+        """Wait until all is passed on, and counted, that clients have sent so far; not for long."""
+        self._ask({"do": "catch up"})
 
     def end_late(self, since: int) -> list[int]:
         """Hang up on who was held up between two tests and came after that count of messages; return their backends."""

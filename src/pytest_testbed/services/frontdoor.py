@@ -10,11 +10,12 @@ import _socket  # the class below `socket.socket`, as everywhere in the host
 import threading
 import time
 from contextlib import suppress
+from select import POLLIN
 
 from ..errors import TestbedError
-from .board import Board
+from .board import GLANCE, PATIENCE, Board
 from .model import resolve
-from .visit import Visit
+from .visit import Visit, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class FrontDoor:
             visit = self._visit(self, client)
             with self._lock:
                 self.visits.append(visit)
+                self.board.note_visits(len(self.visits))
             try:
                 threading.Thread(target=visit.run, name=f"visit-{self.spec.kind}", daemon=True).start()
             except RuntimeError:  # no more threads can be had: others may still be let in later
@@ -98,6 +100,7 @@ class FrontDoor:
         """Forget a visit that is over."""
         with self._lock, suppress(ValueError):
             self.visits.remove(visit)
+            self.board.note_visits(len(self.visits))
 
     # --- what visits wait for
 
@@ -202,10 +205,29 @@ class FrontDoor:
         return [visit.backend for visit in late if visit.dismiss()]
 
     def end_since(self, since: int, spared: Sequence[Sequence[int]] = ()) -> None:
-        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared."""
+        """Hang up on all who came after that count of messages, but for those who came between two counts that are spared.
+
+        Returns when the service has let go of them, and has got what the others have sent.
+        """
+        over = [
+            visit
+            for visit in list(self.visits)
+            if visit.since >= since and not any(first <= visit.since < last for first, last in spared)
+        ]
+        for visit in over:
+            visit.dismiss()
+        for visit in over:
+            visit.await_end()
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Wait until all is passed on that clients have sent so far; not for long, as some may never pause."""
+        deadline = time.monotonic() + PATIENCE
         for visit in list(self.visits):
-            if visit.since >= since and not any(first <= visit.since < last for first, last in spared):
-                visit.dismiss()
+            while visit in self.visits and poll(visit.client, POLLIN, 0) and time.monotonic() < deadline:
+                time.sleep(GLANCE)
+        while self.board.on_their_way and time.monotonic() < deadline:
+            time.sleep(GLANCE)
 
     def needs(self) -> list[tuple[str, ...]]:
         """Return what must be on the service for the clients that are there, in the kind's own words."""

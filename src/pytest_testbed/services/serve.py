@@ -296,7 +296,7 @@ class Conversation:
                 return {"taken": self._host.snapshot(message["kind"])}
             case "door":
                 return self._open_door(ServiceSpec.from_json(message["spec"]), message["facts"])
-            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late" | "hang up" | "needs":
+            case "door is made" | "make at door" | "lead" | "visits" | "bound" | "late" | "hang up" | "catch up":
                 return self._at_door(self._doors[message["kind"]], message)
             case "leave":
                 return self._leave()
@@ -351,9 +351,10 @@ class Conversation:
                 return {"bound": door.bound}
             case "hang up":
                 door.end_since(message["since"], message["spared"])
-                return {}
-            case "needs":
                 return {"needs": door.needs()}
+            case "catch up":
+                door.catch_up()
+                return {}
             case "late":
                 return {"backends": door.end_late(message["since"])}
             case _:

@@ -233,6 +233,9 @@ class Visit:
         """Hang up on the client, and tell it why where the protocol is known."""
         return self.cut()
 
+    def await_end(self) -> None:
+        """Wait until the service has let go of a client that was dismissed: not where the protocol is unknown."""
+
     def cut(self) -> bool:
         """Hang up on both sides."""
         self.is_over = True
