@@ -305,18 +305,37 @@ def test_a_message_that_comes_while_none_must(broker: Broker) -> None:
 
 def test_a_queue_that_is_deleted_meanwhile(broker: Broker) -> None:
     broker.declare(QUEUES)
-    waits = threading.Event()
+    broker.publish("orders", {"n": 1})
 
     def delete_it(channel: Any) -> None:
-        waits.wait(5)
-        while not channel.queue_declare("orders", passive=True).method.consumer_count:
-            channel.connection.sleep(0.005)
+        while channel.queue_declare("orders", passive=True).method.message_count:
+            channel.connection.sleep(0.005)  # until the test has looked at what is there
         channel.queue_delete("orders")
 
     with beside(delete_it, broker.url):
-        waits.set()
         with pytest.raises(BrokerError, match="the queue 'orders' was deleted while the test waited"):
-            broker.expect("orders", within=5)
+            broker.expect("orders", matching={"n": 2}, within=5)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"auto_delete": True},
+        {"arguments": {"x-single-active-consumer": True}},
+        {"arguments": {"x-queue-type": "quorum"}},
+        {"arguments": {"x-max-priority": 3}},
+    ],
+    ids=str,
+)
+def test_looking_leaves_no_trace(broker: Broker, arguments: dict[str, Any]) -> None:
+    broker.declare({"queues": [{"name": "special", **arguments}]})
+    for number in range(3):
+        broker.publish("special", {"n": number})
+    with pytest.raises(AssertionError, match=r"what is there \(3\)"):
+        broker.expect("special", matching={"n": 9}, within=0.05)
+    assert broker.expect("special", matching={"n": 1}).json == {"n": 1}
+    left = [message.json["n"] for message in broker.drain("special")]
+    assert (sorted(left) if "quorum" in str(arguments) else left) == [0, 2]  # it puts what is given back at its end
 
 
 def test_a_queue_that_somebody_has_for_himself(broker: Broker, application: Any) -> None:
