@@ -29,6 +29,7 @@ from pytest_testbed.rabbitmq.address import VhostAddress
 from pytest_testbed.rabbitmq.api import ManagementApi
 from pytest_testbed.rabbitmq.frames import HEADER, frame_size, method_of
 from pytest_testbed.rabbitmq.service import rabbitmq_spec
+from tests.conftest import address_of
 
 NUMBERS = count()
 DEADLINE = 10.0
@@ -142,10 +143,10 @@ def test_the_url(door: Door) -> None:
 
 def test_what_every_virtual_host_has_is_there_for_who_comes_first(broker_somewhere: Testbed) -> None:
     """Nobody comes in before."""
-    endpoint = broker_somewhere.endpoint("rabbitmq")
+    url, management = address_of(broker_somewhere)
     many = [{"name": f"q{number}", "durable": True, "auto_delete": False, "arguments": {}} for number in range(20)]
-    url = f"{endpoint.url()}?management=http%3A%2F%2F127.0.0.1%3A{endpoint.ports['management']}"
-    spec = rabbitmq_spec(provider="external", url=url, url_source="the tests", definitions={"queues": many})
+    given = {"url": url, "management_url": management, "url_source": "the tests"}
+    spec = rabbitmq_spec(provider="external", definitions={"queues": many}, **given)
     with Testbed([spec]) as testbed, closing(door := Door(testbed)), ThreadPoolExecutor(8) as pool:
         for done in [pool.submit(lambda: door.channel().queue_declare("q19", passive=True)) for _ in range(8)]:
             done.result()

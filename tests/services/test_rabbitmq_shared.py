@@ -921,3 +921,227 @@ def test_what_hooks_do_between_tests_is_of_the_test_that_follows(project: pytest
         def test_three(): assert queues() == []
         """
     ).assert_outcomes(passed=3)
+
+
+# --- faults
+
+FAIL = """
+from pytest_testbed.errors import BrokerError
+from pytest_testbed.services.client import Testbed
+
+def fail(times=1, error=BrokerError("no answer"), what="empty"):
+    call, left = Testbed.call, [error] * times
+
+    def failing(self, kind, asked, **more):
+        if asked != what or not left:
+            return call(self, kind, asked, **more)
+        raise left.pop()
+
+    Testbed.call = failing
+"""
+
+
+def test_a_fault_is_told_by_the_test_and_the_next_begins_clean(run: Run) -> None:
+    """Beside the test's own error, and that of a fixture's end; where it comes again, the next test tells it."""
+    result = run(
+        FAIL
+        + """
+def test_first():
+    declare("orders")
+    fail()
+
+def test_second(): assert queues() == []
+
+def test_with_an_error_of_its_own():
+    declare("orders")
+    fail()
+    raise ValueError("of the test")
+
+@pytest.fixture
+def fails():
+    yield
+    raise ValueError("of its end")
+
+def test_with_a_fixture(fails):
+    assert queues() == []
+    declare("orders")
+    fail()
+
+def test_that_is_interrupted():
+    assert queues() == []
+    declare("orders")
+    fail(error=pytest.fail.Exception("it took too long"))
+
+def test_twice():
+    assert queues() == []
+    declare("orders")
+    fail(times=2)
+
+def test_that_meets_it_again(): raise AssertionError("it does not run")
+
+def test_last(): assert queues() == []
+"""
+    )
+    result.assert_outcomes(passed=6, failed=1, errors=6)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_first*",
+            "BrokerError: no answer",
+            "*ERROR at teardown of test_with_an_error_of_its_own*",
+            "BrokerError: no answer",
+            "*ERROR at teardown of test_with_a_fixture*",
+            "*BrokerError: no answer",
+            "*ValueError: of its end",
+            "*ERROR at teardown of test_that_is_interrupted*",
+            "*Failed: it took too long",
+            "*ERROR at teardown of test_twice*",
+            "BrokerError: no answer",
+            "*ERROR at setup of test_that_meets_it_again*",
+            "BrokerError: no answer",
+            "*test_with_an_error_of_its_own*",
+            "*ValueError: of the test",
+        ]
+    )
+
+
+def test_a_fault_round_a_wider_fixture(run: Run) -> None:
+    """It hides no error of the fixture's own. Where it cannot be known what it has declared, it is not set up at all."""
+    result = run(
+        FAIL
+        + """
+ends = []
+
+@pytest.fixture(scope="class", params=["no fault", "after", "its own", "ends"])
+def rows(request, testbed):
+    if request.param in ("after", "its own"):
+        fail(what="definitions")
+    declare("of the class")
+    if request.param == "its own":
+        raise ValueError("of the fixture")
+    yield
+    ends.append(request.param)
+    if request.param == "ends":
+        fail()
+
+class Test:
+    def test_it(self, rows): assert queues() == ["of the class"]
+
+def test_last(): assert (queues(), ends) == ([], ["no fault", "after", "ends"])
+"""
+    )
+    result.assert_outcomes(passed=3, errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at setup of Test.test_it?after?*",
+            "BrokerError: no answer",
+            "*ERROR at setup of Test.test_it?its own?*",
+            "*ValueError: of the fixture",
+            "*BrokerError: no answer",
+            "*ERROR at teardown of Test.test_it?ends?*",
+            "BrokerError: no answer",
+        ]
+    )
+
+
+def test_what_cannot_be_deleted_goes_with_its_virtual_host(project: pytest.Pytester, run: Run) -> None:
+    """The API finds no queue of that name. What was there before the first test is there again."""
+    project.makeconftest("from app import declare\ndeclare('of all tests')")
+    result = run(
+        """
+        def test_first(): declare("..", "other")
+        def test_second(): assert queues() == ["of all tests"]
+        """
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["testbed: rabbitmq: testbed_*_main was made anew, which ended all * there are queues '..'*"])
+
+
+def test_a_broker_that_ends(project: pytest.Pytester, brokers: Brokers) -> None:
+    """It is told once by the test in which it did, beside its own error; the next finds all at the same address."""
+    brokers.get("local")
+    project.makeconftest("from app import declare\ndeclare('of all tests')")
+    project.makepyfile(
+        killing="""
+        import os, signal
+        from pathlib import Path
+        from pytest_testbed.services.ledger import MARK
+
+        def is_broker(entry, run):
+            try:
+                is_ours = f"{MARK}={run}".encode() in (entry / "environ").read_bytes().split(b"\\0")
+                return is_ours and (entry / "comm").read_text().startswith("beam")
+            except OSError:
+                return False
+
+        def kill(testbed):
+            (entry,) = (entry for entry in Path("/proc").glob("[0-9]*") if is_broker(entry, testbed.run))
+            os.kill(int(entry.name), signal.SIGKILL)
+            while (entry / "fd/0").exists():
+                pass
+        """,
+        test_it=HEAD
+        + """
+from killing import kill
+
+@pytest.fixture
+def there_is(testbed):
+    return lambda: testbed.call("rabbitmq", "queues", vhost=VHOST)
+
+@pytest.fixture(scope="module", autouse=True)
+def of_module(): declare("of the module")
+
+def works(there_is, *more):
+    assert there_is() == sorted(["of all tests", "of the module", *more])
+    publish("of the module", b"x")
+    assert get("of the module") == b"x"
+    declare("of the test")
+
+def test_before(there_is): works(there_is)
+
+def test_that_fails(testbed):
+    publish("of the module", b"left")
+    kill(testbed)
+    publish("of the module", b"never")
+
+def test_next(there_is): works(there_is)
+
+def test_that_is_told_by_its_fixture(testbed, rabbitmq_broker):
+    kill(testbed)
+    rabbitmq_broker.expect("of the module")
+
+@pytest.mark.rabbitmq(vhost="test")
+def test_of_another_virtual_host(rabbitmq_broker):
+    rabbitmq_broker.declare({"queues": [{"name": "mine"}]})
+
+class TestIt:
+    @pytest.fixture(scope="class")
+    def kills(self, testbed):
+        declare("of the class")
+        yield
+        kill(testbed)
+
+    def test_it(self, kills, there_is): works(there_is, "of the class")
+
+def test_last(there_is, rabbitmq_broker):
+    works(there_is)
+    rabbitmq_broker.publish("of the module", b"x")
+""",
+    )
+    result = project.runpytest_subprocess(*QUIET, "--testbed-provider=local", "--tb=short")
+    result.assert_outcomes(passed=5, failed=2, errors=2)
+    result.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_that_fails*",
+            "ServiceDied: rabbitmq ended during this test (killed by signal 9), and was started again for the next.",
+            "*ERROR at teardown of TestIt.test_it*",
+            "ServiceDied: rabbitmq ended during this test (killed by signal 9), and was started again for the next.",
+            "*= FAILURES =*",
+            "*_ test_that_fails _*",
+            "E   pika.exceptions.*",
+            "*_ test_that_is_told_by_its_fixture _*",
+            "*ServiceDied: rabbitmq ended during this test (killed by signal 9)*",
+        ]
+    )
+    assert (
+        len([line for line in result.outlines if line.startswith(("ServiceDied", "E   pytest_testbed.errors.ServiceDied"))]) == 3
+    )

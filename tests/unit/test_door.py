@@ -16,6 +16,7 @@ from pytest_testbed.services import frontdoor
 from pytest_testbed.services.frontdoor import FrontDoor
 
 NOTHING: Any = None
+BOARD: Any = SimpleNamespace(note_visits=lambda count: None)
 SPEC: Any = SimpleNamespace(visit="", kind="kind")
 
 
@@ -45,7 +46,7 @@ def test_who_gets_no_thread_is_sent_away_and_the_next_is_let_in(monkeypatch: pyt
     listener = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     listener.listen(5)
-    door = FrontDoor(NOTHING, SPEC, "run", listener, NOTHING, {})
+    door = FrontDoor(NOTHING, SPEC, "run", listener, BOARD, {})
     door._visit = Guest  # type: ignore[assignment]
     serving = threading.Thread(target=door.serve)
     serving.start()

@@ -151,7 +151,7 @@ def test_no_nonsense_is_an_error() -> None:
 
 @pytest.mark.parametrize("head", [b"AMQP\0\0\x09", b"\x04\0\0\0\0\0\1", b"\x01\0\0\x01\0\0\x01", b"HTTP/1."])
 def test_what_is_no_frame(head: bytes) -> None:
-    with pytest.raises(Refused, match="does not speak AMQP 0-9-1"):
+    with pytest.raises(Refused, match="does not speak AMQP 0-9-1|another version of AMQP"):
         frame_size(head)
 
 

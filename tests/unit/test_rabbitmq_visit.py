@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,7 +84,7 @@ class Stage:
         )
         self.made: list[str] = []
         self.fault: Exception | None = None
-        stock = SimpleNamespace(ensure=self._make)
+        stock = SimpleNamespace(ensure=self._make, under_way=nullcontext)
         self.door: Any = SimpleNamespace(
             host=SimpleNamespace(stock=lambda kind, run: stock),
             spec=SimpleNamespace(kind="rabbitmq"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from ..errors import BrokerError
 from .api import ApiError, ManagementApi
 from .definitions import KEYS, difference
 from .topology import SORTS
@@ -13,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["bring_back", "of_vhost"]
+__all__ = ["NotBroughtBack", "bring_back", "of_vhost"]
 
 LOOKS = 5
 """How often it is looked whether all is as it was: the end of one thing may be that of another."""
@@ -41,13 +42,18 @@ def bring_back(api: ManagementApi, vhost: str, baseline: Mapping[str, Any], need
         needs: what stays as it is, as clients that are still there have declared it; see `declared.Declared`.
 
     Raises:
-        ApiError: the broker does not answer, or there is something that cannot be brought back.
+        ApiError: the broker does not answer.
+        NotBroughtBack: something resists.
     """
     work = Bringing(api, vhost, baseline, needs)
     for _ in range(LOOKS):
         if work.step():
             return
-    raise ApiError(f"the virtual host {vhost} could not be brought back to what it was before the test: {work.rest()}")
+    raise NotBroughtBack(work.rest())
+
+
+class NotBroughtBack(BrokerError):
+    """Something in a virtual host cannot be brought back to what it was."""
 
 
 class Bringing:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from ..services.model import Endpoint
 from ..services.stock import Stock
 from .api import ApiError, ManagementApi
-from .emptying import bring_back, of_vhost
+from .emptying import NotBroughtBack, bring_back, of_vhost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,6 +193,10 @@ class VhostStock(Stock):
         except ApiError as error:
             if not error.status or not self.ensure(vhost, is_sure=False):  # somebody may have deleted it
                 raise
+        except NotBroughtBack as error:
+            self.note(f"{self.endpoint.kind}: {vhost} was made anew, which ended all connections there: {error}")
+            self.remove(vhost)
+            self.ensure(vhost, is_sure=False)
 
 
 def drop_vhosts(endpoint: Endpoint, prefix: str) -> None:
