@@ -79,6 +79,23 @@ def test_variables_name_places_as_well(tmp_path: Path) -> None:
     assert found.home == path
 
 
+def test_a_place_that_this_user_may_not_look_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server(tmp_path / "opt", "4.1.0")
+    closed = server(tmp_path / "rabbitmq_server-4.2.0", "4.2.0") / "sbin" / "rabbitmq-server"
+    plain = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return plain(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    found, looked = find_installation("", None, NOWHERE)
+    assert found is not None
+    assert found.version == "4.1.0"
+    assert looked == [f"{closed.parent.parent} (Permission denied)"]
+
+
 def test_versions_before_a_release(tmp_path: Path) -> None:
     home = server(tmp_path / "opt", "4.1.0-rc.2")
     (home / "plugins" / "ra-2.14.0").mkdir()

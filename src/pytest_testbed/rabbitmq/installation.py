@@ -64,7 +64,11 @@ def find_installation(home: str, version: str | None, environ: Mapping[str, str]
     looked: list[str] = []
     found: list[Installation] = []
     for place in dict.fromkeys([Path(home).expanduser()] if home else places(environ)):
-        there = version_of(place)
+        try:
+            there = version_of(place)
+        except OSError as error:
+            looked.append(f"{place} ({error.strerror})")
+            continue
         if not there:
             what = "no plugins/rabbit-* and sbin/rabbitmq-server there" if place.exists() else "not there"
             looked.append(f"{place} ({what})" if home or place.exists() else f"{place}")

@@ -301,28 +301,30 @@ def things_of(facts: Mapping[str, Any]) -> list[list[str]]:
 def clear(path: Path, facts: Mapping[str, Any], removers: Mapping[str, Callable[[str, str], object]]) -> list[str]:
     """Remove what a dead run left, and then its record, socket and lock; see `sweep`."""
     faults: list[str] = []
-    left = []
+    removed = []
     for thing in things_of(facts):
         what, name = thing[:2]
         try:
-            if what not in removers:
-                left.append(thing)
-            else:
+            if what in removers:
                 removers[what](name, facts["run"])
+                removed.append(thing)
         except LookupError:
-            left.append(thing)  # not where we are now
+            pass  # not where we are now
         except Exception as error:
-            left.append(thing)
             faults.append(f"{what} {name} of a dead run could not be removed: {error}")
     try:
+        now = read_record(path)  # others remove things at the same time, and what they have written must stay so
+        left = [thing for thing in things_of(now) if thing not in removed]
         if not left:
             socket_of(path.parent, path.stem).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             remove_stray(path.with_suffix(".lock"))
-        elif left != facts["things"]:
-            _write_record(path, {**facts, "things": left}, path.stat().st_mtime)  # it is no younger for that
-    except OSError as error:
-        faults.append(f"the record {path} of a dead run could not be removed: {error.strerror}")
+        elif left != now["things"]:
+            _write_record(path, {**now, "things": left}, path.stat().st_mtime)  # it is no younger for that
+    except FileNotFoundError:
+        pass  # another was quicker
+    except (OSError, ValueError) as error:
+        faults.append(f"the record {path} of a dead run could not be removed: {getattr(error, 'strerror', None) or error}")
     return faults
 
 
