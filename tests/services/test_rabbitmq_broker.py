@@ -317,6 +317,22 @@ def test_a_queue_that_is_deleted_meanwhile(broker: Broker) -> None:
             broker.expect("orders", matching={"n": 2}, within=5)
 
 
+def test_a_quorum_queue_is_counted_after_a_look(broker: Broker) -> None:
+    broker.declare({"queues": [{"name": "quorum", "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 1000}}]})
+    broker.publish("quorum", "stays")
+    for _ in range(40):
+        broker.expect_none("quorum", matching="other")
+        assert broker.count("quorum") == 1
+
+
+def test_a_wait_in_vain_does_not_touch_other_queues(broker: Broker) -> None:
+    broker.declare(QUEUES)
+    broker.publish("orders", 1)
+    with pytest.raises(AssertionError, match=r"other queues that hold messages: orders \(1\)"):
+        broker.expect("orders.done", within=0)
+    assert broker.expect("orders").redelivered is False
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -361,6 +377,33 @@ REJECTING = {
         {"name": "high", "pattern": "^by", "definition": {"dead-letter-exchange": "dead"}, "priority": 2, "apply-to": "queues"},
     ],
 }
+
+
+ROUTED = {
+    "exchanges": [{"name": "dead", "type": "direct"}, {"name": "further", "type": "topic"}],
+    "queues": [
+        {"name": "a", "arguments": {"x-dead-letter-exchange": "dead"}},
+        {"name": "b", "arguments": {"x-dead-letter-exchange": "dead", "x-dead-letter-routing-key": "far.away"}},
+        {"name": "a.dead"},
+        {"name": "other.dead"},
+        {"name": "far.dead"},
+    ],
+    "bindings": [
+        {"source": "dead", "destination": "other.dead", "routing_key": "other"},
+        {"source": "dead", "destination": "a.dead", "routing_key": "a"},
+        {"source": "dead", "destination": "further", "destination_type": "exchange", "routing_key": "far.away"},
+        {"source": "further", "destination": "far.dead", "routing_key": "far.#"},
+    ],
+}
+
+
+@pytest.mark.parametrize(("queue", "lies_in"), [("a", "a.dead"), ("b", "far.dead")])
+def test_a_dead_letter_is_found_wherever_its_exchange_leads_it(broker: Broker, queue: str, lies_in: str) -> None:
+    broker.declare(ROUTED)
+    broker.publish(queue, {"n": 1}, expiration="1")
+    assert broker.expect_dead_letter(queue, matching={"n": 1}).queue == lies_in
+    with pytest.raises(AssertionError, match="came to 'a.dead or far.dead or other.dead' within 0.05 s"):
+        broker.expect_dead_letter(queue, within=0.05)
 
 
 @pytest.mark.parametrize("queue", ["orders", "direct", "by.policy"])
@@ -569,6 +612,25 @@ def test_a_broker_that_is_killed_while_a_test_waits(mortal: Testbed) -> None:
     assert after.look() == []
     with after.connection() as connection:
         connection.channel()
+
+
+def test_a_broker_that_is_killed_before_a_test_declares(mortal: Testbed) -> None:
+    place = Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))
+    os.kill(server_of(mortal.run), signal.SIGKILL)
+    with pytest.raises(ServiceDied, match="killed by signal 9"):
+        Broker(place).declare(QUEUES)
+    Broker(Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))).declare(QUEUES)
+
+
+def test_a_broker_that_is_killed_late_in_a_test_is_there_for_the_next(mortal: Testbed) -> None:
+    place = Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))
+    broker = Broker(place)
+    broker.declare(QUEUES)
+    broker.publish("orders", 1)
+    os.kill(server_of(mortal.run), signal.SIGKILL)
+    broker.close()
+    assert mortal.notes[-1].startswith("rabbitmq ended during this test (killed by signal 9)")
+    Broker(Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))).declare(QUEUES)
 
 
 def test_a_broker_that_blocks_publishers(brokers: Brokers) -> None:

@@ -232,7 +232,7 @@ def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_se
 
 @pytest.fixture
 def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
-    """The name of a virtual host with nothing in it, which is this test's alone."""
+    """The name of this test's virtual host, with nothing in it."""
     return _rabbitmq_test.name
 
 
@@ -258,7 +258,7 @@ def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnect
 
 @pytest.fixture
 def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """The broker of a test: `publish`, `expect`, `expect_none`, `drain`, `count`, `declare`; `.url` for the application."""
+    """The broker of a test: `publish`, `expect`, `expect_none`, `expect_dead_letter`, `drain`, `count`, `declare`; `.url`."""
     from ..rabbitmq.broker import Broker
 
     with plain_errors(request.config):

@@ -59,7 +59,7 @@ def lying(place: Place) -> Iterator[str]:
 def of_queue(queue: dict[str, Any]) -> Iterator[str]:
     """Yield the lines on one queue."""
     if queue["fault"]:
-        is_exclusive = "RESOURCE_LOCKED" in queue["fault"]
+        is_exclusive = "RESOURCE_LOCKED" in queue["fault"] and "single active consumer" not in queue["fault"]
         yield f"  {queue['name']}: ({'exclusive to a connection' if is_exclusive else 'cannot be read: ' + queue['fault']})"
         return
     count = queue["count"]

@@ -173,6 +173,8 @@ class VhostStock(Stock):
                     looked["messages"] = messages
                     looked["count"] = len(messages) + (messages[-1]["message_count"] if messages else 0)
                 except ApiError as error:  # a stream, or exclusive to its connection
+                    if not error.status:
+                        raise
                     looked["fault"] = str(error).rpartition(": ")[2]
                 found.append(looked)
         return found
