@@ -25,8 +25,6 @@ PLACE: pytest.StashKey[Callable[[], Place | None]] = pytest.StashKey()
 """On a test: gives its virtual host, None where there is nothing to be seen in it; until the test's report has been made."""
 SHOWN: pytest.StashKey[bool] = pytest.StashKey()
 NAME = "pytest_testbed.show_messages"
-NEEDED = frozenset(("request", "pytestconfig", "testbed", "rabbitmq_service"))
-"""Fixtures that ours are made of: when one of them is set up first, ours has to wait for the next."""
 MAY_NOT_RUN = ("skip", "skipif")
 """Marks of tests for which nothing is started ahead."""
 
@@ -149,8 +147,8 @@ class SharedVhosts:
 
     def is_shared(self, item: pytest.Item) -> bool:
         """Tell whether a test has the shared virtual host: by its mark, or as applications have its address."""
-        mark = item.get_closest_marker("rabbitmq")
-        said = mark.kwargs.get("vhost") if mark is not None else None
+        marks = item.iter_markers("rabbitmq")
+        said = next((mark.kwargs["vhost"] for mark in marks if "vhost" in mark.kwargs), None)
         return said == "worker" or (said is None and self._is_exported)
 
     def place(self, request: pytest.FixtureRequest) -> Place:
@@ -182,7 +180,7 @@ class SharedVhosts:
     ) -> Generator[None, object, object]:
         """Begin a test before its own first fixture; take what fixtures of wider scopes declare for what tests begin with."""
         __tracebackhide__ = True
-        if (self._is_begun and fixturedef.scope == "function") or self._item is None or fixturedef.argname in NEEDED:
+        if (self._is_begun and fixturedef.scope == "function") or self._item is None:
             return (yield)
         with begun_or_not_at_all(fixturedef, request):
             self._prepare(self._item)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from textwrap import dedent
 
 import pytest
 
 from pytest_testbed import Testbed
+from pytest_testbed.rabbitmq.api import ManagementApi
 from tests.conftest import QUIET, Brokers, Servers, address_of, broker_options
 
 APP = """
@@ -1009,12 +1011,13 @@ def test_a_fault_round_a_wider_fixture(run: Run) -> None:
     result = run(
         FAIL
         + """
-ends = []
+tries, ends = [], []
 
 @pytest.fixture(scope="class", params=["no fault", "after", "its own", "ends"])
 def rows(request, testbed):
-    if request.param in ("after", "its own"):
+    if request.param in ("after", "its own") and request.param not in tries:
         fail(what="definitions")
+    tries.append(request.param)
     declare("of the class")
     if request.param == "its own":
         raise ValueError("of the fixture")
@@ -1025,11 +1028,15 @@ def rows(request, testbed):
 
 class Test:
     def test_it(self, rows): assert queues() == ["of the class"]
+    def test_again(self, rows): assert queues() == ["of the class"]
 
-def test_last(): assert (queues(), ends) == ([], ["no fault", "after", "ends"])
+def test_last():
+    assert queues() == []
+    assert tries == ["no fault", "after", "after", "its own", "ends"]
+    assert ends == ["no fault", "after", "after", "ends"]
 """
     )
-    result.assert_outcomes(passed=3, errors=3)
+    result.assert_outcomes(passed=6, errors=4)
     result.stdout.fnmatch_lines(
         [
             "*ERROR at setup of Test.test_it?after?*",
@@ -1037,8 +1044,9 @@ def test_last(): assert (queues(), ends) == ([], ["no fault", "after", "ends"])
             "*ERROR at setup of Test.test_it?its own?*",
             "*ValueError: of the fixture",
             "*BrokerError: no answer",
-            "*ERROR at teardown of Test.test_it?ends?*",
+            "*ERROR at teardown of Test.test_again?ends?*",
             "BrokerError: no answer",
+            "ERROR test_it.py::Test::test_it?its own? - ValueError: of the fixture",
         ]
     )
 
@@ -1145,3 +1153,331 @@ def test_last(there_is, rabbitmq_broker):
     assert (
         len([line for line in result.outlines if line.startswith(("ServiceDied", "E   pytest_testbed.errors.ServiceDied"))]) == 3
     )
+
+
+@pytest.mark.parametrize("missing", ["fail", "skip"])
+def test_where_there_is_no_broker(project: pytest.Pytester, missing: str) -> None:
+    """Each test tells it, the first in full; tests of a unit need none, and one that is skipped asks for none."""
+    tests = """
+        @pytest.mark.skip
+        def test_skipped(): pass
+
+        def test_one(tmp_path): pass
+
+        def test_two(rabbitmq_broker): pass
+
+        @pytest.mark.skipif(False, reason="not now")
+        def test_three(): pass
+
+        @pytest.mark.unit
+        def test_unit(tmp_path): pass
+        """
+    project.path.joinpath("test_it.py").write_text(HEAD + dedent(tests))
+    docker = ("--testbed-provider=docker", "-o", "testbed_rabbitmq_image=nobody.invalid/has:this")
+    external = (
+        "--testbed-provider=external",
+        "-o",
+        "testbed_rabbitmq_url=amqp://127.0.0.1:1",
+        "-o",
+        "testbed_rabbitmq_timeout=0.2",
+    )
+    result = project.runpytest_inprocess(*QUIET, *(docker if missing == "skip" else external), f"--testbed-missing={missing}")
+    result.assert_outcomes(passed=1, skipped=4 if missing == "skip" else 1, errors=0 if missing == "skip" else 3)
+    if missing == "fail":
+        result.stdout.fnmatch_lines(
+            [
+                "*ERROR at setup of test_one*",
+                "*ServiceNotReady: rabbitmq (external, *Connection refused*",
+                "*ERROR at setup of test_two*",
+                "(told in full by test_it.py::test_one)",
+                "*ERROR at setup of test_three*",
+                "(told in full by test_it.py::test_one)",
+            ]
+        )
+
+
+# --- marks, and tests of other sorts
+
+
+def test_marks_without_an_exported_address(project: pytest.Pytester, broker: Testbed) -> None:
+    """On a test, a class, a module; by fixtures that are asked for late; others have virtual hosts of their own."""
+    project.path.joinpath("pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    project.makepyfile(
+        using="""
+        import pika
+        from contextlib import closing
+        from look import queues
+
+        used = set()
+
+        def use(broker, shared=True):
+            assert queues(broker.vhost) == []
+            assert (broker.vhost.endswith("_main"), broker.vhost in used) == (shared, shared and bool(used))
+            used.add(broker.vhost)
+            broker.declare({"queues": [{"name": "by the broker"}]})
+            with closing(pika.BlockingConnection(pika.URLParameters(broker.url))) as connection:
+                connection.channel().queue_declare("by the url", durable=True)
+            assert queues(broker.vhost) == ["by the broker", "by the url"]
+        """,
+        test_a="""
+        import pika, pytest
+        from look import queues
+        from using import use
+
+        @pytest.mark.rabbitmq(vhost="worker")
+        def test_first(rabbitmq_broker): use(rabbitmq_broker)
+
+        @pytest.mark.rabbitmq(vhost="worker")
+        class TestIt:
+            def test_late(self, request): use(request.getfixturevalue("rabbitmq_broker"))
+            def test_again(self, rabbitmq_broker): use(rabbitmq_broker)
+
+        def test_not_marked(rabbitmq_broker): use(rabbitmq_broker, shared=False)
+
+        @pytest.mark.rabbitmq(vhost="worker")
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_that_leaves_a_consumer(rabbitmq_url, rabbitmq_vhost, turn):
+            assert queues(rabbitmq_vhost) == []
+            channel = pika.BlockingConnection(pika.URLParameters(rabbitmq_url)).channel()
+            channel.queue_declare("left", exclusive=True)
+            channel.basic_consume("left", lambda *got: None)
+
+        @pytest.mark.rabbitmq(vhost="worker")
+        def test_that_does_nothing(): pass
+        """,
+        test_b="""
+        import pytest
+        from using import use
+
+        pytestmark = pytest.mark.rabbitmq(vhost="worker")
+
+        def test_of_module(rabbitmq_broker): use(rabbitmq_broker)
+
+        @pytest.mark.rabbitmq(vhost="test")
+        def test_closer_mark(rabbitmq_broker): use(rabbitmq_broker, shared=False)
+
+        @pytest.mark.rabbitmq()
+        def test_mark_that_says_nothing(rabbitmq_broker): use(rabbitmq_broker)
+        """,
+    )
+    project.runpytest_subprocess(*QUIET, *broker_options(broker)).assert_outcomes(passed=10)
+
+
+def test_a_virtual_host_of_its_own_beside_an_exported_address(run: Run) -> None:
+    """What the test does by the address is undone all the same."""
+    run(
+        """
+        @pytest.mark.rabbitmq(vhost="test")
+        def test_own(rabbitmq_broker):
+            assert rabbitmq_broker.vhost != VHOST and rabbitmq_broker.url != app.URL
+            rabbitmq_broker.declare({"queues": [{"name": "mine"}]})
+            declare("by the address")
+            assert (queues(rabbitmq_broker.vhost), queues()) == (["mine"], ["by the address"])
+
+        def test_shared(rabbitmq_broker, rabbitmq_url):
+            assert rabbitmq_broker.vhost == VHOST and rabbitmq_url == app.URL
+            assert queues() == []
+        """
+    ).assert_outcomes(passed=2)
+
+
+WRONG = {
+    "rabbitmq('worker')": "*mark.rabbitmq('worker') on *: arguments are given by name; there are: vhost=.",
+    "rabbitmq(vhost='wroker')": "*'wroker' is not one of 'test', 'worker'; did you mean 'worker'?",
+    "rabbitmq(vhots='worker')": "*'vhots' is not an argument of it; did you mean 'vhost'?",
+    "rabbitmq(vhost=True)": "*True is not one of 'test', 'worker'.",
+    "rabbitmq(queue='x')": "*'queue' is not an argument of it; there are: vhost=.",
+}
+
+
+@pytest.mark.parametrize("mark", WRONG)
+def test_a_wrong_mark(run: Run, mark: str) -> None:
+    result = run(f"@pytest.mark.{mark}\ndef test_it(): pass\ndef test_other(): assert queues() == []")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {WRONG[mark]}"])
+
+
+def test_wrong_marks_in_a_worker_of_xdist(run: Run) -> None:
+    """There each such test fails, and the others do not."""
+    tests = [f"@pytest.mark.{mark}\ndef test_{number}(): pass" for number, mark in enumerate(WRONG)]
+    result = run("\n".join([*tests, "def test_other(): assert queues() == []"]), "-n", "1", apart=True)
+    result.assert_outcomes(passed=1, errors=len(WRONG))
+    for words in WRONG.values():
+        result.stdout.fnmatch_lines([words])
+
+
+def test_runs_that_are_repeated(project: pytest.Pytester, run: Run) -> None:
+    pytest.importorskip("pytest_rerunfailures")
+    result = run(
+        """
+        turns = []
+
+        @pytest.fixture(scope="module")
+        def of_module(): declare("of the module")
+
+        @pytest.mark.flaky(reruns=3)
+        def test_it(of_module):
+            turns.append(queues())
+            declare("of the test")
+            assert len(turns) == 3
+
+        def test_last(): assert turns == [["of the module"]] * 3 and queues() == ["of the module"]
+        """
+    )
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*2 passed, 2 rerun*"])
+
+
+def test_classes_of_unittest(run: Run) -> None:
+    """What `setUpClass` declares is for all tests of the class."""
+    run(
+        """
+        import unittest
+
+        class Test(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls): declare("of the class")
+
+            def setUp(self): declare("of each")
+
+            def tearDown(self): declare("at its end")
+
+            def test_one(self):
+                self.assertEqual(queues(), ["of each", "of the class", "of the module"])
+                declare("of the test")
+
+            def test_two(self): self.assertEqual(queues(), ["of each", "of the class", "of the module"])
+
+            @classmethod
+            def tearDownClass(cls): declare("at the end of all")
+
+        def setup_module(module): declare("of the module")
+
+        def test_last(): assert queues() == ["of the module"]
+        """
+    ).assert_outcomes(passed=3)
+
+
+def test_subtests(run: Run) -> None:
+    """They are one test."""
+    result = run(
+        """
+        def test_it(subtests):
+            for number in range(3):
+                with subtests.test(number=number):
+                    assert queues() == [f"q{each}" for each in range(number)]
+                    declare(f"q{number}")
+
+        def test_next(): assert queues() == []
+        """
+    )
+    assert result.ret == 0
+
+
+def test_coroutines(project: pytest.Pytester, run: Run) -> None:
+    """With fixtures of wider scopes that are coroutines, too."""
+    pytest.importorskip("pytest_asyncio")
+    quiet = tuple(word for pair in zip(QUIET[::2], QUIET[1::2], strict=True) if pair[1] != "no:asyncio" for word in pair)
+    write_ini(project, "asyncio_default_fixture_loop_scope = session", "asyncio_default_test_loop_scope = session")
+    run(
+        """
+        import aio_pika, pytest_asyncio
+
+        pytestmark = pytest.mark.asyncio
+
+        @pytest_asyncio.fixture(scope="session")
+        async def of_session():
+            connection = await aio_pika.connect(app.URL)
+            channel = await connection.channel()
+            await channel.declare_queue("of the session", durable=True)
+            yield channel
+            await connection.close()
+
+        @pytest.mark.parametrize("turn", [1, 2, 3])
+        async def test_it(of_session, turn):
+            assert queues() == ["of the session"]
+            await of_session.default_exchange.publish(aio_pika.Message(b"x"), "of the session")
+            until(lambda: count("of the session") == 1)
+            connection = await aio_pika.connect(app.URL)
+            await (await connection.channel()).declare_queue("of the test", durable=True)
+            await connection.close()
+        """,
+        quiet=quiet,
+    ).assert_outcomes(passed=3)
+
+
+# --- what is shown
+
+
+def test_a_failure_shows_what_lies_there(run: Run) -> None:
+    """Where the test, or its application, has done anything there; and nothing of the tests before it."""
+    result = run(
+        """
+        def test_before():
+            declare("of another test")
+            publish("of another test", b"of another test")
+
+        def test_that_has_used_it():
+            declare("orders")
+            publish("orders", b"lies there")
+            assert 0
+
+        def test_that_has_done_nothing(): assert 0
+
+        @pytest.fixture
+        def fails(): assert 0
+
+        def test_whose_fixture_fails(fails): pass
+        """
+    )
+    result.assert_outcomes(passed=1, failed=2, errors=1)
+    shown = result.stdout.str()
+    assert shown.count("Captured messages") == 1
+    assert "of another test:" not in shown
+    result.stdout.fnmatch_lines(["*test_that_has_used_it*", "*Captured messages*", "  orders: 1 message", "*lies there*"])
+
+
+def test_the_brokers_log_is_that_of_the_worker(project: pytest.Pytester, run: Run) -> None:
+    """Of what the broker says while other virtual hosts come and go nothing is shown."""
+    result = run(
+        """
+        def test_it():
+            with pytest.raises(AMQPError), channel() as ch:
+                ch.queue_declare("missing", passive=True)
+            assert 0
+        """,
+        *("--testbed-provider=local", "-o", "testbed_rabbitmq_url="),
+    )
+    result.assert_outcomes(failed=1)
+    log = result.stdout.str().partition("Captured rabbitmq log")[2]
+    assert "no queue 'missing'" in log
+    assert not [line for line in log.splitlines() if "testbed_" in line and "_main" not in line]
+
+
+# --- the end of the run
+
+
+def test_a_killed_run_leaves_nothing(project: pytest.Pytester, broker: Testbed) -> None:
+    """Its host drops what it has made on a broker that stays."""
+    project.makepyfile(
+        test_it=HEAD
+        + """
+import os, signal
+from pathlib import Path
+
+@pytest.mark.rabbitmq(vhost="test")
+def test_it(rabbitmq_vhost):
+    declare("orders")
+    Path("vhosts").write_text(f"{VHOST} {rabbitmq_vhost}")
+    assert {VHOST, rabbitmq_vhost} <= set(API.vhosts())
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    project.runpytest_subprocess(*QUIET, *broker_options(broker))
+    left = set(project.path.joinpath("vhosts").read_text().split())
+    api = ManagementApi(broker.endpoint("rabbitmq"))
+    deadline = time.monotonic() + 10
+    while left & set(api.vhosts()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not left & set(api.vhosts())
+    api.close()
