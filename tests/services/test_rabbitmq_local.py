@@ -13,7 +13,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,10 @@ def test_node_has_its_own_name_cookie_and_directories(node: Testbed) -> None:
     assert (directory / "rabbitmq").stat().st_mode & 0o777 == 0o700
     assert said(endpoint, "overview")["node"] == f"testbed-{endpoint.port}@localhost"
     server = main_process(node)
-    files = {Path(os.readlink(entry.path)) for entry in os.scandir(f"/proc/{server}/fd")}
+    files = set()
+    for entry in os.scandir(f"/proc/{server}/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            files.add(Path(os.readlink(entry.path)))
     assert [path for path in files if path.is_file() and not path.is_relative_to(directory)] == []
     assert directory / "rabbitmq.log" in files
     assert str(directory) in Path(f"/proc/{server}/cmdline").read_text(), "so a sweep knows it where it sees no more of it"
