@@ -203,6 +203,21 @@ def test_what_does_not_match_stays_in_its_order(broker: Broker) -> None:
     assert [message.json["n"] for message in broker.drain("orders")] == [0, 1, 2, 4]
 
 
+def test_messages_that_arrive_at_once_are_all_there(broker: Broker) -> None:
+    broker.declare(QUEUES)
+
+    def work(channel: Any) -> None:
+        channel.tx_select()
+        for number in range(3):
+            channel.basic_publish("", "orders", json.dumps({"n": number}))
+        channel.tx_commit()
+
+    with beside(work, broker.url):
+        assert broker.expect("orders").json == {"n": 0}
+    assert broker.count("orders") == 2
+    assert [broker.expect("orders").json["n"] for _ in range(2)] == [1, 2]
+
+
 def test_what_arrives_and_does_not_match_stays_too(broker: Broker) -> None:
     broker.declare(QUEUES)
 
@@ -415,6 +430,12 @@ def test_a_rejected_message_is_a_dead_letter(broker: Broker, application: Any, q
     application.basic_reject(got[0].delivery_tag, requeue=False)
     message = broker.expect_dead_letter(queue, matching={"n": 1}, reason="rejected")
     assert [(each.queue, each.reason, each.count) for each in message.deaths] == [(queue, "rejected", 1)]
+
+
+def test_a_reason_that_there_is_not(broker: Broker) -> None:
+    broker.declare(REJECTING)
+    with pytest.raises(BrokerError, match="'expire' is no reason of a dead letter; did you mean 'expired'"):
+        broker.expect_dead_letter("orders", reason="expire")
 
 
 def test_an_expired_message_is_a_dead_letter(broker: Broker) -> None:

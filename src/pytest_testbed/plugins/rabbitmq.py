@@ -94,6 +94,8 @@ ARGUMENTS: dict[str, tuple[object, ...] | type] = {"vhost": ("test", "worker")}
 EXPORTS = {"rabbitmq": ("url", "host", "port", "user", "password", "vhost")}
 """What `testbed_env` can say of a service of this part."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
+FOUND = pytest.StashKey[bool]()
+"""Whether it was looked for already: our own export must not be taken for a broker."""
 ADDRESS: pytest.StashKey[VhostAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's virtual host, once that has been given away."""
 SHARED = "pytest_testbed.shared_vhost"
@@ -115,7 +117,8 @@ def find_given(config: pytest.Config) -> GivenUrl | None:
     """Find out, once, which broker is given."""
     settings = config.stash[SETTINGS]
     url = settings[RabbitSettings].url
-    if GIVEN not in config.stash and (url or os.environ.get("RABBITMQ_URL")):
+    is_first, config.stash[FOUND] = FOUND not in config.stash, True
+    if is_first and (url or os.environ.get("RABBITMQ_URL")):
         from ..rabbitmq.given import given_url
 
         config.stash[GIVEN] = given_url(url, settings.source(RabbitSettings, "url"), os.environ)

@@ -41,6 +41,8 @@ GIVEN_BACK = 0.2
 """Seconds in which a broker must have what was given back; a consumer may have taken it."""
 MOST_ELSEWHERE = 50
 """Queues that are looked at besides the one in which nothing came."""
+REASONS = ("rejected", "expired", "maxlen", "delivery_limit")
+"""Why a broker dead-letters messages."""
 NOT_FOUND = 404
 SHUTDOWN = 320
 """AMQP's code for a connection that is closed because the broker, or its virtual host, ends."""
@@ -164,10 +166,12 @@ class Broker:
 
         Raises:
             AssertionError: none came; shows what did.
-            BrokerError: the queue has no dead letter exchange, or that leads nowhere.
+            BrokerError: the queue has no dead letter exchange, or that leads nowhere; there is no such reason.
             ServiceDied: the broker ended meanwhile.
         """
         __tracebackhide__ = True
+        if reason not in ("", *REASONS):
+            raise BrokerError(f"{reason!r} is no reason of a dead letter{nearest(reason, REASONS)}")
         targets = self._dead_letter_queues(queue)
 
         def is_wanted(message: Message) -> bool:

@@ -79,10 +79,12 @@ class VhostStock(Stock):
             try:
                 if definitions := self.options.get("definitions"):
                     api.post("definitions", name, body=definitions)
-            except ApiError:
+            except ApiError as error:
                 with suppress(ApiError):
                     api.drop_vhost(name)
-                raise
+                if not error.status:
+                    raise
+                raise ApiError(f"what testbed_rabbitmq_definitions says cannot be had: {error}") from None
 
     def remove(self, name: str) -> None:
         """Delete a virtual host."""
