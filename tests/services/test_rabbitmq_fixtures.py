@@ -211,7 +211,7 @@ def test_definitions_that_the_broker_refuses_name_their_option(run: Run, pyteste
     pytester.path.joinpath("topology.json").write_text('{"exchanges": [{"name": "x", "type": "topik"}]}')
     result = run("def test_it(rabbitmq_vhost): pass", "-o", "testbed_rabbitmq_definitions=topology.json")
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["E*BrokerError: what testbed_rabbitmq_definitions says cannot be had: *topik*"])
+    result.stdout.fnmatch_lines(["BrokerError: what testbed_rabbitmq_definitions says cannot be had: *topik*"])
 
 
 def test_beside_pytest_rabbitmq(run: Run) -> None:
