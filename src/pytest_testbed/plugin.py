@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from .session import Run
 
 PARTS = ("pytest_testbed.plugins.postgres", "pytest_testbed.plugins.rabbitmq")
-"""Plugins of their own, each with its `KIND` of service, a `SECTION` of options, `MARKS`, and where it keeps what is `GIVEN`; `-p no:<name>` switches one off."""
+"""Plugins of their own; `-p no:<name>` switches one off.
+
+Each has its `KIND` of service, a `SECTION` of options, `MARKS`, and the key `GIVEN` of the server that somebody named.
+"""
 
 MARKS = (
     "unit: (level) tests one thing alone",
