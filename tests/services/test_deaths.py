@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,20 +17,25 @@ import pytest
 from pytest_testbed import Testbed
 from pytest_testbed.commands.line import main
 from pytest_testbed.services.death import gone_within
-from pytest_testbed.services.ledger import end_processes_of, sweep
+from pytest_testbed.services.ledger import end_processes_of, start_time, sweep
 from pytest_testbed.services.places import state_directory
-from tests import leftovers
-from tests.conftest import Servers
+from tests import leftovers, listeners
+from tests.conftest import Brokers, Servers
 
 OWNER = """
 import json, os, sys, time
 from pytest_testbed import Testbed
 from pytest_testbed.postgres.service import postgres_spec
+from pytest_testbed.rabbitmq.service import rabbitmq_spec
 
-testbed = Testbed([postgres_spec(**json.loads(sys.argv[1]))])
-testbed.prefetch(["postgres"])
+options = json.loads(sys.argv[1])
+kind = options.pop("kind", "postgres")
+testbed = Testbed([{"postgres": postgres_spec, "rabbitmq": rabbitmq_spec}[kind](**options)])
+testbed.prefetch([kind])
 if "early" not in sys.argv:
-    testbed.endpoint("postgres")
+    testbed.endpoint(kind)
+if "take" in sys.argv:
+    testbed.take(kind)
 child = os.fork() if "fork" in sys.argv else 0
 if child or "fork" not in sys.argv:
     print(json.dumps({"run": testbed.run, "host": testbed.client.pid, "child": child}), flush=True)
@@ -76,6 +82,13 @@ def local_spec(servers: Servers) -> dict[str, object]:
     spec = servers.any_local()._specs["postgres"]
     assert spec.process is not None
     return {"provider": "local", "bindir": spec.process.options["bindir"]}
+
+
+@pytest.fixture
+def broker_spec(brokers: Brokers) -> dict[str, object]:
+    """A broker of our own."""
+    brokers.get("local")
+    return {"kind": "rabbitmq", "provider": "local"}
 
 
 @pytest.fixture
@@ -179,3 +192,66 @@ def test_no_shared_memory_is_left(local_spec: dict[str, object], owners: list[Ow
     assert leftovers.gone(owner.run) == {}
     assert segment not in leftovers.shared_memory()
     assert not any(owner.run in name for name in leftovers.shared_memory())
+
+
+def test_killed_owner_of_a_broker_leaves_nothing(broker_spec: dict[str, object], owners: list[Owner]) -> None:
+    owners.append(owner := Owner(broker_spec, "take"))
+    pids = leftovers.processes(owner.run)
+    ports = listeners.of(pids)
+    assert len(ports) == 3
+    owner.kill()
+    assert leftovers.gone(owner.run) == {}
+    assert not [pid for pid in pids if start_time(pid)], "its helpers go with it"
+    assert not ports & set(listeners.everybody().values())
+
+
+def test_killed_while_the_broker_is_starting(broker_spec: dict[str, object], owners: list[Owner]) -> None:
+    owners.append(owner := Owner(broker_spec, "early"))
+    assert await_some(lambda: leftovers.processes(owner.run))
+    owner.kill()
+    assert gone_within(owner.host, 10)
+    assert leftovers.gone(owner.run) == {}
+
+
+def test_broker_of_a_killed_host_is_swept_by_the_next_run(
+    broker_spec: dict[str, object], local_spec: dict[str, object], owners: list[Owner]
+) -> None:
+    owners.append(owner := Owner(broker_spec, "take"))
+    pids = leftovers.processes(owner.run)
+    os.kill(owner.host, signal.SIGKILL)
+    assert gone_within(owner.host, 5)
+    assert leftovers.processes(owner.run), "the broker outlives a killed host until somebody sweeps"
+    owners.append(Owner(local_spec))
+    assert leftovers.gone(owner.run) == {}
+    assert not [pid for pid in pids if start_time(pid)]
+
+
+SWEEP = """
+import sys
+from pathlib import Path
+from pytest_testbed.services.ledger import sweep
+from pytest_testbed.services.removers import REMOVERS
+assert sweep(Path(sys.argv[1]), {"directory": REMOVERS["directory"]}) == []
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root: only root's servers run as somebody else")
+def test_sweep_where_root_may_not_look_into_processes_of_others(broker_spec: dict[str, object], owners: list[Owner]) -> None:
+    """As in a container, unless it is given the right."""
+    owners.append(owner := Owner(broker_spec))
+    os.kill(owner.host, signal.SIGKILL)
+    assert gone_within(owner.host, 5)
+    state = state_directory()
+    assert state is not None
+    rights = ["setpriv", "--bounding-set", "-all,+chown,+dac_override,+fowner,+kill,+setuid,+setgid"]
+    subprocess.run([*rights, sys.executable, "-c", SWEEP, str(state / "runs")], check=True)
+    assert leftovers.gone(owner.run) == {}
+
+
+def await_some(what: Callable[[], object], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True

@@ -177,6 +177,7 @@ def test_server_is_private_and_tuned(start: Callable[..., Testbed]) -> None:
     assert ask(endpoint, "SHOW server_encoding") == "UTF8"
     assert ask(endpoint, "SELECT upper('ä')") == "Ä"
     assert Path(endpoint.socket).stat().st_mode & 0o777 == 0o700
+    assert Path(endpoint.log).stat().st_mode & 0o777 == 0o600
 
 
 def test_tcp_wants_this_runs_password(start: Callable[..., Testbed]) -> None:

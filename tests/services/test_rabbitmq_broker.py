@@ -203,6 +203,21 @@ def test_what_does_not_match_stays_in_its_order(broker: Broker) -> None:
     assert [message.json["n"] for message in broker.drain("orders")] == [0, 1, 2, 4]
 
 
+def test_messages_that_arrive_at_once_are_all_there(broker: Broker) -> None:
+    broker.declare(QUEUES)
+
+    def work(channel: Any) -> None:
+        channel.tx_select()
+        for number in range(3):
+            channel.basic_publish("", "orders", json.dumps({"n": number}))
+        channel.tx_commit()
+
+    with beside(work, broker.url):
+        assert broker.expect("orders").json == {"n": 0}
+    assert broker.count("orders") == 2
+    assert [broker.expect("orders").json["n"] for _ in range(2)] == [1, 2]
+
+
 def test_what_arrives_and_does_not_match_stays_too(broker: Broker) -> None:
     broker.declare(QUEUES)
 
@@ -305,18 +320,53 @@ def test_a_message_that_comes_while_none_must(broker: Broker) -> None:
 
 def test_a_queue_that_is_deleted_meanwhile(broker: Broker) -> None:
     broker.declare(QUEUES)
-    waits = threading.Event()
+    broker.publish("orders", {"n": 1})
 
     def delete_it(channel: Any) -> None:
-        waits.wait(5)
-        while not channel.queue_declare("orders", passive=True).method.consumer_count:
-            channel.connection.sleep(0.005)
+        while channel.queue_declare("orders", passive=True).method.message_count:
+            channel.connection.sleep(0.005)  # until the test has looked at what is there
         channel.queue_delete("orders")
 
     with beside(delete_it, broker.url):
-        waits.set()
         with pytest.raises(BrokerError, match="the queue 'orders' was deleted while the test waited"):
-            broker.expect("orders", within=5)
+            broker.expect("orders", matching={"n": 2}, within=5)
+
+
+def test_a_quorum_queue_is_counted_after_a_look(broker: Broker) -> None:
+    broker.declare({"queues": [{"name": "quorum", "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 1000}}]})
+    broker.publish("quorum", "stays")
+    for _ in range(40):
+        broker.expect_none("quorum", matching="other")
+        assert broker.count("quorum") == 1
+
+
+def test_a_wait_in_vain_does_not_touch_other_queues(broker: Broker) -> None:
+    broker.declare(QUEUES)
+    broker.publish("orders", 1)
+    with pytest.raises(AssertionError, match=r"other queues that hold messages: orders \(1\)"):
+        broker.expect("orders.done", within=0)
+    assert broker.expect("orders").redelivered is False
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"auto_delete": True},
+        {"arguments": {"x-single-active-consumer": True}},
+        {"arguments": {"x-queue-type": "quorum"}},
+        {"arguments": {"x-max-priority": 3}},
+    ],
+    ids=str,
+)
+def test_looking_leaves_no_trace(broker: Broker, arguments: dict[str, Any]) -> None:
+    broker.declare({"queues": [{"name": "special", **arguments}]})
+    for number in range(3):
+        broker.publish("special", {"n": number})
+    with pytest.raises(AssertionError, match=r"what is there \(3\)"):
+        broker.expect("special", matching={"n": 9}, within=0.05)
+    assert broker.expect("special", matching={"n": 1}).json == {"n": 1}
+    left = [message.json["n"] for message in broker.drain("special")]
+    assert (sorted(left) if "quorum" in str(arguments) else left) == [0, 2]  # it puts what is given back at its end
 
 
 def test_a_queue_that_somebody_has_for_himself(broker: Broker, application: Any) -> None:
@@ -344,6 +394,33 @@ REJECTING = {
 }
 
 
+ROUTED = {
+    "exchanges": [{"name": "dead", "type": "direct"}, {"name": "further", "type": "topic"}],
+    "queues": [
+        {"name": "a", "arguments": {"x-dead-letter-exchange": "dead"}},
+        {"name": "b", "arguments": {"x-dead-letter-exchange": "dead", "x-dead-letter-routing-key": "far.away"}},
+        {"name": "a.dead"},
+        {"name": "other.dead"},
+        {"name": "far.dead"},
+    ],
+    "bindings": [
+        {"source": "dead", "destination": "other.dead", "routing_key": "other"},
+        {"source": "dead", "destination": "a.dead", "routing_key": "a"},
+        {"source": "dead", "destination": "further", "destination_type": "exchange", "routing_key": "far.away"},
+        {"source": "further", "destination": "far.dead", "routing_key": "far.#"},
+    ],
+}
+
+
+@pytest.mark.parametrize(("queue", "lies_in"), [("a", "a.dead"), ("b", "far.dead")])
+def test_a_dead_letter_is_found_wherever_its_exchange_leads_it(broker: Broker, queue: str, lies_in: str) -> None:
+    broker.declare(ROUTED)
+    broker.publish(queue, {"n": 1}, expiration="1")
+    assert broker.expect_dead_letter(queue, matching={"n": 1}).queue == lies_in
+    with pytest.raises(AssertionError, match="came to 'a.dead or far.dead or other.dead' within 0.05 s"):
+        broker.expect_dead_letter(queue, within=0.05)
+
+
 @pytest.mark.parametrize("queue", ["orders", "direct", "by.policy"])
 def test_a_rejected_message_is_a_dead_letter(broker: Broker, application: Any, queue: str) -> None:
     broker.declare(REJECTING)
@@ -353,6 +430,12 @@ def test_a_rejected_message_is_a_dead_letter(broker: Broker, application: Any, q
     application.basic_reject(got[0].delivery_tag, requeue=False)
     message = broker.expect_dead_letter(queue, matching={"n": 1}, reason="rejected")
     assert [(each.queue, each.reason, each.count) for each in message.deaths] == [(queue, "rejected", 1)]
+
+
+def test_a_reason_that_there_is_not(broker: Broker) -> None:
+    broker.declare(REJECTING)
+    with pytest.raises(BrokerError, match="'expire' is no reason of a dead letter; did you mean 'expired'"):
+        broker.expect_dead_letter("orders", reason="expire")
 
 
 def test_an_expired_message_is_a_dead_letter(broker: Broker) -> None:
@@ -550,6 +633,25 @@ def test_a_broker_that_is_killed_while_a_test_waits(mortal: Testbed) -> None:
     assert after.look() == []
     with after.connection() as connection:
         connection.channel()
+
+
+def test_a_broker_that_is_killed_before_a_test_declares(mortal: Testbed) -> None:
+    place = Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))
+    os.kill(server_of(mortal.run), signal.SIGKILL)
+    with pytest.raises(ServiceDied, match="killed by signal 9"):
+        Broker(place).declare(QUEUES)
+    Broker(Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))).declare(QUEUES)
+
+
+def test_a_broker_that_is_killed_late_in_a_test_is_there_for_the_next(mortal: Testbed) -> None:
+    place = Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))
+    broker = Broker(place)
+    broker.declare(QUEUES)
+    broker.publish("orders", 1)
+    os.kill(server_of(mortal.run), signal.SIGKILL)
+    broker.close()
+    assert mortal.notes[-1].startswith("rabbitmq ended during this test (killed by signal 9)")
+    Broker(Place(mortal, mortal.endpoint("rabbitmq"), mortal.take("rabbitmq"))).declare(QUEUES)
 
 
 def test_a_broker_that_blocks_publishers(brokers: Brokers) -> None:

@@ -207,6 +207,13 @@ def test_definitions_that_every_test_finds(run: Run, pytester: pytest.Pytester) 
     ).assert_outcomes(passed=5)
 
 
+def test_definitions_that_the_broker_refuses_name_their_option(run: Run, pytester: pytest.Pytester) -> None:
+    pytester.path.joinpath("topology.json").write_text('{"exchanges": [{"name": "x", "type": "topik"}]}')
+    result = run("def test_it(rabbitmq_vhost): pass", "-o", "testbed_rabbitmq_definitions=topology.json")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["BrokerError: what testbed_rabbitmq_definitions says cannot be had: *topik*"])
+
+
 def test_beside_pytest_rabbitmq(run: Run) -> None:
     """Which has fixtures and options of its own, and starts a broker of its own when it is asked."""
     result = run(
@@ -251,6 +258,12 @@ def test_fifty_tests_with_neighbours(run: Run, plugin: str) -> None:
         apart=plugin == "xdist",
     )
     result.assert_outcomes(passed=50)
+
+
+def test_our_own_export_is_not_taken_for_a_broker(run: Run) -> None:
+    result = run("def test_it(rabbitmq_vhost): pass", "-o", "testbed_env=RABBITMQ_URL={rabbitmq.url}")
+    result.assert_outcomes(passed=1)
+    assert "passed over" not in result.stdout.str()
 
 
 def test_the_summary_names_the_broker(run: Run) -> None:

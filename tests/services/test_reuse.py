@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
@@ -15,12 +16,13 @@ import pytest
 
 from pytest_testbed import Endpoint, Testbed
 from pytest_testbed.postgres.service import connection_parameters, postgres_spec
+from pytest_testbed.rabbitmq.api import ManagementApi
 from pytest_testbed.services import client
 from pytest_testbed.services.death import gone_within
 from pytest_testbed.services.ledger import MARK
 from pytest_testbed.services.model import ServiceSpec
 from tests import leftovers
-from tests.conftest import Servers
+from tests.conftest import Brokers, Servers
 
 Make = Callable[..., Testbed]
 
@@ -161,6 +163,39 @@ def test_databases_of_a_run_go_when_it_leaves_and_those_of_others_stay(make: Mak
     first.close()
     assert await_true(lambda: names[0] not in databases(endpoint))
     assert names[1] in databases(endpoint)
+
+
+def test_next_run_finds_the_same_broker_and_none_of_the_first_ones_virtual_hosts(make: Make, brokers: Brokers) -> None:
+    spec = brokers.get("local")._specs["rabbitmq"]
+    first = make(spec)
+    endpoint, host = first.endpoint("rabbitmq"), first.client.pid
+    taken = first.take("rabbitmq")
+    with closing(ManagementApi(endpoint)) as api:
+        assert taken in api.vhosts()
+        first.close()
+        second = make(spec)
+        assert second.client.pid == host
+        assert second.endpoint("rabbitmq") == endpoint
+        assert second.take("rabbitmq").startswith(f"testbed_{second.run}_")
+        assert await_true(lambda: not [name for name in api.vhosts() if first.run in name])
+        assert second.notes == []
+
+
+def test_broker_that_was_killed_is_started_again_and_has_nothing_of_the_run_before(make: Make, brokers: Brokers) -> None:
+    spec = brokers.get("local")._specs["rabbitmq"]
+    first = make(spec)
+    endpoint = first.endpoint("rabbitmq")
+    first.take("rabbitmq")
+    (broker,) = (pid for pid in leftovers.processes(host_name(first)) if Path(f"/proc/{pid}/comm").read_text().startswith("beam"))
+    os.kill(broker, signal.SIGKILL)
+    assert gone_within(broker, 5)
+    first.close()  # its virtual hosts cannot be dropped now
+    second = make(spec)
+    assert second.endpoint("rabbitmq").port == endpoint.port
+    assert any("had ended (killed by signal 9): it was started anew" in note for note in second.notes), second.notes
+    assert second.take("rabbitmq").startswith(f"testbed_{second.run}_")
+    with closing(ManagementApi(endpoint)) as api:
+        assert await_true(lambda: not [name for name in api.vhosts() if first.run in name]), api.vhosts()
 
 
 RUN = """

@@ -130,6 +130,27 @@ def test_what_resists_or_is_out_of_reach_stays_on_record(tmp_path: Path, dead: L
 TORN = ["", "{", "[]", "null", "{}", '{"format": 2}', '{"format": 2, "host": {"pid": 1}}', '{"format": 99, "host": {}}']
 
 
+def test_what_lay_on_a_server_of_the_dead_hosts_own_went_with_it(tmp_path: Path, dead: Lease) -> None:
+    thing = ("on alpha", "127.0.0.1:1/testbed_one_")
+    services = [{"kind": "alpha", "provider": "local", "address": "127.0.0.1:1"}]
+    for provider, stays in (("local", False), ("docker", False), ("external", True)):
+        record = rewritten(record_of(tmp_path, "one", dead, thing), services=[{**services[0], "provider": provider}])
+        assert sweep(tmp_path, {}) == []
+        assert record.exists() is stays
+    record = rewritten(record_of(tmp_path, "one", dead, ("on alpha", "127.0.0.1:2/testbed_one_")), services=services)
+    assert sweep(tmp_path, {}) == []
+    assert record.exists(), "it lay on another one"
+
+
+def test_two_sweeps_at_once_write_nothing_back_that_either_has_removed(tmp_path: Path, dead: Lease) -> None:
+    record = record_of(tmp_path, "one", dead, ("directory", "/a"), ("on alpha", "h:1/b"))
+    assert sweep(tmp_path, {"directory": lambda *_: sweep(tmp_path, {"on alpha": lambda *_: None})}) == []
+    assert not record.exists()
+    record = record_of(tmp_path, "one", dead, ("directory", "/a"))
+    assert sweep(tmp_path, {"directory": lambda *_: record.unlink()}) == [], "another was quicker"
+    assert not record.exists()
+
+
 @pytest.mark.parametrize("text", TORN)
 def test_torn_or_foreign_record_is_left_alone(tmp_path: Path, text: str) -> None:
     record = tmp_path / "torn.json"

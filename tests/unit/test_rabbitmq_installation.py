@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from pytest_testbed.rabbitmq import installation
-from pytest_testbed.rabbitmq.installation import applications, find_installation, needed, numbers, plugins_in
+from pytest_testbed.rabbitmq.installation import Installation, applications, find_installation, needed, numbers, plugins_in
 
 NOWHERE = {"PATH": ""}
 
@@ -63,7 +64,7 @@ def test_the_place_that_was_named_is_the_only_one(tmp_path: Path, monkeypatch: p
         None,
         [f"{tmp_path}/empty (no plugins/rabbit-* and sbin/rabbitmq-server there)"],
     )
-    assert find_installation(str(tmp_path / "none"), None, NOWHERE) == (None, [f"{tmp_path}/none"])
+    assert find_installation(str(tmp_path / "none"), None, NOWHERE) == (None, [f"{tmp_path}/none (not there)"])
 
 
 def test_variables_name_places_as_well(tmp_path: Path) -> None:
@@ -76,6 +77,23 @@ def test_variables_name_places_as_well(tmp_path: Path) -> None:
     found, _ = find_installation("", None, {"RABBITMQ_HOME": str(mine), "PATH": str(tmp_path / "bin")})
     assert found is not None
     assert found.home == path
+
+
+def test_a_place_that_this_user_may_not_look_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server(tmp_path / "opt", "4.1.0")
+    closed = server(tmp_path / "rabbitmq_server-4.2.0", "4.2.0") / "sbin" / "rabbitmq-server"
+    plain = Path.is_file
+
+    def is_file(path: Path) -> bool:
+        if path == closed:
+            raise PermissionError(13, "Permission denied")
+        return plain(path)
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    found, looked = find_installation("", None, NOWHERE)
+    assert found is not None
+    assert found.version == "4.1.0"
+    assert looked == [f"{closed.parent.parent} (Permission denied)"]
 
 
 def test_versions_before_a_release(tmp_path: Path) -> None:
@@ -122,9 +140,28 @@ def test_where_one_cannot_be_asked_nobody_knows(home: Path, text: str) -> None:
     assert needed(plugins_in(home), []) is None
 
 
-def test_a_packed_one_cannot_be_asked(home: Path) -> None:
+def test_a_packed_one_that_is_torn_cannot_be_asked(home: Path) -> None:
     assert needed(plugins_in(home), ["packed"]) is None
-    assert applications(home / "missing.app") is None
+    assert applications(home / "missing", "missing") is None
+
+
+def test_a_packed_one_is_asked_as_any_other(home: Path) -> None:
+    with zipfile.ZipFile(home / "plugins" / "packed-1.0.ez", "w") as archive:
+        archive.writestr("packed-1.0/ebin/other.app", "{applications, [kernel]}")
+    assert needed(plugins_in(home), ["packed"]) is None, "it has no resource file"
+    with zipfile.ZipFile(home / "plugins" / "packed-1.0.ez", "w") as archive:
+        archive.writestr("packed-1.0/ebin/packed.app", "{applications, [kernel, recon]}")
+    assert needed(plugins_in(home), ["packed"]) == {"rabbit", "ra", "aten", "packed", "recon"}
+
+
+def test_plugins_of_others_are_found_where_packages_look_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, others = tmp_path / "lib" / "home", tmp_path / "plugins"
+    for path in (home / "plugins" / "rabbit-4.3.0-rc.1", others / "rabbitmq_delayed_message_exchange-v3.13.0.ez"):
+        path.mkdir(parents=True)
+    monkeypatch.setattr(installation, "PLUGINS_OF_OTHERS", {str(tmp_path): str(others), "/nowhere": str(others)})
+    found = Installation(home=home, version="4.3.0-rc.1")
+    assert found.folders == [home / "plugins", others]
+    assert set(found.plugins()) == {"rabbit", "rabbitmq_delayed_message_exchange"}
 
 
 def test_of_two_versions_the_newer_counts(home: Path) -> None:
@@ -142,4 +179,4 @@ def test_the_closure_on_this_machine_holds_itself() -> None:
     assert keep is not None
     assert {"rabbit", "rabbitmq_management", "cowboy"} <= keep < set(plugins)
     for name in keep:
-        assert set(applications(plugins[name] / "ebin" / f"{name}.app") or ()) & set(plugins) <= keep
+        assert set(applications(plugins[name], name) or ()) & set(plugins) <= keep

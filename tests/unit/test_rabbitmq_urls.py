@@ -12,7 +12,7 @@ from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.given import GivenUrl, is_near
 from pytest_testbed.rabbitmq.connect import parameters
 from pytest_testbed.rabbitmq.given import given_url
-from pytest_testbed.rabbitmq.service import environment_without_rabbit, parse_url, rabbitmq_spec
+from pytest_testbed.rabbitmq.service import parse_url, rabbitmq_spec
 from pytest_testbed.services.model import RANDOM, Endpoint, ServiceSpec
 from pytest_testbed.services.providers.external import ExternalProvider
 
@@ -165,11 +165,6 @@ def test_a_quick_boot_has_a_plain_one_to_fall_back_on() -> None:
     assert quick.plain_command == plain.command != quick.command
     assert plain.plain_command == ()
     assert (dict(quick.tmpfs), dict(plain.tmpfs)) == ({"/var/lib/rabbitmq": "1g"}, {})
-
-
-def test_a_broker_of_ours_sees_nothing_of_another_s_environment() -> None:
-    given = {"PATH": "/bin", "RABBITMQ_NODENAME": "x", "ERL_FLAGS": "-x", "ERLANG_HOME": "/e", "NOTIFY_SOCKET": "/s", "LANG": "C"}
-    assert environment_without_rabbit(given) == {"PATH": "/bin", "LANG": "C"}
 
 
 # --- what pika is told

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..services.ledger import Lease, clear, dead_records, present, remove_stray, strays
+from ..services.ledger import Lease, clear, dead_records, present, remove_stray, strays, things_of
 from ..services.places import socket_of
 from ..services.removers import REMOVERS
 from .caches import Cache
@@ -40,13 +40,14 @@ class Pruning:
             return
         for path, facts in dead_records(self._directory, self._max_age):
             length = bytes_of(path)
-            for what, name, _ in facts["things"]:
+            things = things_of(facts)
+            for what, name, _ in things:
                 if what not in REMOVERS:
                     print(f"left {what}: {name} (run {path.stem}): only a run on that server can remove it")
                 elif self._dry_run:
                     self._tell(f"{what} {name} (run {path.stem})", bytes_of(Path(name)) if what == "directory" else None)
             if self._dry_run:
-                left = any(what not in REMOVERS for what, _, _ in facts["things"])
+                left = any(what not in REMOVERS for what, _, _ in things)
             else:
                 self._faults += clear(path, facts, {what: partial(self._remove, what) for what in REMOVERS})
                 left = path.exists()

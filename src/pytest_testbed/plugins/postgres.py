@@ -23,7 +23,7 @@ from ..isolation import (
     real_commits,
     refuse_commits,
 )
-from ..plugin import CoreSettings, configuration_error, is_controller, plain_errors, run_of, worker_of
+from ..plugin import CoreSettings, configuration_error, plain_errors, run_of, worker_of
 from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
 
 if TYPE_CHECKING:
@@ -249,23 +249,6 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
     if given.passed_over:
         spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
     return [spec]
-
-
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say where a general variable was passed over; xdist's controller does not collect, so says it at once."""
-    return passed_over(config) if is_controller(config) else []
-
-
-def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
-    """Say where a general variable was passed over, if anybody wanted PostgreSQL."""
-    lines = passed_over(config)
-    return lines if lines and any("postgres" in kinds for kinds in run_of(config).wanted(items).values()) else []
-
-
-def passed_over(config: pytest.Config) -> list[str]:
-    """Return the line on a variable that was passed over, if one was and the user wants to read."""
-    given = config.stash.get(GIVEN, None)
-    return [f"testbed: {given.passed_over}"] if given and given.passed_over and config.get_verbosity() >= 0 else []
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..plugin import is_controller, plain_errors, run_of, usage_errors, worker_of
+from ..plugin import plain_errors, usage_errors, worker_of
 from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ ARGUMENTS: dict[str, tuple[object, ...] | type] = {"vhost": ("test", "worker")}
 EXPORTS = {"rabbitmq": ("url", "host", "port", "user", "password", "vhost")}
 """What `testbed_env` can say of a service of this part."""
 GIVEN: pytest.StashKey[GivenUrl] = pytest.StashKey()
-FOUND: pytest.StashKey[bool] = pytest.StashKey()
+FOUND = pytest.StashKey[bool]()
+"""Whether it was looked for already: our own export must not be taken for a broker."""
 ADDRESS: pytest.StashKey[VhostAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's virtual host, once that has been given away."""
 SHARED = "pytest_testbed.shared_vhost"
@@ -115,12 +116,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def find_given(config: pytest.Config) -> GivenUrl | None:
     """Find out, once, which broker is given."""
     settings = config.stash[SETTINGS]
-    if FOUND not in config.stash:  # later the variable may have what we export
-        config.stash[FOUND] = True
-        if (url := settings[RabbitSettings].url) or os.environ.get("RABBITMQ_URL"):
-            from ..rabbitmq.given import given_url
+    url = settings[RabbitSettings].url
+    is_first, config.stash[FOUND] = FOUND not in config.stash, True
+    if is_first and (url or os.environ.get("RABBITMQ_URL")):
+        from ..rabbitmq.given import given_url
 
-            config.stash[GIVEN] = given_url(url, settings.source(RabbitSettings, "url"), os.environ)
+        config.stash[GIVEN] = given_url(url, settings.source(RabbitSettings, "url"), os.environ)
     return config.stash.get(GIVEN, None)
 
 
@@ -180,23 +181,6 @@ def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
     return [spec]
 
 
-def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say where a general variable was passed over; xdist's controller does not collect, so says it at once."""
-    return passed_over(config) if is_controller(config) else []
-
-
-def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
-    """Say where a general variable was passed over, if anybody wanted RabbitMQ."""
-    lines = passed_over(config)
-    return lines if lines and any("rabbitmq" in kinds for kinds in run_of(config).wanted(items).values()) else []
-
-
-def passed_over(config: pytest.Config) -> list[str]:
-    """Return the line on a variable that was passed over, if one was and the user wants to read."""
-    given = config.stash.get(GIVEN, None)
-    return [f"testbed: {given.passed_over}"] if given and given.passed_over and config.get_verbosity() >= 0 else []
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Refuse a `rabbitmq` mark with an argument that it does not have; look after tests that share a virtual host."""
@@ -234,7 +218,7 @@ def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_se
 
 @pytest.fixture
 def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
-    """The name of a virtual host with nothing in it, which is this test's alone."""
+    """The name of this test's virtual host, with nothing in it."""
     return _rabbitmq_test.name
 
 
@@ -260,7 +244,7 @@ def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnect
 
 @pytest.fixture
 def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """The broker of a test: `publish`, `expect`, `expect_none`, `drain`, `count`, `declare`; `.url` for the application."""
+    """The broker of a test: `publish`, `expect`, `expect_none`, `expect_dead_letter`, `drain`, `count`, `declare`; `.url`."""
     from ..rabbitmq.broker import Broker
 
     with plain_errors(request.config):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from pika.exceptions import (
 
 from ..errors import BrokerError, ServiceDied, TestbedError
 from .connect import BLOCKED_SECONDS, Connection, died
+from .deadletters import reachable, route
 from .message import Matching, Message, encoded, is_like
 from .place import Place, Sent
 from .topology import checked, nearest, read_file
@@ -35,8 +35,14 @@ __all__ = ["Broker"]
 
 WITHIN = 5.0
 """Seconds for which `expect` waits if nobody says."""
-GLANCE = 0.01
-"""Seconds between two looks for a queue that is not there yet, of which a broker tells nobody."""
+GLANCE = 0.005
+"""Seconds between two looks for a message, or for a queue that is not there yet."""
+GIVEN_BACK = 0.2
+"""Seconds in which a broker must have what was given back; a consumer may have taken it."""
+MOST_ELSEWHERE = 50
+"""Queues that are looked at besides the one in which nothing came."""
+REASONS = ("rejected", "expired", "maxlen", "delivery_limit")
+"""Why a broker dead-letters messages."""
 NOT_FOUND = 404
 SHUTDOWN = 320
 """AMQP's code for a connection that is closed because the broker, or its virtual host, ends."""
@@ -109,7 +115,10 @@ class Broker:
     # --- receiving
 
     def expect(self, queue: str, *, matching: Matching = None, within: float = WITHIN) -> Message:
-        """Wait for a message in a queue and take it; the others stay there, in their order.
+        """Wait for a message in a queue and take it; the others stay there.
+
+        They keep their order, but in a quorum queue, which puts at its end what is given back. On RabbitMQ
+        before 4.3 each look at a message of such a queue counts towards its x-delivery-limit (20 on 4.0, if nobody says another).
 
         Args:
             queue: its name; it may be declared by somebody else meanwhile.
@@ -157,25 +166,33 @@ class Broker:
 
         Raises:
             AssertionError: none came; shows what did.
-            BrokerError: the queue has no dead letter exchange, or that leads nowhere.
+            BrokerError: the queue has no dead letter exchange, or that leads nowhere; there is no such reason.
             ServiceDied: the broker ended meanwhile.
         """
         __tracebackhide__ = True
-        target = self._dead_letter_queue(queue)
+        if reason not in ("", *REASONS):
+            raise BrokerError(f"{reason!r} is no reason of a dead letter{nearest(reason, REASONS)}")
+        targets = self._dead_letter_queues(queue)
 
         def is_wanted(message: Message) -> bool:
             died = [each for each in message.deaths if each.queue == queue and reason in ("", each.reason)]
             return bool(died) and is_like(message, matching)
 
         seen = []
-        with self._told(f"waiting for a dead letter in {target!r}", target), self._arriving(target, within) as arriving:
-            for message in arriving:
-                if is_wanted(message):
-                    arriving.take(message)
-                    return message
-                seen.append(message)
+        where = " or ".join(targets)
+        with self._told(f"waiting for a dead letter in {where}", where), ExitStack() as stack:
+            looks = [stack.enter_context(self._arriving(target, within)) for target in targets]
+            while True:
+                for arriving in looks:
+                    for message in arriving.now():
+                        if is_wanted(message):
+                            arriving.take(message)
+                            return message
+                        seen.append(message)
+                if not looks[0].pause():
+                    break
         what = f"dead letter of {queue!r}" + (f" ({reason})" if reason else "")
-        raise AssertionError(str(Unmet(target, matching, within, seen, self._elsewhere(target), what)))
+        raise AssertionError(str(Unmet(where, matching, within, seen, self._elsewhere(*targets), what)))
 
     def drain(self, queue: str) -> list[Message]:
         """Take all messages that are in a queue now, and return them in their order.
@@ -216,27 +233,27 @@ class Broker:
             ConfigurationError: it is no JSON, or has a key that definitions do not have.
             BrokerError: the broker refused it.
         """
+        __tracebackhide__ = True
         given = checked(topology) if isinstance(topology, Mapping) else read_file(Path(topology))
         self._place.declare(given)
 
-    def _dead_letter_queue(self, queue: str) -> str:
+    def _dead_letter_queues(self, queue: str) -> list[str]:
+        __tracebackhide__ = True
         there = self._place.definitions()
         found = next((each for each in there["queues"] if each["name"] == queue), None)
         if found is None:
             raise BrokerError(f"there is no queue {queue!r}{nearest(queue, self._place.queues())}")
-        exchange, key = dead_letter_route(found, there["policies"])
+        exchange, key = route(found, there["policies"])
         if exchange is None:
             raise BrokerError(
                 f"{queue!r} has no dead letter exchange, so what is rejected or expires there is gone; declare it with the "
                 'argument "x-dead-letter-exchange" ("" leads to the queue that "x-dead-letter-routing-key" names).'
             )
         if not exchange:
-            return key or queue
-        bound = [each for each in there["bindings"] if each["source"] == exchange and each["destination_type"] == "queue"]
-        exact = [each for each in bound if each["routing_key"] == (key or queue)]
-        if not bound:
+            return [key or queue]
+        if not (queues := reachable(there["bindings"], exchange)):
             raise BrokerError(f"no queue is bound to {exchange!r}, the dead letter exchange of {queue!r}.")
-        return str((exact or bound)[0]["destination"])
+        return queues
 
     # --- the way there
 
@@ -245,7 +262,7 @@ class Broker:
         connection, self._connection = self._connection, None
         self._channels.clear()
         if connection is not None:
-            connection.end()
+            self._place.end(connection)
 
     def _channel(self, purpose: str, *, confirms: bool = False) -> BlockingChannel:
         if self._connection is None or not self._connection.is_open:
@@ -264,10 +281,14 @@ class Broker:
     def _arriving(self, queue: str, within: float) -> Arriving:
         return Arriving(queue, lambda: self._channel("read"), within, self._place)
 
-    def _elsewhere(self, queue: str) -> list[tuple[str, int]]:
-        with suppress(BrokerError):
-            return [(each["name"], each["count"]) for each in self._place.look() if each["name"] != queue and each["count"]]
-        return []
+    def _elsewhere(self, *queues: str) -> list[tuple[str, int]]:
+        """Return what waits in other queues, without a look at a message of theirs."""
+        counts = []
+        with suppress(TestbedError, AMQPError, OSError):
+            for name in [each for each in self._place.queues() if each not in queues][:MOST_ELSEWHERE]:
+                with suppress(ChannelClosedByBroker):  # it is somebody's alone, or has gone
+                    counts.append((name, int(self._channel("count").queue_declare(name, passive=True).method.message_count)))
+        return [(name, count) for name, count in counts if count]
 
 
 class Told:
@@ -312,7 +333,8 @@ class Told:
 class Arriving:
     """The messages of a queue as they arrive, until a deadline; those that nobody takes go back.
 
-    First what is there is got one by one, then a consumer waits: it costs some round trips more.
+    They are got one by one. A consumer would be told of each, but who looks must leave no trace: a queue that deletes
+    itself goes with its last consumer, and one with a single active consumer would give it to us.
 
     Args:
         queue: its name.
@@ -325,8 +347,6 @@ class Arriving:
         self._queue, self._open, self._place = queue, channel, place
         self._deadline = time.monotonic() + within
         self._held: list[tuple[int, Message]] = []
-        self._consumer = ""
-        self._cancelled = False
 
     def __enter__(self) -> Arriving:
         __tracebackhide__ = True
@@ -344,14 +364,27 @@ class Arriving:
         self._place.taken.append(message)
 
     def __iter__(self) -> Iterator[Message]:
-        yield from self._there()
-        if time.monotonic() < self._deadline:
-            yield from self._coming()
-
-    def _there(self) -> Iterator[Message]:
         self._wait_for_queue()
+        yield from self.now()
+        while self.pause():
+            try:
+                yield from self.now()
+            except ChannelClosedByBroker as error:
+                if error.reply_code != NOT_FOUND:
+                    raise
+                raise BrokerError(f"the queue {self._queue!r} was deleted while the test waited for a message in it.") from None
+
+    def now(self) -> Iterator[Message]:
+        """Yield the messages that are there."""
         while (got := self._channel.basic_get(self._queue))[0] is not None:
             yield self._hold(got)
+
+    def pause(self) -> bool:
+        """Wait a moment, in which the broker's end is seen at once; tell whether there is time left."""
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            self._channel.connection.process_data_events(min(GLANCE, left))
+        return left > 0
 
     def _wait_for_queue(self) -> None:
         while True:
@@ -371,17 +404,6 @@ class Arriving:
             while self._queue not in self._place.queues() and time.monotonic() < self._deadline:
                 time.sleep(GLANCE)
 
-    def _coming(self) -> Iterator[Message]:
-        arrived: deque[Any] = deque()
-        self._channel.add_on_cancel_callback(lambda frame: setattr(self, "_cancelled", True))
-        self._consumer = self._channel.basic_consume(self._queue, lambda channel, *got: arrived.append(got))
-        while (left := self._deadline - time.monotonic()) > 0 and not self._cancelled:
-            self._channel.connection.process_data_events(left)
-            while arrived:
-                yield self._hold(arrived.popleft())
-        if self._cancelled:
-            raise BrokerError(f"the queue {self._queue!r} was deleted while the test waited for a message in it.")
-
     def _hold(self, got: tuple[Any, Any, bytes]) -> Message:
         message = received(self._queue, *got)
         self._held.append((got[0].delivery_tag, message))
@@ -392,33 +414,19 @@ class Arriving:
         if not self._channel.is_open:
             return
         with suppress(AMQPError, OSError):
-            if self._consumer and not self._cancelled:
-                self._channel.basic_cancel(self._consumer)
             for tag, _ in self._held:
                 self._channel.basic_nack(tag, requeue=True)
-            if self._held:  # the broker has them back before the next look
-                self._channel.basic_qos()
+            self._await_given_back()
+
+    def _await_given_back(self) -> None:
+        """Wait until the broker counts what was given back: a quorum queue takes a moment. Somebody else may take it."""
+        deadline = time.monotonic() + GIVEN_BACK
+        while self._held and time.monotonic() < deadline:
+            if self._channel.queue_declare(self._queue, passive=True).method.message_count >= len(self._held):
+                return
+            time.sleep(0.002)
 
 
 def received(queue: str, method: Any, properties: Any, body: bytes) -> Message:
     """Return a message as tests see it."""
     return Message(body, method.exchange, method.routing_key, properties, bool(method.redelivered), queue)
-
-
-def dead_letter_route(queue: Mapping[str, Any], policies: list[dict[str, Any]]) -> tuple[str | None, str]:
-    """Return the dead letter exchange of a queue and the routing key, by its arguments or the policy that counts for it."""
-    import re
-
-    arguments = queue.get("arguments", {})
-    if "x-dead-letter-exchange" in arguments:
-        return arguments["x-dead-letter-exchange"], str(arguments.get("x-dead-letter-routing-key", ""))
-    fitting = [
-        each
-        for each in policies
-        if each.get("apply-to") in ("all", "queues", "classic_queues", "quorum_queues")
-        and re.search(each["pattern"], queue["name"])
-    ]
-    fitting.sort(key=lambda each: int(each.get("priority", 0)))
-    best: Mapping[str, Any] = fitting[-1]["definition"] if fitting else {}
-    key = arguments.get("x-dead-letter-routing-key", best.get("dead-letter-routing-key", ""))
-    return best.get("dead-letter-exchange"), str(key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from ..services.record import record
 
-__all__ = ["Installation", "find_installation", "needed", "plugins_in"]
+__all__ = ["Installation", "find_erlang", "find_installation", "needed", "plugins_in"]
 
 PLACES = (
     "/usr/lib/rabbitmq/lib/rabbitmq_server-*",
@@ -22,6 +21,13 @@ PLACES = (
     "/usr/local/lib/rabbitmq_server-*",
 )
 """Where packages put it: Debian and RPM, archives, Homebrew."""
+
+PLUGINS_OF_OTHERS = {
+    # where a server is → where plugins lie that came from elsewhere, by the packages' own settings
+    "/usr/lib/rabbitmq": "/usr/lib/rabbitmq/plugins",
+    "/opt/homebrew": "/opt/homebrew/share/rabbitmq/plugins",
+    "/usr/local": "/usr/local/share/rabbitmq/plugins",
+}
 
 
 @record(frozen=True, kw_only=True)
@@ -36,6 +42,16 @@ class Installation:
         """What users are told of it."""
         return f"rabbitmq-server, {self.home}"
 
+    @property
+    def folders(self) -> list[Path]:
+        """Where its plugins are."""
+        others = [Path(place) for prefix, place in PLUGINS_OF_OTHERS.items() if self.home.is_relative_to(prefix)]
+        return [self.home / "plugins", *(place for place in others if place.is_dir())]
+
+    def plugins(self) -> dict[str, Path]:
+        """Return its plugins by name."""
+        return plugins_in(self.home, *self.folders[1:])
+
 
 def find_installation(home: str, version: str | None, environ: Mapping[str, str]) -> tuple[Installation | None, list[str]]:
     """Return the newest server of a version, and a line for each place that was looked at.
@@ -48,9 +64,14 @@ def find_installation(home: str, version: str | None, environ: Mapping[str, str]
     looked: list[str] = []
     found: list[Installation] = []
     for place in dict.fromkeys([Path(home).expanduser()] if home else places(environ)):
-        there = version_of(place)
+        try:
+            there = version_of(place)
+        except OSError as error:
+            looked.append(f"{place} ({error.strerror})")
+            continue
         if not there:
-            looked.append(f"{place} (no plugins/rabbit-* and sbin/rabbitmq-server there)" if place.exists() else f"{place}")
+            what = "no plugins/rabbit-* and sbin/rabbitmq-server there" if place.exists() else "not there"
+            looked.append(f"{place} ({what})" if home or place.exists() else f"{place}")
         elif version and not f"{there}.".startswith(f"{version}."):
             looked.append(f"{place} has {there}")
         else:
@@ -83,9 +104,15 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(each) for each in re.findall(r"\d+", version))
 
 
-def plugins_in(home: Path) -> dict[str, Path]:
-    """Return the plugins of a server by name, the newest of each: directories, and packed ones (`.ez`)."""
-    named = [(re.match(r"(\w+)-(\d.*)", path.name), path) for path in (home / "plugins").iterdir()]
+def plugins_in(home: Path, *others: Path) -> dict[str, Path]:
+    """Return the plugins of a server by name, the newest of each: directories, and packed ones (`.ez`).
+
+    Args:
+        home: the server's directory.
+        others: where more of them are.
+    """
+    paths = [path for folder in (home / "plugins", *others) for path in folder.iterdir()]
+    named = [(re.match(r"(\w+)-v?(\d.*)", path.name), path) for path in paths]
     found = sorted(((match[1], numbers(match[2]), path) for match, path in named if match), key=lambda each: each[:2])
     return {name: path for name, _, path in found}
 
@@ -101,7 +128,7 @@ def needed(plugins: Mapping[str, Path], wanted: Iterable[str]) -> set[str] | Non
         name = todo.pop()
         if name in keep or name not in plugins:
             continue
-        said = applications(plugins[name] / "ebin" / f"{name}.app")
+        said = applications(plugins[name], name)
         if said is None:
             return None
         keep.add(name)
@@ -109,16 +136,61 @@ def needed(plugins: Mapping[str, Path], wanted: Iterable[str]) -> set[str] | Non
     return keep
 
 
-def applications(path: Path) -> Sequence[str] | None:
-    """Return the applications that one names in its resource file; None where that cannot be read."""
+def applications(plugin: Path, name: str) -> Sequence[str] | None:
+    """Return the applications that a plugin names in its resource file; None where that cannot be read."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = packed_resource(plugin, name) if plugin.suffix == ".ez" else (plugin / "ebin" / f"{name}.app").read_bytes()
+    except (OSError, LookupError, ValueError):
         return None
-    found = re.search(r"\{applications,\s*\[([^\]]*)\]", text)
-    return re.findall(r"\w+", found[1]) if found else None
+    found = re.search(rb"\{applications,\s*\[([^\]]*)\]", text)
+    return re.findall(r"\w+", found[1].decode(errors="replace")) if found else None
 
 
-def runnable(path: str, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the path of a program, or None."""
-    return shutil.which(path, path=environ.get("PATH"))
+def packed_resource(plugin: Path, name: str) -> bytes:
+    """Return the resource file of a packed plugin.
+
+    Raises:
+        LookupError: there is none in it.
+        ValueError: it is no archive.
+    """
+    from zipfile import BadZipFile, ZipFile
+
+    try:
+        with ZipFile(plugin) as archive:
+            return archive.read(next(each for each in archive.namelist() if each.endswith(f"/ebin/{name}.app")))
+    except StopIteration:
+        raise LookupError(name) from None
+    except BadZipFile as error:
+        raise ValueError(str(error)) from None
+
+
+# --- Erlang
+
+
+def find_erlang(environ: Mapping[str, str]) -> tuple[Path | None, str]:
+    """Return the directory of Erlang's own programs, and in words why there is none.
+
+    A version manager puts scripts of its own on PATH, which look into the user's home for the Erlang that they run. A
+    server of ours has another home, so they are asked here.
+
+    Args:
+        environ: where `PATH` is read; also the environment of such a script.
+    """
+    program = shutil.which("erl", path=environ.get("PATH"))
+    if program is None:
+        return None, "no erl is on PATH"
+    directory = Path(program).resolve().parent
+    if (directory.parent / "releases").is_dir():
+        return directory, ""
+    import subprocess
+
+    ask = [program, "-noinput", "-boot", "no_dot_erlang", "-eval", "io:put_chars(code:root_dir()),halt()."]
+    try:
+        done = subprocess.run(ask, env=dict(environ), capture_output=True, text=True, errors="replace", timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return None, f"{program} does not run: {error}"
+    directory = Path(done.stdout.strip(), "bin")
+    if done.returncode == 0 and (directory / "erl").is_file():
+        return directory, ""
+    words = " ".join(f"{done.stdout} {done.stderr}".split())
+    return None, f"{program} does not run (exit code {done.returncode}): {words[:1000]}"

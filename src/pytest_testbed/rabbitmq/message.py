@@ -98,7 +98,11 @@ class Message:
         return f"{shown(self.body)}{'  [' + ' '.join(facts) + ']' if facts else ''}"
 
     def _facts(self) -> list[tuple[str, Any]]:
-        headers = {name: value for name, value in self.headers.items() if not name.startswith(("x-death", "x-first-death"))}
+        headers = {
+            name: value
+            for name, value in self.headers.items()
+            if not name.startswith(("x-death", "x-first-death-", "x-last-death-"))
+        }
         deaths = ", ".join(f"{each.reason} in {each.queue}" for each in self.deaths)
         key = self.routing_key if self.exchange or self.routing_key != self.queue else ""
         return [

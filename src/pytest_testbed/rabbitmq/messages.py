@@ -59,7 +59,7 @@ def lying(place: Place) -> Iterator[str]:
 def of_queue(queue: dict[str, Any]) -> Iterator[str]:
     """Yield the lines on one queue."""
     if queue["fault"]:
-        is_exclusive = "RESOURCE_LOCKED" in queue["fault"]
+        is_exclusive = "RESOURCE_LOCKED" in queue["fault"] and "single active consumer" not in queue["fault"]
         yield f"  {queue['name']}: ({'exclusive to a connection' if is_exclusive else 'cannot be read: ' + queue['fault']})"
         return
     count = queue["count"]
@@ -78,7 +78,9 @@ def in_short(message: dict[str, Any]) -> str:
     facts = [f"exchange={message['exchange']!r}"] if message["exchange"] else []
     properties = message.get("properties") or {}
     headers = properties.get("headers") or {}
-    others = {name: value for name, value in headers.items() if not name.startswith(("x-death", "x-first-death"))}
+    others = {
+        name: value for name, value in headers.items() if not name.startswith(("x-death", "x-first-death-", "x-last-death-"))
+    }
     facts += [f"headers={others!r}"] if others else []
     deaths = ", ".join(f"{each.get('reason', '')} in {each.get('queue', '')}" for each in deaths_in(headers))
     facts += [f"dead={deaths!r}"] if deaths else []

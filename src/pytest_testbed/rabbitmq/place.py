@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import ConfigurationError
+from ..errors import BrokerError, ConfigurationError
 from ..services.model import Endpoint
-from .connect import Connection, connect
+from .connect import Connection, connect, died
 
 if TYPE_CHECKING:
     import pika
@@ -59,7 +59,12 @@ class Place:
         try:
             yield connection
         finally:
-            connection.end()
+            self.end(connection)
+
+    def end(self, connection: Connection) -> None:
+        """Close a connection of the test's own; where the broker did not hear that, it may have ended."""
+        if not connection.end() and (why := died(self.testbed)) is not None:
+            self.testbed.notes.append(str(why).partition("\n")[0])
 
     @contextmanager
     def async_connection(self) -> Iterator[AsyncConnection]:
@@ -79,24 +84,38 @@ class Place:
 
     def declare(self, definitions: Mapping[str, Any]) -> None:
         """Declare what checked definitions say."""
-        self.testbed.call("rabbitmq", "declare", vhost=self.name, definitions=definitions)
+        self._call("declare", vhost=self.name, definitions=definitions)
 
     def definitions(self) -> dict[str, Any]:
         """Return what there is, in the definitions format."""
-        found: dict[str, Any] = self.testbed.call("rabbitmq", "definitions", vhost=self.name)
+        found: dict[str, Any] = self._call("definitions", vhost=self.name)
         return found
 
     def queues(self) -> list[str]:
         """Return the names of all queues."""
-        return list(self.testbed.call("rabbitmq", "queues", vhost=self.name))
+        return list(self._call("queues", vhost=self.name))
 
     def alarms(self) -> list[str]:
         """Return the resources for which the broker blocks who publishes."""
-        return list(self.testbed.call("rabbitmq", "alarms"))
+        return list(self._call("alarms"))
 
     def look(self) -> list[dict[str, Any]]:
         """Return each queue with the count of what waits in it, and its first messages."""
-        return list(self.testbed.call("rabbitmq", "look", vhost=self.name))
+        return list(self._call("look", vhost=self.name))
+
+    def _call(self, what: str, **arguments: Any) -> Any:
+        """Let the host do something; where that fails because the broker has ended, say that.
+
+        Raises:
+            ServiceDied: it has, and was started again.
+        """
+        __tracebackhide__ = True
+        try:
+            return self.testbed.call("rabbitmq", what, **arguments)
+        except BrokerError as error:
+            if (why := died(self.testbed)) is not None:
+                raise why from error
+            raise
 
     def record(self, channel: Any) -> Any:
         """Let a channel tell us what is published on it; return it."""

@@ -5,7 +5,6 @@ Runs in the host process as well, so it imports no client of AMQP.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -167,7 +166,8 @@ def probe(endpoint: Endpoint, timeout: float) -> str:
         # a server of our own has its virtual host last of all; one that is named is asked for the one it was named with
         version = try_login(endpoint, endpoint.database, timeout)
     except Refused as error:
-        if endpoint.is_ours and error.code != FORBIDDEN:
+        # a node of this machine knows its password: who refuses it has taken its port, and the node is about to end for that
+        if endpoint.provider == "local" or (endpoint.is_ours and error.code != FORBIDDEN):
             raise
         raise GiveUp(f"{error}{_remedy(error, endpoint)}") from None
     except UnicodeError as error:
@@ -248,12 +248,3 @@ def _tag(user: str) -> str:
     from shlex import quote
 
     return f"rabbitmqctl set_user_tags {quote(user)} {ADMINISTRATOR}, or name another user"
-
-
-def environment_without_rabbit(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment without what says to a RabbitMQ or an Erlang how to run: a broker of ours has its own."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not name.startswith(("RABBITMQ_", "ERL_", "ERLANG_", "RELEASE_", "NOTIFY_"))
-    }

@@ -240,6 +240,7 @@ class Host:
                 why = "" if slot.running is None else reason_against(slot)
                 if slot.running is None or why:
                     self._replace(slot, run, why)
+                    self._drop_of_gone(slot)
                 slot.error = None if slot.running is not None else slot.error
                 if slot.error is None and slot.endpoint is not None:
                     self._lay_in(slot, run)
@@ -256,6 +257,13 @@ class Host:
         slot.starter = run
         if slot.running is None or not self._start_again(slot, slot.running):
             self._fill(slot)
+
+    def _drop_of_gone(self, slot: Slot) -> None:
+        """Drop what could not be dropped when its run left, as the server had ended: started again, it may have it still."""
+        for address in self.ledger.owned(made_on(slot.spec.kind)):
+            if not any(run in address for run in list(self._tenants)):
+                with suppress(Exception):
+                    self._drop(slot, address)
 
     def _start_again(self, slot: Slot, running: Running) -> bool:
         """Start a server again in its place, or end it where that cannot be done; tell which."""

@@ -43,6 +43,7 @@ __all__ = [
     "start_time",
     "strays",
     "sweep",
+    "things_of",
 ]
 
 FORMAT = 2
@@ -55,6 +56,9 @@ DEFAULT_MAX_AGE = 86400.0
 
 MARK = "TESTBED_SERVICE_OF"
 """Environment variable that every process started for a run carries, with the run's identity."""
+
+OWN = ("docker", "local")
+"""Providers whose servers end with the host."""
 
 
 class Ledger:
@@ -288,31 +292,39 @@ def remove_stray(path: Path) -> bool:
     return True
 
 
+def things_of(facts: Mapping[str, Any]) -> list[list[str]]:
+    """Return what a dead run may have left: what it made on servers of its host's own went with them."""
+    ended = {(f"on {each.get('kind')}", each.get("address")) for each in facts["services"] if each.get("provider") in OWN}
+    return [thing for thing in facts["things"] if (thing[0], thing[1].rpartition("/")[0]) not in ended]
+
+
 def clear(path: Path, facts: Mapping[str, Any], removers: Mapping[str, Callable[[str, str], object]]) -> list[str]:
     """Remove what a dead run left, and then its record, socket and lock; see `sweep`."""
     faults: list[str] = []
-    left = []
-    for thing in facts["things"]:
+    removed = []
+    for thing in things_of(facts):
         what, name = thing[:2]
         try:
-            if what not in removers:
-                left.append(thing)
-            else:
+            if what in removers:
                 removers[what](name, facts["run"])
+                removed.append(thing)
         except LookupError:
-            left.append(thing)  # not where we are now
+            pass  # not where we are now
         except Exception as error:
-            left.append(thing)
             faults.append(f"{what} {name} of a dead run could not be removed: {error}")
     try:
+        now = read_record(path)  # others remove things at the same time, and what they have written must stay so
+        left = [thing for thing in things_of(now) if thing not in removed]
         if not left:
             socket_of(path.parent, path.stem).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
             remove_stray(path.with_suffix(".lock"))
-        elif left != facts["things"]:
-            _write_record(path, {**facts, "things": left}, path.stat().st_mtime)  # it is no younger for that
-    except OSError as error:
-        faults.append(f"the record {path} of a dead run could not be removed: {error.strerror}")
+        elif left != now["things"]:
+            _write_record(path, {**now, "things": left}, path.stat().st_mtime)  # it is no younger for that
+    except FileNotFoundError:
+        pass  # another was quicker
+    except (OSError, ValueError) as error:
+        faults.append(f"the record {path} of a dead run could not be removed: {getattr(error, 'strerror', None) or error}")
     return faults
 
 
@@ -345,7 +357,7 @@ def _processes_of(directory: Path, run: str) -> Iterator[int]:
         for entry in os.scandir("/proc"):
             if entry.name.isdigit():
                 with suppress(OSError):
-                    if mark in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                    if _carries(Path(entry.path), mark, directory):
                         yield int(entry.name)
         return
     # elsewhere environments cannot be read: an orphan with the run's directory in its command line
@@ -356,6 +368,14 @@ def _processes_of(directory: Path, run: str) -> Iterator[int]:
         pid, parent, command = line.split(maxsplit=2)
         if parent == "1" and str(directory) in command:
             yield int(pid)
+
+
+def _carries(process: Path, mark: bytes, directory: Path) -> bool:
+    try:
+        return mark in (process / "environ").read_bytes().split(b"\0")
+    except PermissionError:  # a container's root may not look into processes of others: as where no environment can be read
+        parent = (process / "stat").read_bytes().rpartition(b")")[2].split()[1]
+        return parent == b"1" and os.fsencode(directory) in (process / "cmdline").read_bytes()
 
 
 def end_processes_of(directory: Path, run: str) -> None:

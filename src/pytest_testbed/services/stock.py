@@ -50,6 +50,8 @@ class Stock:
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
         self._used: deque[str] = deque()
+        self._resisted: list[str] = []
+        """What could not be removed, or not be made as a whole: tried again on a server that was started again."""
         self._out: set[str] = set()
         self._waiting = self._count = self._era = self._under_way = 0
         self._fault: TestbedError | None = None
@@ -165,12 +167,16 @@ class Stock:
                 self._changed.notify_all()
 
     def forget(self, endpoint: Endpoint) -> None:
-        """Begin anew on a server that has none of what was made: the one before has ended."""
+        """Hand out nothing more of what was made: the server has ended, and another one or itself was started anew.
+
+        What it may still have, as its data were kept, is removed as if tests had given it back; what tests hold, when they
+        do so.
+        """
         with self._changed:
             self.endpoint = endpoint
+            self._used.extend((*self._resisted, *self._ready))
+            self._resisted.clear()
             self._ready.clear()
-            self._used.clear()
-            self._out.clear()
             self._era += 1
             self._fault, self._rests = None, False
             self._changed.notify_all()
@@ -204,6 +210,7 @@ class Stock:
                 else:
                     self._fault, self._rests = fault, True
                     self._faults += 1
+                    self._resisted.append(name)  # it may be there all the same
                 self._changed.notify_all()
 
     def _should_make(self) -> bool:
@@ -223,6 +230,8 @@ class Stock:
             with self._changed:
                 if era == self._era and not self._closed:
                     self._used.popleft()
+                    if fault is not None:
+                        self._resisted.append(name)
                     if fault is not None and not self._resists:  # one line will do; the end tries once more, and tells
                         self._resists = True
                         self.note(f"{self.endpoint.kind}: {name} could not be removed while tests ran: {fault}")

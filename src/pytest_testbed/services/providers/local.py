@@ -181,7 +181,7 @@ class LocalServer:
         self._process = self._spawn()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        with open(self._launch.log, "ab") as log:
+        with open(self._launch.log, "ab", opener=_private) as log:
             return subprocess.Popen(
                 list(self._launch.argv),
                 env={**self._launch.environment, MARK: self._run},
@@ -274,6 +274,11 @@ class LocalServer:
                 self._process.wait()
         if self._process.returncode == -signal.SIGKILL:
             self._launch.after_kill()
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that no other user may read: a log has what tests send."""
+    return os.open(path, flags, 0o600)
 
 
 def ended(code: int) -> str:
