@@ -25,9 +25,11 @@ def run(pytester: pytest.Pytester, broker_somewhere: Testbed, monkeypatch: pytes
     def run(text: str, *arguments: str, apart: bool = False) -> pytest.RunResult:
         pytester.makepyfile(test_it=text)
         words = [*QUIET, *broker_options(broker_somewhere), *arguments]
-        result = pytester.runpytest_subprocess(*words) if apart else pytester.runpytest_inprocess(*words)
         with closing(ManagementApi(endpoint)) as api:
-            assert [name for name in api.vhosts() if not name.startswith(f"testbed_{broker_somewhere.run}_")] == ["/"]
+            before = api.vhosts()
+            result = pytester.runpytest_subprocess(*words) if apart else pytester.runpytest_inprocess(*words)
+            others = f"testbed_{broker_somewhere.run}_"
+            assert [name for name in api.vhosts() if name not in before and not name.startswith(others)] == []
         return result
 
     return run
