@@ -29,7 +29,7 @@ from pytest_testbed.rabbitmq.address import VhostAddress
 from pytest_testbed.rabbitmq.api import ManagementApi
 from pytest_testbed.rabbitmq.frames import HEADER, frame_size, method_of
 from pytest_testbed.rabbitmq.service import rabbitmq_spec
-from tests.conftest import address_of
+from tests.conftest import Brokers, address_of
 
 NUMBERS = count()
 DEADLINE = 10.0
@@ -92,16 +92,43 @@ class Door:
         api.close()
 
 
+class Doors:
+    """Runs of their own on brokers that are there: what they make is dropped with them."""
+
+    def __init__(self, brokers: Brokers) -> None:
+        self._brokers = brokers
+        self._testbeds: dict[str, Testbed] = {}
+
+    def door(self, name: str) -> Door:
+        if name not in self._testbeds:
+            url, management = address_of(self._brokers.get(name) if name else self._brokers.any())
+            spec = rabbitmq_spec(provider="external", url=url, management_url=management, url_source="the tests")
+            self._testbeds[name] = Testbed([spec])
+        return Door(self._testbeds[name])
+
+    def close(self) -> None:
+        for testbed in self._testbeds.values():
+            assert testbed.close() == []
+
+
+@pytest.fixture(scope="module")
+def doors(brokers: Brokers) -> Iterator[Doors]:
+    doors = Doors(brokers)
+    yield doors
+    doors.close()
+
+
 @pytest.fixture
-def door(broker_somewhere: Testbed) -> Iterator[Door]:
-    door = Door(broker_somewhere)
+def door(doors: Doors) -> Iterator[Door]:
+    door = doors.door("")
     yield door
     door.close()
 
 
-@pytest.fixture
-def any_door(broker_everywhere: Testbed) -> Iterator[Door]:
-    door = Door(broker_everywhere)
+@pytest.fixture(params=["local", "docker"])
+def any_door(doors: Doors, request: pytest.FixtureRequest) -> Iterator[Door]:
+    """One to each version of brokers that this machine has."""
+    door = doors.door(request.param)
     yield door
     door.close()
 
