@@ -521,12 +521,38 @@ def test_what_was_sent_without_waiting_is_waited_for(door: Door) -> None:
         assert door.messages == after + 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_client_has_published_is_done(any_door: Door, kind: str) -> None:
+    """One that stays, on several channels, and in the midst of other things."""
+    door = any_door
+    connection = door.connect()
+    plain, confirmed, in_transaction, last = (connection.channel() for _ in range(4))
+    confirmed.confirm_delivery()
+    in_transaction.tx_select()
+    last.close()
+    plain.queue_declare("orders", durable=True, arguments=KINDS[kind])
+    plain.queue_declare("others", durable=True)
+    plain.basic_consume("others", lambda *got: None)
+    look = door.direct()
+    first = door.messages
+    for _ in range(100):
+        plain.basic_publish("", "orders", b"x" * 100)
+        plain.basic_publish("", "others", b"x" * 100_000)
+        in_transaction.basic_publish("", "orders", b"never")
+        door.way.end_since(first)
+        assert look.queue_purge("orders").method.message_count == 1
+        confirmed.basic_publish("", "others", b"x")
+    connection.process_data_events(0)
+    assert plain.basic_get("orders") == (None, None, None)
+
+
 def test_a_connection_that_the_broker_has_closed(door: Door) -> None:
     """Nobody waits for it."""
     channel = door.channel()
+    channel.connection._impl._send_method(7, pika.spec.Basic.Get(queue="x"))
     with pytest.raises(AMQPError, match="504|505|COMMAND_INVALID|UNEXPECTED|CHANNEL_ERROR"):
-        channel.connection._impl._send_method(7, pika.spec.Basic.Get(queue="x"))
-        channel.queue_declare("x")
+        while True:
+            channel.queue_declare("x", durable=True)
     began = time.monotonic()
     door.way.end_since(0)
     assert time.monotonic() - began < 0.5

@@ -108,7 +108,7 @@ VHOST = os.environ.get("THE_VHOST", "")
 
 
 def there(vhost=VHOST):
-    return of_vhost(API, vhost)
+    return {sort: sorted(items, key=str) for sort, items in of_vhost(API, vhost).items()}
 
 
 def queues(vhost=VHOST):

@@ -212,8 +212,21 @@ def test_between_two_frames_nothing_is_missing(size: int, method: bytes) -> None
 
 def test_what_is_missing() -> None:
     data = frame(OPEN, b"\0\0\0")
-    assert [follow(data[:length], 100).missing for length in (0, 1, 6, 7, 10, 11, 12, 14, 15)] == [0, 6, 5, 4, 1, 4, 3, 1, 0]
-    assert [follow(BODY[:length], 100).missing for length in (6, 7, 8)] == [1, 70_001, 70_000]
+    assert [follow(data[:length], 100).missing for length in (0, 1, 6, 7, 10, 11, 12, 14, 15)] == [0, 6, 1, 8, 5, 4, 3, 1, 0]
+    assert [follow(BODY[:length], 100).missing for length in (6, 7, 19)] == [1, 12, 69_989]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 11, 19, 1000])
+def test_what_is_noted(size: int) -> None:
+    """The beginning of each frame, in whatever pieces it comes."""
+    header = b"\x02\0\1" + long(struct.pack(">HHQ", 60, 0, 7)) + b"\xce"
+    said = [frame((60, 40), b"\0\0", channel=1), header, b"\x03\0\1" + long(b"content") + b"\xce", EMPTY, frame(CLOSE_OK), BODY]
+    noted: list[tuple[int, int, int, bytes]] = []
+    data, track = b"".join(said), Track(lambda *facts: noted.append(facts))
+    for at in range(0, len(data), size):
+        track.follow(data[at : at + size])
+    assert [each[:3] for each in noted] == [(each[0], each[2], len(each) - 8) for each in said]
+    assert [each[3][: len(one)] for each, one in zip(noted, said, strict=True)] == [each[:19] for each in said]
 
 
 @pytest.mark.parametrize("nonsense", [b"AMQP\0\0\x09\x01", b"\xff" * 50, b"\x01\0\0\0\0\0\3abc\xce"])

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -297,6 +297,82 @@ def test_a_broker_that_cannot_be_reached(stage: Stage) -> None:
     assert b"refused" in stage.client.frame()
     stage.client.hears_end()
     stage.ends()
+
+
+# --- asking whether all is done
+
+CHANNEL_OPEN, FLOW, FLOW_OK, PUBLISH = (20, 10), (20, 20), (20, 21), (60, 40)
+
+
+def asks(channel: int) -> bytes:
+    return frame(FLOW, b"\1", channel)
+
+
+def test_a_question_and_its_answer_are_unseen_by_the_client(stage: Stage) -> None:
+    broker, client, visit = stage.log_in(), stage.client, stage.visit
+    client.says(frame(CHANNEL_OPEN, b"\0", 3), frame((50, 10), b"\0" * 9, 3))
+    broker.hears(frame(CHANNEL_OPEN, b"\0", 3), frame((50, 10), b"\0" * 9, 3))
+    visit.inquire()
+    broker.hears(asks(3))
+    waiting = threading.Thread(target=visit.await_answer)
+    waiting.start()
+    broker.says(body(5, 3), frame(FLOW_OK, b"\1", 3), body(6, 3))
+    client.hears(body(5, 3), body(6, 3))
+    waiting.join(DEADLINE)
+    visit.inquire()  # it has said nothing since
+    client.says(HEARTBEAT)
+    broker.hears(HEARTBEAT)
+
+
+def test_nothing_is_asked_where_something_is_half_said(stage: Stage) -> None:
+    broker, client = stage.log_in(), stage.client
+    half = frame(CHANNEL_OPEN, b"\0", 1), frame(CHANNEL_OPEN, b"\0", 2), frame(PUBLISH, b"\0" * 5, 1)
+    client.says(*half)
+    broker.hears(*half)
+    stage.visit.inquire()
+    broker.hears(asks(2))
+    declaration = frame((50, 10), b"\0" * 90, 2)
+    client.says(declaration[:50])
+    broker.hears(declaration[:50])
+    broker.says(frame(FLOW_OK, b"\1", 2), body(1))
+    client.hears(body(1))
+    stage.visit.inquire()
+    client.says(declaration[50:])
+    broker.hears(declaration[50:])
+
+
+def test_nobody_waits_long_for_an_answer(stage: Stage) -> None:
+    broker, client = stage.log_in(), stage.client
+    client.says(frame(CHANNEL_OPEN, b"\0", 1))
+    broker.hears(frame(CHANNEL_OPEN, b"\0", 1))
+    stage.visit.inquire()
+    began = time.monotonic()
+    stage.visit.await_answer()
+    assert 0.2 < time.monotonic() - began < 1
+    broker.says(frame(FLOW_OK, b"\1", 1), body(5))
+    client.hears(body(5))
+
+
+@pytest.mark.parametrize("is_waited_for", [True, False])
+def test_a_broker_that_takes_nothing_is_not_asked(stage: Stage, is_waited_for: bool) -> None:
+    """It would have to be waited for, as the client's own thread perhaps does by now."""
+    broker, opens = stage.log_in(), frame(CHANNEL_OPEN, b"\0", 1)
+    stage.client.says(opens)
+    broker.hears(opens)
+    if is_waited_for:
+        stage.client.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            while True:
+                stage.client.says(body(100_000))
+    else:
+        assert stage.visit.upstream is not None
+        with suppress(BlockingIOError):
+            while True:
+                stage.visit.upstream.send(body(100_000), socket.MSG_DONTWAIT)
+    asking = threading.Thread(target=stage.visit.inquire, daemon=True)
+    asking.start()
+    asking.join(1)
+    assert not asking.is_alive()
 
 
 # --- leaving

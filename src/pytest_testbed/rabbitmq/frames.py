@@ -40,6 +40,8 @@ KINDS = (_METHOD, 2, 3, 8)
 HEAD = struct.Struct(">BHI")
 LONGEST = 255
 """Bytes of a short text."""
+LOOKED_AT = 19
+"""Bytes of a frame that tell what it is: of a message's header also the size of its body."""
 TLS_ALERT = 0x15
 """The first byte of what a server that expects TLS has against any other client."""
 OVERHEAD = 8
@@ -154,20 +156,16 @@ def with_vhost(opening: bytes, names: tuple[str, ...], vhost: str) -> bytes:
     return _method(OPEN, _short(vhost) + opening[end:-1])
 
 
-def whole_frame(data: bytes, at: int) -> int:
-    """Return the size of a frame that is no method on channel 0 and lies in there as a whole; 0 where none does."""
-    if len(data) - at < OVERHEAD:
-        return 0
-    kind, channel, size = HEAD.unpack_from(data, at)
-    if kind not in KINDS or (kind == _METHOD and not channel) or size > len(data) - at - OVERHEAD:
-        return 0
-    return int(size) + OVERHEAD
-
-
 class Track:
-    """Follows what one side says: whether it is in the midst of a frame, and what it has said of the connection itself."""
+    """Follows what one side says: whether it is in the midst of a frame, and what it has said of the connection itself.
 
-    def __init__(self) -> None:
+    Args:
+        note: gets each frame's kind, channel and size, and its first bytes, `LOOKED_AT` of them, which in a short one may be
+            more than its own.
+    """
+
+    def __init__(self, note: Callable[[int, int, int, bytes], object] | None = None) -> None:
+        self._note = note
         self._head = b""
         self._left = 0
         self.is_lost = False
@@ -182,26 +180,33 @@ class Track:
             if self._left:
                 step = min(self._left, end - at)
                 self._left -= step
-            elif not self._head and (size := whole_frame(piece, at)):  # most are, and need no more than this
-                step = size
+            elif not self._head and end - at >= LOOKED_AT:  # most need no more than this
+                self._begin(piece[at : at + LOOKED_AT])
+                step = min(LOOKED_AT + self._left, end - at)
+                self._left -= step - LOOKED_AT
             else:
                 step = min(self._wanted - len(self._head), end - at)
                 self._head += piece[at : at + step]
                 if len(self._head) == self._wanted:
                     self._begin(self._head)
+                    self._head = b""
             at += step
 
     @property
     def _wanted(self) -> int:
-        """How many bytes tell what the frame is: of a method on channel 0 also which it is."""
-        return 11 if self._head[:3] == b"\x01\0\0" else 7
+        """How many bytes tell what the frame is."""
+        head = self._head
+        return 7 if len(head) < 7 or head[0] not in KINDS else min(LOOKED_AT, int.from_bytes(head[3:7]) + OVERHEAD)
 
     def _begin(self, head: bytes) -> None:
-        self._left = int.from_bytes(head[3:7]) + OVERHEAD - len(head)
-        self.is_lost = head[0] not in KINDS or self._left < 1
-        if len(head) > 7:
+        kind, channel, size = HEAD.unpack_from(head)
+        self._left = size + OVERHEAD - len(head)
+        if kind not in KINDS or (kind == _METHOD and size < 4):
+            self.is_lost = True
+        elif kind == _METHOD and not channel:
             self.last = struct.unpack_from(">HH", head, 7)
-        self._head = b""
+        if self._note is not None:
+            self._note(kind, channel, size, head)
 
     @property
     def missing(self) -> int:

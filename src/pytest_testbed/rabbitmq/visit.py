@@ -16,6 +16,7 @@ from contextlib import suppress
 from ..errors import TestbedError
 from ..services.model import Endpoint
 from ..services.visit import PIECE, Visit, connected, poll, shut
+from .channels import Channels, Questions
 from .declared import Declared
 from .frames import (
     CLOSE_OK,
@@ -45,6 +46,8 @@ INTERNAL_ERROR, FORCED = 541, 320
 OVER = "pytest-testbed: the test is over in which this connection was opened, and the next must not meet it"
 LEAVING_SECONDS = 1.0
 """Seconds in which a broker must have let go of a client, and a client must have said the rest of a frame."""
+ANSWER_SECONDS = 0.3
+"""Seconds in which a broker must have done what a client has said that stays."""
 DEAF_SECONDS = 0.1
 """Seconds after which a client that is dismissed counts as one that does not listen."""
 
@@ -64,8 +67,13 @@ class RabbitVisit(Visit):
 
     def __init__(self, door: FrontDoor, client: _socket.socket) -> None:
         super().__init__(door, client)
-        self._said, self._heard = Track(), Track()
-        self._declared = Declared(self.needs)
+        self._channels = Channels()
+        self._said, self._heard = Track(self._channels.note), Track()
+        self._declared, self._questions = Declared(self.needs), Questions(self._heard)
+        self._has_spoken = False
+        """Whether it has said anything since it was last asked whether all is done."""
+        self._speaking = threading.Lock()
+        """Held by who says something to the broker."""
         self._is_open = self._has_ended = False
         self._gone = threading.Event()
 
@@ -136,20 +144,43 @@ class RabbitVisit(Visit):
 
     def say(self, piece: bytes) -> None:
         """Pass on what the client has sent; note what it declares."""
-        self._said.follow(piece)
-        if self._is_open:
-            self._declared.follow(piece)
-        self.push(piece)
+        with self._speaking:
+            self._said.follow(piece)
+            if self._is_open:
+                self._declared.follow(piece)
+            self._has_spoken = True
+            self.push(piece)
 
     def hear(self, piece: bytes) -> None:
-        """Pass on what the broker has said."""
-        self._heard.follow(piece)
+        """Pass on what the broker has said, but for answers to questions of ours."""
+        if self._questions:
+            piece = self._questions.sift(piece)
+        else:
+            self._heard.follow(piece)
         self.client.sendall(piece)
 
     def ended(self, upstream: _socket.socket) -> None:
         """Hang up too: the broker has."""
         self._has_ended = True
         super().ended(upstream)
+
+    def inquire(self) -> None:
+        """Ask the broker on each channel whether all is done that the client has said, unless that is half said."""
+        if not self._is_open or not self._has_spoken or not self._speaking.acquire(timeout=DEAF_SECONDS):
+            return
+        try:
+            upstream = self.upstream
+            if upstream is None or self._said.missing or self._said.is_lost or not poll(upstream, select.POLLOUT, 0):
+                return
+            self._has_spoken = False
+            with suppress(OSError):
+                upstream.sendall(self._questions.ask(self._channels.idle))
+        finally:
+            self._speaking.release()
+
+    def await_answer(self) -> None:
+        """Wait until the broker has done what the client has said."""
+        self._questions.await_answers(ANSWER_SECONDS)
 
     # --- leaving
 

@@ -72,7 +72,7 @@ class Way:
     def end_since(self, since: int, spared: Sequence[tuple[int, int]] = ()) -> list[list[str]]:
         """Hang up on all who came after that count of messages, but for those who came between two counts that are spared.
 
-        Returns, when the service has let go of them and has got what the others have sent, what must be on the service for
+        Returns, when the service has let go of them and has done what the others have said, what must be on the service for
         those who are still there, in the kind's own words.
         """
         return list(self._ask({"do": "hang up", "since": since, "spared": list(spared)})["needs"])

@@ -207,7 +207,7 @@ class FrontDoor:
     def end_since(self, since: int, spared: Sequence[Sequence[int]] = ()) -> None:
         """Hang up on all who came after that count of messages, but for those who came between two counts that are spared.
 
-        Returns when the service has let go of them, and has got what the others have sent.
+        Returns when the service has let go of them, and has done what the others have said.
         """
         over = [
             visit
@@ -219,6 +219,11 @@ class FrontDoor:
         for visit in over:
             visit.await_end()
         self.catch_up()
+        staying = [visit for visit in list(self.visits) if visit not in over]
+        for visit in staying:
+            visit.inquire()
+        for visit in staying:
+            visit.await_answer()
 
     def catch_up(self) -> None:
         """Wait until all is passed on that clients have sent so far; not for long, as some may never pause."""

@@ -233,6 +233,12 @@ class Visit:
         """Hang up on the client, and tell it why where the protocol is known."""
         return self.cut()
 
+    def inquire(self) -> None:
+        """Ask the service whether all is done that the client has said, unseen by it: not where the protocol is unknown."""
+
+    def await_answer(self) -> None:
+        """Wait for the answer to that."""
+
     def await_end(self) -> None:
         """Wait until the service has let go of a client that was dismissed: not where the protocol is unknown."""
 
