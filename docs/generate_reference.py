@@ -18,7 +18,7 @@ from pytest_testbed.settings import Option, Section
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 BAR = "\\|"
-TITLES = {"": "Core", "pg": "PostgreSQL", "rabbitmq": "RabbitMQ"}
+TITLES = {"CoreSettings": "Core", "PostgresSettings": "PostgreSQL", "RabbitSettings": "RabbitMQ", "HttpSettings": "HTTP"}
 
 
 def sections() -> list[type[Section]]:
@@ -63,7 +63,7 @@ def entries(section: type[Section]) -> Iterator[str]:
 
 def title(section: type[Section]) -> str:
     """Return the heading of a section."""
-    return TITLES.get(section.section_prefix, section.section_prefix)
+    return TITLES.get(section.__name__, section.section_prefix)
 
 
 def short() -> str:

@@ -12,17 +12,21 @@ import pytest
 
 HEAVY = {
     "aio_pika",
+    "aiosmtpd",
     "asyncio",
     "docker",
     "factory",
+    "httpx",
     "multiprocessing",
     "pika",
     "psycopg",
     "psycopg2",
+    "requests",
     "responses",
     "sqlalchemy",
     "ssl",
     "testcontainers",
+    "uvicorn",
     "werkzeug",
 }
 LIGHT = {
@@ -31,6 +35,8 @@ LIGHT = {
     "pytest_testbed.isolation",
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",
+    "pytest_testbed.plugins.http",
+    "pytest_testbed.plugins.mail",
     "pytest_testbed.plugins.postgres",
     "pytest_testbed.plugins.rabbitmq",
     "pytest_testbed.settings",

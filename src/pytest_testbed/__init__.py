@@ -8,6 +8,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # said so, the import of typing is spared where nobody checks types
 if TYPE_CHECKING:
     from .errors import (
+        AppError,
         BrokerError,
         ConfigurationError,
         HostError,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         ServiceDied,
         ServiceNotReady,
         ServiceUnavailable,
+        StubError,
         TestbedError,
         TestbedWarning,
         UnknownService,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
 
 _HOMES = {
+    "AppError": ".errors",
     "Broker": ".rabbitmq.broker",
     "BrokerError": ".errors",
     "ConfigurationError": ".errors",
@@ -45,6 +48,7 @@ _HOMES = {
     "ServiceNotReady": ".errors",
     "ServiceSpec": ".services.model",
     "ServiceUnavailable": ".errors",
+    "StubError": ".errors",
     "Testbed": ".services.client",
     "TestbedError": ".errors",
     "TestbedWarning": ".errors",
@@ -52,6 +56,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AppError",
     "Broker",
     "BrokerError",
     "ConfigurationError",
@@ -69,6 +74,7 @@ __all__ = [
     "ServiceNotReady",
     "ServiceSpec",
     "ServiceUnavailable",
+    "StubError",
     "Testbed",
     "TestbedError",
     "TestbedWarning",

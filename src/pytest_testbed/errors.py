@@ -8,6 +8,8 @@ TestbedError
 ├── ConfigurationError      an option or mark argument is wrong; pytest sees a UsageError
 ├── HostError               the host process could not be reached or spoke nonsense
 ├── BrokerError             a message broker refused something that a test wanted
+├── StubError               the requests of a test and its stubs do not fit together
+├── AppError                the application under test could not be started, reached or ended
 ├── SchemaError             an entry of the schema could not be applied
 └── IsolationError          the test did what a transaction cannot undo or offer
 """
@@ -15,6 +17,7 @@ TestbedError
 from __future__ import annotations
 
 __all__ = [
+    "AppError",
     "BrokerError",
     "ConfigurationError",
     "HostError",
@@ -23,6 +26,7 @@ __all__ = [
     "ServiceDied",
     "ServiceNotReady",
     "ServiceUnavailable",
+    "StubError",
     "TestbedError",
     "TestbedWarning",
     "UnknownService",
@@ -61,6 +65,14 @@ class HostError(TestbedError):
 
 class BrokerError(TestbedError):
     """A message broker refused something, or did not do what a test wanted of it; with its own words."""
+
+
+class StubError(TestbedError):
+    """A request met no stub, came too late, or a stub that had to be used was not; says how they differ."""
+
+
+class AppError(TestbedError):
+    """The application under test could not be started, reached or ended; the text ends with its traceback or its log."""
 
 
 class SchemaError(TestbedError):

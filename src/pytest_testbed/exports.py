@@ -32,7 +32,7 @@ EXPORTS: pytest.StashKey[Exports] = pytest.StashKey()
 
 
 class Address(Protocol):
-    """Where applications find a service."""
+    """Where applications find a service; its kind is "" where the engine has nothing to do with it."""
 
     kind: str
 
@@ -148,7 +148,7 @@ def _end(config: pytest.Config) -> None:
 def exported_kinds(config: pytest.Config) -> set[str]:
     """Return the kinds of service whose address is in the environment."""
     exports = config.stash.get(EXPORTS, None)
-    return {address.kind for address in exports.addresses.values()} if exports is not None else set()
+    return {address.kind for address in exports.addresses.values()} - {""} if exports is not None else set()
 
 
 # --- the lines
@@ -208,7 +208,7 @@ def check(lines: Sequence[tuple[str, str]], parts: Mapping[str, Any], source: st
 def fault_of(name: str, parts: Mapping[str, Any]) -> str:
     """Return what is wrong with a form, and what to write, as the end of a sentence; "" where it can be had."""
     forms = [f"{prefix}.{form}" for prefix, part in parts.items() for form in part.EXPORTS[prefix]]
-    if name.partition("+")[0] in forms and ("+" not in name or has_drivers(name, parts)):
+    if is_form(name.partition("+")[0], forms) and ("+" not in name or has_drivers(name, parts)):
         near = nearest_driver(name)
         return f"which there is not{near}" if near else ""
     off = {
@@ -216,9 +216,20 @@ def fault_of(name: str, parts: Mapping[str, Any]) -> str:
     }
     if switch := off.get(name.partition(".")[0]):
         return f"and the part that gives it is switched off ({switch}); switch it on, or leave the line out."
-    known = ", ".join(f"{{{form}}}" for form in forms)
+    known = ", ".join(f"{{{form.replace('*', 'NAME')}}}" for form in forms)
     there = f"; there are: {known}." if known else f"; all parts that have some are switched off ({' '.join(off.values())})."
-    return "which there is not" + (driver_hint(name, parts) or suggestion(name, forms) or there)
+    return "which there is not" + (driver_hint(name, parts) or suggestion(name, likely(name, forms)) or there)
+
+
+def is_form(name: str, forms: Sequence[str]) -> bool:
+    """Tell whether a form is one of those that there are; a star in one of these stands for a name of the user's."""
+    return name in forms or any(re.fullmatch(form.replace(".", r"\.").replace("*", r"\w[\w-]*"), name) for form in forms)
+
+
+def likely(name: str, forms: Sequence[str]) -> list[str]:
+    """Return the forms to compare a wrong one with: in those with a star is the name that it has."""
+    middle = name.split(".")[1] if name.count(".") == 2 else "NAME"
+    return [form.replace("*", middle) for form in forms]
 
 
 def has_drivers(name: str, parts: Mapping[str, Any]) -> bool:

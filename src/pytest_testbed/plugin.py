@@ -17,10 +17,16 @@ if TYPE_CHECKING:
     from .services.client import Testbed
     from .session import Run
 
-PARTS = ("pytest_testbed.plugins.postgres", "pytest_testbed.plugins.rabbitmq")
+PARTS = (
+    "pytest_testbed.plugins.postgres",
+    "pytest_testbed.plugins.rabbitmq",
+    "pytest_testbed.plugins.http",
+    "pytest_testbed.plugins.mail",
+)
 """Plugins of their own; `-p no:<name>` switches one off.
 
-Each has its `KIND` of service, a `SECTION` of options, `MARKS`, and the key `GIVEN` of the server that somebody named.
+Each may have a `SECTION` of options, `MARKS`, its `KIND` of service, and with that the key `GIVEN` of the server that somebody
+named.
 """
 
 MARKS = (
@@ -113,7 +119,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 def sections() -> list[type[Section]]:
     """Return all option sections: keys of a part that is switched off may stay in an ini file."""
-    return [CoreSettings, *(import_module(name).SECTION for name in PARTS)]
+    return [CoreSettings, *(part.SECTION for part in map(import_module, PARTS) if hasattr(part, "SECTION"))]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -124,7 +130,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Read the options once and register the marks, those of parts that are switched off as well."""
-    for line in (*MARKS, *(line for name in PARTS for line in import_module(name).MARKS)):
+    for line in (*MARKS, *(line for name in PARTS for line in getattr(import_module(name), "MARKS", ()))):
         config.addinivalue_line("markers", line)
     if config.getoption("help", False):
         return  # who looks for the right name of an option must get to see it
@@ -133,7 +139,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         check_unknown(config, sections())
     parts = [config.pluginmanager.getplugin(name) for name in PARTS]  # None: switched off, its values do not count
-    read = [CoreSettings, *(part.SECTION for part in parts if part is not None)]
+    read = [CoreSettings, *(part.SECTION for part in parts if hasattr(part, "SECTION"))]
     config.stash[SETTINGS] = settings = Settings.from_config(config, read)
     if RUN in config.stash:
         with usage_errors():
@@ -191,9 +197,9 @@ def plain_errors(config: pytest.Config) -> Iterator[None]:
 
 def plain_classes() -> tuple[type[Exception], ...]:
     """Return those errors' classes; where none is raised, their file is not loaded."""
-    from .errors import BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied
+    from .errors import AppError, BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied, StubError
 
-    return (BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied)
+    return (AppError, BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied, StubError)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -205,7 +211,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def passed_over(config: pytest.Config) -> dict[str, str]:
     """Return, by kind, the line on a general variable that names a server and was passed over, if the user wants to read."""
-    parts = [part for part in map(config.pluginmanager.getplugin, PARTS) if part is not None]
+    parts = [part for part in map(config.pluginmanager.getplugin, PARTS) if hasattr(part, "KIND")]
     given = {part.KIND: config.stash.get(part.GIVEN, None) for part in parts if config.get_verbosity() >= 0}
     return {kind: f"testbed: {each.passed_over}" for kind, each in given.items() if each and each.passed_over}
 

@@ -144,7 +144,7 @@ class Run:
 
     def _is_spoken_of(self, kind: str) -> bool:
         """Tell whether a kind has an option set, or an exported address, or is somebody's own: ours are always registered."""
-        prefixes = [part.SECTION.section_prefix for part in map(import_module, PARTS) if kind == part.KIND]
+        prefixes = [part.SECTION.section_prefix for part in map(import_module, PARTS) if kind == getattr(part, "KIND", "")]
         keys = tuple(f"testbed_{prefix}_" for prefix in prefixes)
         return not prefixes or kind in self.exported or any(key.startswith(keys) for key, _, _ in self._settings.changed())
 

@@ -11,11 +11,12 @@ import pika
 import pytest
 
 from pytest_testbed.errors import BrokerError
+from pytest_testbed.jsonpart import differences, holds
 from pytest_testbed.rabbitmq import messages
-from pytest_testbed.rabbitmq.message import Message, encoded, holds, is_like, shown
+from pytest_testbed.rabbitmq.message import Message, encoded, is_like, shown
 from pytest_testbed.rabbitmq.messages import report
 from pytest_testbed.rabbitmq.place import Sent
-from pytest_testbed.rabbitmq.unmet import SHOWN, Unmet, differences
+from pytest_testbed.rabbitmq.unmet import SHOWN, Unmet
 
 
 class Status(StrEnum):

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..jsonpart import holds
+
 __all__ = ["Death", "Matching", "Message", "encoded", "is_like", "shown"]
 
 Matching = Mapping[str, Any] | Sequence[Any] | str | bytes | Callable[["Message"], object] | None
@@ -151,22 +153,6 @@ def is_like(message: Message, matching: Matching) -> bool:
         return holds(message.json, matching)
     except ValueError:
         return False
-
-
-def holds(whole: Any, part: Any) -> bool:
-    """Tell whether a JSON value has all that a part says: keys of objects; lists must be equally long, item by item."""
-    if isinstance(part, Mapping):
-        return isinstance(whole, Mapping) and all(key in whole and holds(whole[key], value) for key, value in part.items())
-    if isinstance(part, list | tuple):
-        return isinstance(whole, list) and len(whole) == len(part) and all(holds(a, b) for a, b in zip(whole, part, strict=True))
-    if (isinstance(whole, bool) and is_number(part)) or (is_number(whole) and isinstance(part, bool)):
-        return False  # to Python, True is 1
-    return bool(whole == part)  # so that an enum's text, `mock.ANY` and `pytest.approx` may stand there as well
-
-
-def is_number(value: object) -> bool:
-    """Tell whether a value is a number of JSON, which makes no difference between 1 and 1.0."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def deaths_in(headers: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
-from .message import Matching, Message, holds
+from ..jsonpart import differences
+from .message import Matching, Message
 
 __all__ = ["Unmet"]
 
@@ -70,16 +70,3 @@ class Unmet:
 def described(matching: Matching) -> str:
     """Return what is looked for, in words."""
     return getattr(matching, "__name__", "a predicate") if callable(matching) else repr(matching)
-
-
-def differences(whole: Any, part: Any, path: str = "") -> Iterator[str]:
-    """Yield a line for each value of a JSON body that is not as wanted."""
-    if isinstance(part, Mapping) and isinstance(whole, Mapping):
-        for key, value in part.items():
-            here = f"{path}.{key}" if path else str(key)
-            if key not in whole:
-                yield f"{here} is missing"
-            else:
-                yield from differences(whole[key], value, here)
-    elif not holds(whole, part):
-        yield f"{path or 'the body'} is {whole!r}, not {part!r}"

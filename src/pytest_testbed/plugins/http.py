@@ -1,0 +1,168 @@
+"""HTTP for tests: mocks in this process, stub services on real ports, the application live, and a client for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from ..plugin import plain_errors
+from ..settings import Section, named_values, option, positive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..http.client import ApiClient
+    from ..http.live import LiveApp
+    from ..http.mock import HttpMock
+    from ..http.service import MockService
+    from ..mocks import MockAddress
+    from ..session import Run
+
+
+def application(text: str) -> None:
+    """Check that a text names an application: module:name, or module:name() for a factory."""
+    module, colon, name = text.partition(":")
+    dotted = [*module.split("."), *name.removesuffix("()").split(".")]
+    if not colon or not all(part.isidentifier() for part in dotted):
+        raise ValueError("is not of the form module:name, such as shop.web:app or shop.web:create_app()")
+
+
+def web_address(url: str) -> None:
+    """Check that a URL is one of a web server."""
+    if url.partition("://")[0] not in ("http", "https"):
+        raise ValueError("does not begin with http:// or https://")
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError("is not of the form http://host:8000")
+
+
+class HttpSettings(Section, prefix=""):
+    """Options of HTTP."""
+
+    http_strict: bool = option(False, help="Fail a test that has stubs in http_mock which no request has used.")
+    http_block: bool = option(False, help="Let no test reach a host that is not this machine.")
+    http_allow: tuple[str, ...] = option(
+        (), help="Hosts that tests may reach all the same: names, or addresses such as 10.0.0.0/8."
+    )
+    stubs: tuple[str, ...] = option(
+        (), help="Directories with a folder for each mock service, and in it mapping files in WireMock's JSON format."
+    )
+    app: str | None = option(
+        None, check=application, help="The application under test: module:name, or module:name() for a factory."
+    )
+    app_server: Literal["thread", "process", "none"] = option(
+        "thread",
+        help="Where the application runs: in a thread of pytest's process, in a process of its own, or without a server and a "
+        "port, called by api_client directly.",
+    )
+    app_interface: Literal["auto", "wsgi", "asgi"] = option(
+        "auto", help="What the application is; auto tells it by its signature."
+    )
+    app_url: str | None = option(
+        None, secret=True, check=web_address, help="Test the application that runs at this address already; start none."
+    )
+    app_ready: str | None = option(
+        None,
+        help="A path that is asked until the application answers with less than 500; without it: that it accepts connections.",
+    )
+    app_timeout: float = option(30.0, check=positive, help="Seconds that the application's start may take, and its stop.")
+    api_prefix: str = option("", help="What stands before each path that api_client is given, such as /api.")
+    api_library: Literal["auto", "requests", "httpx"] = option("auto", help="What api_client sends its requests with.")
+    api_timeout: float = option(10.0, check=positive, help="Seconds that api_client waits for an answer.")
+    api_login: str = option("/auth/login", help="The path, behind testbed_api_prefix, where api_client logs in.")
+    api_login_as: Literal["json", "form"] = option("json", help="How the login is sent.")
+    api_token: str = option(
+        "token", help="Where the token is in the answer to a login: the keys with dots between, such as data.token."
+    )
+    api_token_type: str = option("Bearer", help="The word before the token in the Authorization header.")
+    api_credentials: tuple[str, ...] = option(
+        (), secret=True, check=named_values, help="What auth_headers logs in with: the fields of the login, as name=value."
+    )
+
+
+SECTION = HttpSettings
+MARKS = (
+    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the URLs, by "
+    "their beginnings, whose requests go through where no stub matches",
+)
+ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
+EXPORTS = {"mock": ("*.url", "*.host", "*.port")}
+"""What `testbed_env` can say of this part; the star is the name of a mock service."""
+
+
+def export_address(config: pytest.Config, run: Run) -> MockAddress:
+    """Give the mock services that the configuration names their ports, for the whole run."""
+    from ..mocks import exported
+
+    return exported(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Refuse an `http_mock` mark with an argument that it does not have."""
+    result = yield
+    if any(item.get_closest_marker("http_mock") for item in items):
+        from ..marks import refuse_bad_marks
+
+        refuse_bad_marks(config, items, "http_mock", ARGUMENTS)
+    return result
+
+
+# --- fixtures for users
+
+
+@pytest.fixture
+def http_mock(request: pytest.FixtureRequest) -> Iterator[HttpMock]:
+    """A `responses.RequestsMock` for this test, for requests and httpx: what no stub matches fails the test."""
+    from ..mocked import mocked
+
+    with plain_errors(request.config), mocked(request.node) as mock:
+        yield mock
+
+
+@pytest.fixture
+def mock_service(request: pytest.FixtureRequest) -> Iterator[Callable[[str], MockService]]:
+    """Stub HTTP servers on real ports, by name: `mock_service("inventory")` has `.url`, `.stub(...)`, `.verify(...)`."""
+    from ..mocks import services_of
+
+    with plain_errors(request.config), services_of(request.node) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def live_app(pytestconfig: pytest.Config) -> Iterator[LiveApp]:
+    """The application under test on a real port, for the whole run: `.url`, `.host`, `.port`."""
+    from ..live import running
+
+    with plain_errors(pytestconfig), running(pytestconfig) as app:
+        yield app
+
+
+@pytest.fixture
+def _api_client(live_app: Any, request: pytest.FixtureRequest) -> Iterator[ApiClient]:
+    """The client of a test, also where `api_client` is somebody else's."""
+    from ..live import client_of
+
+    with plain_errors(request.config), client_of(request.node, live_app) as client:
+        yield client
+
+
+@pytest.fixture
+def api_client(_api_client: ApiClient) -> ApiClient:
+    """A client of the application: `get`, `post`, …, `login`, answers with `assert_status` and `assert_json`."""
+    return _api_client
+
+
+@pytest.fixture
+def auth_headers(_api_client: ApiClient, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The headers of a user who is logged in, by `testbed_api_credentials`: `{"Authorization": "Bearer …"}`."""
+    with plain_errors(request.config):
+        return _api_client.auth_headers()
