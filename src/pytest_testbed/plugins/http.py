@@ -90,8 +90,8 @@ class HttpSettings(Section, prefix=""):
 
 SECTION = HttpSettings
 MARKS = (
-    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the URLs, by their "
-    "beginnings, whose requests go through where no stub matches",
+    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the "
+    "beginnings of URLs whose requests go through where no stub matches",
 )
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
 EXPORTS = {"mock": ("*.url", "*.host", "*.port")}

@@ -1,0 +1,106 @@
+"""What a stub server answers."""
+
+from __future__ import annotations
+
+import json as _json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["FAULTS", "Answer", "answer_of", "made_answer"]
+
+FAULTS = ("reset", "empty", "garbage", "half-chunk")
+"""What can be wrong on the socket: reset by peer, closed without an answer, no HTTP at all, closed in the middle of a chunk."""
+ABSENT: Any = object()
+"""No JSON body; None is one."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a stub.
+
+    Args:
+        status: HTTP status code.
+        json: body, as JSON.
+        body: text or bytes instead.
+        headers: each with its value, or a list of values.
+        delay: seconds to wait before it is sent.
+        fault: one of "reset", "empty", "garbage", "half-chunk": what goes wrong instead of an answer.
+        reason: the words behind the status code; "" for the usual ones.
+
+    Raises:
+        ValueError: a value cannot be one, or both kinds of body are given.
+        TypeError: the JSON body cannot be said in JSON.
+    """
+
+    status: int = 200
+    json: Any = ABSENT
+    body: str | bytes = b""
+    headers: Mapping[str, str | list[str]] = field(default_factory=dict)
+    delay: float = 0.0
+    fault: str | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.status, int) or isinstance(self.status, bool) or not 200 <= self.status <= 599:
+            raise ValueError(f"status {self.status!r} is not a status code from 200 to 599")
+        if self.json is not ABSENT and self.body:
+            raise ValueError("an answer has json= or body=, not both")
+        if self.delay < 0:
+            raise ValueError(f"delay {self.delay!r} is below 0")
+        if self.fault is not None and self.fault not in FAULTS:
+            raise ValueError(f"fault {self.fault!r} is not one of {', '.join(FAULTS)}")
+        content, content_type = self._encoded()
+        names = {name.lower() for name in self.headers}
+        pairs = [("Content-Type", content_type)] if content_type and "content-type" not in names else []
+        for name, value in self.headers.items():
+            pairs += [(name, each) for each in ([value] if isinstance(value, str) else value)]
+        for name, value in pairs:
+            if not isinstance(value, str) or any(char in name + value for char in "\r\n"):
+                raise ValueError(f"header {name!r}: {value!r} is not a text on one line")
+        object.__setattr__(self, "content", content)
+        object.__setattr__(self, "pairs", tuple(pairs))
+
+    content: bytes = field(init=False, repr=False, compare=False, default=b"")
+    pairs: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False, default=())
+
+    def _encoded(self) -> tuple[bytes, str]:
+        if self.json is not ABSENT:
+            return _json.dumps(self.json).encode(), "application/json"
+        if isinstance(self.body, str):
+            return self.body.encode(), "text/plain; charset=utf-8" if self.body else ""
+        return bytes(self.body), ""  # what bytes are, only their author knows
+
+    def __str__(self) -> str:
+        return f"fault {self.fault}" if self.fault else str(self.status)
+
+
+def answer_of(value: object) -> Answer:
+    """Return the answer that a short form stands for: a status, text or bytes, or a JSON value; None is an empty 200.
+
+    Raises:
+        TypeError: it stands for none.
+        ValueError: it stands for a bad one.
+    """
+    if isinstance(value, Answer):
+        return value
+    if isinstance(value, tuple) and 2 <= len(value) <= 3 and isinstance(value[0], int):
+        return made_answer(*value)
+    if value is None:
+        return Answer()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Answer(value)
+    if isinstance(value, str | bytes):
+        return Answer(body=value)
+    if isinstance(value, dict | list):
+        return Answer(json=value)
+    raise TypeError(
+        f"{value!r} is no answer: give an Answer, a status, text or bytes, a dict or a list, or (status, body[, headers])"
+    )
+
+
+def made_answer(status: int, body: object = None, headers: Mapping[str, str | list[str]] | None = None) -> Answer:
+    """Return the answer of a tuple (status, body[, headers])."""
+    if isinstance(body, str | bytes):
+        return Answer(status, body=body, headers=headers or {})
+    return Answer(status, headers=headers or {}) if body is None else Answer(status, json=body, headers=headers or {})

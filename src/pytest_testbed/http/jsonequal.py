@@ -1,0 +1,100 @@
+"""Two JSON values compared as WireMock's `equalToJson` does it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Equality"]
+
+PLACEHOLDER = re.compile(r"\$\{json-unit\.(?P<word>ignore|any-string|any-number|any-boolean|regex)\}(?P<regex>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Equality:
+    """What counts as equal.
+
+    Source: WireMock's JSON equality, with the placeholders of JsonUnit.
+
+    Args:
+        ignores_order: whether the order of items in lists does not matter.
+        ignores_extra: whether more members of objects, and items of lists, do not matter.
+    """
+
+    ignores_order: bool
+    ignores_extra: bool
+
+    def differences(self, got: Any, wanted: Any, path: str = "") -> Iterator[str]:
+        """Yield a line for each difference."""
+        here = path or "the body"
+        if isinstance(wanted, str) and (found := PLACEHOLDER.fullmatch(wanted)) is not None:
+            if not stands_for(found, got):
+                yield f"{here} is {got!r}, not {wanted}"
+        elif isinstance(wanted, dict) and isinstance(got, dict):
+            yield from self._members(got, wanted, path)
+        elif isinstance(wanted, list) and isinstance(got, list):
+            yield from self._items(got, wanted, path)
+        elif type(got) is not type(wanted) and not (is_number(got) and is_number(wanted)) or got != wanted:
+            yield f"{here} is {got!r}, not {wanted!r}"
+
+    def equal(self, got: Any, wanted: Any) -> bool:
+        """Tell whether there is no difference."""
+        return next(self.differences(got, wanted), None) is None
+
+    def _members(self, got: dict[str, Any], wanted: dict[str, Any], path: str) -> Iterator[str]:
+        for key, value in wanted.items():
+            here = f"{path}.{key}" if path else key
+            if key in got:
+                yield from self.differences(got[key], value, here)
+            elif not (isinstance(value, str) and value == "${json-unit.ignore}"):
+                yield f"{here} is missing"
+        if not self.ignores_extra:
+            yield from (f"{path}.{key} is too much" if path else f"{key} is too much" for key in got if key not in wanted)
+
+    def _items(self, got: list[Any], wanted: list[Any], path: str) -> Iterator[str]:
+        here = path or "the body"
+        if len(got) != len(wanted) and not (self.ignores_extra and len(got) > len(wanted)):
+            yield f"{here} has {len(got)} items, not {len(wanted)}"
+        elif self.ignores_order:
+            if not self._assigned(got, wanted):
+                yield f"{here} is {got!r}, without all of {wanted!r}"
+        else:
+            for index, (mine, theirs) in enumerate(zip(got, wanted, strict=False)):
+                yield from self.differences(mine, theirs, f"{path}[{index}]")
+
+    def _assigned(self, got: Sequence[Any], wanted: Sequence[Any]) -> bool:
+        """Tell whether each wanted item can have one of its own (augmenting paths of a bipartite matching)."""
+        fits = [[index for index, mine in enumerate(got) if self.equal(mine, theirs)] for theirs in wanted]
+        taken: dict[int, int] = {}
+
+        def place(item: int, seen: set[int]) -> bool:
+            for index in fits[item]:
+                if index not in seen:
+                    seen.add(index)
+                    if index not in taken or place(taken[index], seen):
+                        taken[index] = item
+                        return True
+            return False
+
+        return all(place(item, set()) for item in range(len(wanted)))
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is a number of JSON."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def stands_for(placeholder: re.Match[str], got: object) -> bool:
+    """Tell whether a placeholder stands for a value."""
+    match placeholder["word"]:
+        case "any-string":
+            return isinstance(got, str)
+        case "any-number":
+            return is_number(got)
+        case "any-boolean":
+            return isinstance(got, bool)
+        case "regex":
+            return isinstance(got, str) and re.fullmatch(placeholder["regex"], got) is not None
+    return True

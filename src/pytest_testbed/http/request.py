@@ -1,0 +1,100 @@
+"""A request as a stub server has received it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+__all__ = ["Headers", "Request"]
+
+
+class Headers(Mapping[str, str]):
+    """Headers in the order in which they came; names in any case, several values of one name joined by commas."""
+
+    def __init__(self, items: Sequence[tuple[str, str]]) -> None:
+        self.raw = tuple(items)
+        self._values: dict[str, list[str]] = {}
+        for name, value in self.raw:
+            self._values.setdefault(name.lower(), []).append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._values[name.lower()])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for name, _ in self.raw))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({dict(self)!r})"
+
+    def all(self, name: str) -> list[str]:
+        """Return each value of one name."""
+        return self._values.get(name.lower(), [])
+
+
+class Request:
+    """One request.
+
+    Args:
+        method: in capitals.
+        target: path and query as they were sent.
+        headers: with their values.
+        body: its bytes, decoded from chunks.
+        client: address and port of who sent it.
+
+    `path` is decoded, `query` has each parameter's values, `path_params` the parts that a template names.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        client: tuple[str, int] = ("", 0),
+    ) -> None:
+        if not target.startswith(("/", "*")):  # the absolute form, as proxies get it
+            target = "/" + target.partition("://")[2].partition("/")[2]
+        self.method = method
+        self.target = target
+        self.raw_path, _, self.raw_query = target.partition("?")
+        self.path = unquote(self.raw_path)
+        self.headers = Headers(headers)
+        self.body = body
+        self.client = client
+        self.path_params: Mapping[str, str] = {}
+        self._query: dict[str, list[str]] | None = None
+
+    @property
+    def query(self) -> Mapping[str, list[str]]:
+        """Each parameter of the query with its values."""
+        if self._query is None:
+            found: dict[str, list[str]] = {}
+            for name, value in parse_qsl(self.raw_query, keep_blank_values=True):
+                found.setdefault(name, []).append(value)
+            self._query = found
+        return self._query
+
+    @property
+    def text(self) -> str:
+        """The body as text; what is no UTF-8 in it is replaced."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return json.loads(self.body)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.target}>"

@@ -1,0 +1,175 @@
+"""All mock services of a process: which sites listen, whose test they are in, what came too late."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+from ..errors import StubError
+from .book import Book, Served, Stub
+from .bridge import address_for_containers
+from .server import Serving, Site
+from .service import MockService
+
+__all__ = ["MockServices", "TestServices"]
+
+NAME = re.compile(r"\w[\w-]*")
+KEPT = 32
+"""Addresses of earlier tests that are still listened to."""
+OUTSIDE = "no test"
+"""Whose requests are those that come before, between and after the tests."""
+
+Told = Callable[[Served, Book], None]
+
+
+class MockServices:
+    """The sites of a process.
+
+    Each test has addresses of its own, so that what an earlier one has left running cannot be taken for it. A name whose
+    address is in the environment keeps it: there, a request is of the test in whose time it begins.
+
+    Args:
+        stubs: by service, what each test begins with.
+    """
+
+    def __init__(self, stubs: Mapping[str, Sequence[Stub]]) -> None:
+        self._stubs = stubs
+        self._serving: Serving | None = None
+        self._kept: dict[str, Site] = {}
+        self._earlier: deque[Site] = deque()
+        self._late: list[str] = []
+        self._current: TestServices | None = None
+
+    def serving(self) -> Serving:
+        """Return the thread that accepts connections; begun by its first use."""
+        if self._serving is None:
+            self._serving = Serving()
+        return self._serving
+
+    def keep(self, name: str) -> Site:
+        """Return the site of a name that keeps its address for the whole run.
+
+        Raises:
+            StubError: a mock service cannot have this name.
+        """
+        if name not in self._kept:
+            self._kept[name] = self.serving().add(Site(self.book(name, OUTSIDE), self._note_outside))
+        return self._kept[name]
+
+    def book(self, name: str, test: str) -> Book:
+        """Return a new book for a service."""
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:
+            raise StubError(
+                f"a mock service cannot be called {name!r}: a name has letters, digits, _ and -, such as 'inventory'."
+            )
+        return Book(name, self._stubs.get(name, ()), test)
+
+    # --- from test to test
+
+    def begin(self, test: str, told: Told) -> TestServices:
+        """Begin a test."""
+        self._current = services = TestServices(self, test, told)
+        for name in self._kept:
+            services(name)
+        return services
+
+    def site_for(self, book: Book, told: Told) -> Site:
+        """Return where a service listens in a test."""
+        site = self._kept.get(book.name)
+        if site is None:
+            return self.serving().add(Site(book, partial(self._note, told)))
+        site.book, site.told = book, partial(self._note, told)
+        return site
+
+    def _note(self, told: Told, served: Served, book: Book) -> None:
+        """Take note of a request, in the thread of its connection."""
+        if served.is_late:
+            self._late.append(served.why)
+            if self._current is not None:
+                self._current.told(served, book)
+        else:
+            told(served, book)
+
+    def _note_outside(self, served: Served, book: Book) -> None:
+        """Take note of a request to an exported address while there is no test."""
+        if served.stub is None:
+            self._late.append(f"outside of any test, {served.why}")
+
+    def end(self, services: TestServices, sites: Sequence[Site]) -> None:
+        """End a test: what comes from now on is too late."""
+        if self._current is services:
+            self._current = None
+        for site in sites:
+            site.cut(site.busy)
+            if site not in self._kept.values():
+                self._earlier.append(site)
+        while len(self._earlier) > KEPT:
+            self.serving().remove(self._earlier.popleft())
+
+    def late(self) -> list[str]:
+        """Return a text on each request that came when its test had ended, or in none, and that was not told yet."""
+        late, self._late = self._late, []
+        return late
+
+    def close(self) -> None:
+        """End all."""
+        if self._serving is not None:
+            self._serving.close()
+            self._serving = None
+
+
+class TestServices:
+    """The mock services of one test: called with a name, it gives the one of that name.
+
+    Args:
+        services: those of the process.
+        test: the test, for people.
+        told: called with each request that was answered.
+    """
+
+    __test__ = False
+
+    def __init__(self, services: MockServices, test: str, told: Told) -> None:
+        self._services, self._test, self.told = services, test, told
+        self._mine: dict[str, tuple[MockService, Site]] = {}
+        self._bridges: list[Site] = []
+
+    def __call__(self, name: str) -> MockService:
+        """Return the service of a name, one and the same in this test.
+
+        Raises:
+            StubError: a mock service cannot have this name.
+        """
+        if name not in self._mine:
+            book = self._services.book(name, self._test)
+            site = self._services.site_for(book, self.told)
+            self._mine[name] = MockService(book, site, partial(self._bridge, book, site)), site
+        return self._mine[name][0]
+
+    def _bridge(self, book: Book, site: Site) -> tuple[str, int]:
+        """Return where containers reach a service."""
+        for each in self._bridges:
+            if each.book is book:
+                return each.reached_as, int(each.server_address[1])
+        name, address = address_for_containers()
+        if address == "127.0.0.1":
+            return name, int(site.server_address[1])
+        bridge = self._services.serving().add(Site(book, site.told, (address, 0)))
+        bridge.reached_as = name
+        self._bridges.append(bridge)
+        return name, int(bridge.server_address[1])
+
+    def end(self) -> list[str]:
+        """End them, and return what is wrong: requests that no stub has answered, stubs whose code failed."""
+        faults = []
+        for service, _ in self._mine.values():
+            book = service.book
+            with book.changed:
+                book.over.set()
+            if not book.allows_unmatched:
+                faults += [each.why for each in book.unmatched]
+            faults += book.faults
+        self._services.end(self, [*(site for _, site in self._mine.values()), *self._bridges])
+        return faults

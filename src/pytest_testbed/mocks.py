@@ -1,0 +1,167 @@
+"""Mock services from test to test: pytest's side of `mock_service`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .captured_http import journal_of
+from .errors import StubError
+from .exports import EXPORTS
+from .http.exchange import Exchange
+from .http.services import MockServices, TestServices
+from .plugin import plain_errors, run_of
+from .plugins.http import HttpSettings
+from .settings import SETTINGS
+
+if TYPE_CHECKING:
+    from .http.book import Book, Served, Stub
+
+__all__ = ["MockAddress", "exported", "services_of"]
+
+SERVICES: pytest.StashKey[MockServices] = pytest.StashKey()
+CURRENT: pytest.StashKey[TestServices] = pytest.StashKey()
+"""On a test: its services, while it runs, where their addresses are in the environment."""
+NAME = "pytest_testbed.mocks"
+
+
+def all_services(config: pytest.Config) -> MockServices:
+    """Return the mock services of this process."""
+    if SERVICES not in config.stash:
+        config.stash[SERVICES] = services = MockServices(stubs(config))
+        config.add_cleanup(services.close)
+    return config.stash[SERVICES]
+
+
+def stubs(config: pytest.Config) -> dict[str, list[Stub]]:
+    """Return, by service, the stubs that the option's files describe.
+
+    Raises:
+        ConfigurationError: a file is wrong.
+    """
+    named = config.stash[SETTINGS][HttpSettings].stubs
+    if not named:
+        return {}
+    from .http.mappings import read_folders
+
+    source = config.stash[SETTINGS].source(HttpSettings, "stubs")
+    return read_folders([config.rootpath / Path(name) for name in named], f"testbed_stubs (from {source})")
+
+
+@contextmanager
+def services_of(item: pytest.Item) -> Iterator[TestServices]:
+    """Give a test its mock services.
+
+    Raises:
+        StubError: at its end, for requests that no stub has answered.
+    """
+    if CURRENT in item.stash:
+        yield item.stash[CURRENT]
+        return
+    services = begun(item)
+    try:
+        yield services
+    finally:
+        end(item, services)
+
+
+def begun(item: pytest.Item) -> TestServices:
+    """Begin a test's services."""
+    journal = journal_of(item)
+
+    def told(served: Served, book: Book) -> None:
+        asked, answer = served.request, served.answer
+        note = served.why.partition("\n")[0] or (f"fault {answer.fault}" if answer.fault else "")
+        journal.add(
+            Exchange(
+                f"mock_service {book.name}",
+                asked.method,
+                asked.target,
+                None if answer.fault else answer.status,
+                None,
+                asked.headers.raw,
+                asked.body,
+                answer.pairs,
+                answer.content,
+                note,
+            )
+        )
+
+    return all_services(item.config).begin(item.nodeid, told)
+
+
+def end(item: pytest.Item, services: TestServices) -> None:
+    """End a test's services.
+
+    Raises:
+        StubError: no stub has answered a request, or the code of one failed.
+    """
+    faults = services.end()
+    tell_late(item.config)
+    if faults:
+        raise StubError("\n".join(faults))
+
+
+def tell_late(config: pytest.Config) -> None:
+    """Let the run's summary tell what came too late."""
+    if lines := all_services(config).late():
+        run_of(config).notices += lines
+
+
+# --- addresses in the environment
+
+
+class MockAddress:
+    """Where applications reach the mock services whose names the configuration says."""
+
+    kind = ""
+
+    def __init__(self, services: MockServices) -> None:
+        self._services = services
+
+    def form(self, name: str) -> str:
+        """Return "inventory.url", "inventory.host" or "inventory.port" of the service inventory, which listens from now on."""
+        service, _, form = name.partition(".")
+        site = self._services.keep(service)
+        host, port = site.server_name, site.server_port
+        return {"url": f"http://{host}:{port}", "host": host, "port": str(port)}[form]
+
+    def settle(self) -> None:
+        """Do nothing: the address is one of this process from its beginning on."""
+
+
+def exported(config: pytest.Config) -> MockAddress:
+    """Return the address of the mock services, and look after each test from now on."""
+    address = MockAddress(all_services(config))
+    if not config.pluginmanager.hasplugin(NAME):
+        config.pluginmanager.register(ExportedMocks(), NAME)
+    return address
+
+
+class ExportedMocks:
+    """A plugin of runs in which applications have addresses of mock services: any test may use them."""
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        """Say what is exported."""
+        names = [name for name, text in config.stash[EXPORTS].templates if "{mock." in text]
+        return [f"testbed: {', '.join(names)} from mock services"]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin a test; its end comes after those of all fixtures."""
+        item.stash[CURRENT] = services = begun(item)
+        item.addfinalizer(lambda: self._end(item, services))
+
+    def _end(self, item: pytest.Item, services: TestServices) -> None:
+        del item.stash[CURRENT]
+        with plain_errors(item.config):
+            end(item, services)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell what came after the last test."""
+        tell_late(session.config)
