@@ -21,7 +21,7 @@ from .settings import SETTINGS
 if TYPE_CHECKING:
     from .http.book import Book, Served, Stub
 
-__all__ = ["MockAddress", "exported", "services_of"]
+__all__ = ["MockAddress", "all_services", "exported", "services_of"]
 
 SERVICES: pytest.StashKey[MockServices] = pytest.StashKey()
 CURRENT: pytest.StashKey[TestServices] = pytest.StashKey()

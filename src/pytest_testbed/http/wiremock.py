@@ -8,11 +8,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from random import SystemRandom
 from typing import Any
 
 from .answer import Answer
@@ -25,6 +25,7 @@ from .request import Request
 __all__ = ["Bad", "stub_of"]
 
 Place = tuple[str | int, ...]
+DICE = SystemRandom()  # the usual one is the tests', who may have seeded it
 
 MAPPING = (
     *("request", "response", "priority", "scenarioName", "requiredScenarioState", "newScenarioState"),
@@ -115,7 +116,8 @@ def known(value: Any, at: Place, keys: tuple[str, ...], what: str) -> None:
             raise Bad((*at, key), f"{key!r} is one of WireMock's keys that mock_service does not understand.")
         from ..reading import suggestion
 
-        raise Bad((*at, key), f"{key!r} is not a key of {what}{suggestion(key, keys) or f'; there are: {", ".join(keys)}.'}")
+        hint = suggestion(key, keys) or f"; there are: {', '.join(keys)}."
+        raise Bad((*at, key), f"{key!r} is not a key of {what}{hint}")
 
 
 def typed(value: Mapping[str, Any], at: Place, key: str, kind: type, default: Any) -> Any:
@@ -147,7 +149,7 @@ def pattern_in(request: Any, at: Place) -> Pattern:
             known(login, (*at, key), ("username", "password"), repr(key))
             pair = f"{login.get('username', '')}:{login.get('password', '')}"
             value = f"Basic {base64.b64encode(pair.encode()).decode()}"
-            headers.append(("Authorization", Text("the basic login", lambda given, value=value: given == value)))
+            headers.append(("Authorization", Text("the basic login", value.__eq__)))
     return Pattern(typed(request, at, "method", str, "ANY"), path_in(request, at), query, headers, bodies)
 
 
@@ -322,7 +324,8 @@ def answer_in(response: Any, at: Place, bodies: Path) -> Answer | Callable[[Requ
     if fault is not None and fault not in FAULTS:
         from ..reading import suggestion
 
-        raise Bad((*at, "fault"), f"'fault' is {fault!r}{suggestion(fault, FAULTS) or f'; there are: {", ".join(FAULTS)}.'}")
+        hint = suggestion(fault, FAULTS) or f"; there are: {', '.join(FAULTS)}."
+        raise Bad((*at, "fault"), f"'fault' is {fault!r}, which there is not{hint}")
     headers = typed(response, at, "headers", dict, {})
     for name, value in headers.items():
         if not isinstance(value, str) and not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
@@ -386,5 +389,5 @@ def distribution(spread: Mapping[str, Any], at: Place) -> Callable[[], float]:
         raise Bad(at, f"a {kind} distribution needs {' and '.join(shapes[kind])}, numbers from 0 on.")
     first, second = (float(each or 0) for each in (numbers * 2)[:2])
     if kind == "lognormal":
-        return lambda: first * random.lognormvariate(0, second) / 1000
-    return lambda: random.uniform(first, second) / 1000
+        return lambda: first * DICE.lognormvariate(0, second) / 1000
+    return lambda: DICE.uniform(first, second) / 1000

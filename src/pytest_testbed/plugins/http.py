@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from ..plugin import plain_errors
-from ..settings import Section, named_values, option, positive
+from ..plugin import plain_errors, usage_errors
+from ..settings import SETTINGS, Section, named_values, option, positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,6 +96,17 @@ MARKS = (
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
 EXPORTS = {"mock": ("*.url", "*.host", "*.port")}
 """What `testbed_env` can say of this part; the star is the name of a mock service."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Read the files of stubs, so that a wrong one is told before any test."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings is not None and settings[HttpSettings].stubs:
+        from ..mocks import all_services
+
+        with usage_errors():
+            all_services(config)
 
 
 def export_address(config: pytest.Config, run: Run) -> MockAddress:
