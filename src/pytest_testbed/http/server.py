@@ -29,6 +29,10 @@ GARBAGE = b"\x00\xff\xfe this is no HTTP \x00\x01\x02\r\n"
 PATIENCE = 0.2
 """Seconds in which a client is to take the answer that is being sent as the test ends."""
 PRINTABLE = "".join(map(chr, range(33, 127)))
+LINGER = 1.0
+"""Seconds in which a client that was refused is to say the rest."""
+MOST = 16 * 1024 * 1024
+"""Bytes of it that are read."""
 TLS = b"\x16\x03"
 """The first bytes of a client that begins to speak TLS."""
 
@@ -174,6 +178,15 @@ class Handler(BaseHTTPRequestHandler):
         self.request_version = "HTTP/1.1"
         self.server.mark(self.connection, True)
         self._send(answer)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Let the client read its answer: who ends a connection in which something is unread, ends it hard."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(LINGER)
+        for _ in range(MOST // 65536):
+            if not self.rfile.read1(65536):
+                break
 
     @property
     def client(self) -> tuple[str, int]:
