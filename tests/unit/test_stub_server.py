@@ -339,7 +339,8 @@ def test_a_request_to_a_kept_address_between_tests(bed: Bed) -> None:
     before = MockService(site.book, site, lambda: ("", 0))
     assert say(before, address).startswith(b"HTTP/1.1 404 ")
     assert bed.all.late() == [
-        "outside of any test, no stub of mock service 'kept' matches GET /a: it has none. Add one with .stub('GET', '/a', json=...)."
+        "outside of any test, no stub of mock service 'kept' matches GET /a: it has none. "
+        "Add one with .stub('GET', '/a', json=...)."
     ]
     services = bed.begin("second")
     services.end()

@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer
 from typing import Any
@@ -21,7 +22,7 @@ __all__ = ["Site"]
 LONGEST_LINE = 65536
 BODILESS = (204, 304)
 FRAMING = ("content-length", "transfer-encoding")
-REASONS = {int(status): status.phrase for status in BaseHTTPRequestHandler.responses}
+REASONS = {status.value: status.phrase for status in HTTPStatus}
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 AT_ONCE = 65536
 """Bytes of a body up to which it is sent together with its head."""
