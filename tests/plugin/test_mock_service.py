@@ -146,7 +146,7 @@ def test_code_as_an_answer(project: Project) -> None:
     project.write(
         test_it="""
         import requests
-        from pytest_testbed.http.answer import Answer
+        from pytest_testbed import Answer
 
         def test_answers(mock_service):
             api = mock_service("api")
@@ -399,7 +399,10 @@ def test_second(mock_service):
     result = project.run()
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
-        ["*Captured HTTP*", "mock_service api: GET /late?token=[*][*][*] → 404 (GET /late?token=[*][*][*] came to mock service 'api' by *"]
+        [
+            "*Captured HTTP*",
+            "mock_service api: GET /late?token=[*][*][*] → 404 (GET /late?token=[*][*][*] came to mock service 'api' by *",
+        ]
     )
 
 
@@ -446,7 +449,9 @@ test_third = test_fourth = test_second
     )
     result = project.run_apart("-p", "xdist", "-n2", "--dist", "loadfile", "-W", "error")
     result.assert_outcomes(passed=4)
-    result.stdout.fnmatch_lines(["testbed: GET /late?token=[*][*][*] came to mock service 'api' by *test_first, which has ended."])
+    result.stdout.fnmatch_lines(
+        ["testbed: GET /late?token=[*][*][*] came to mock service 'api' by *test_first, which has ended."]
+    )
 
 
 # --- addresses in the environment
@@ -843,7 +848,9 @@ def test_no_bridge_to_containers(project: Project, monkeypatch: pytest.MonkeyPat
     result = project.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["*StubError: there is no address by which containers reach this process: looked for the bridges nobridge0 (*). Start the *"]
+        [
+            "*StubError: there is no address by which containers reach this process: looked for the bridges nobridge0 (*). Start the *"
+        ]
     )
 
 

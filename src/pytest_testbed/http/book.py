@@ -201,10 +201,7 @@ class Book:
         return served
 
     def _too_late(self, request: Request, fault: str = "") -> tuple[Answer, str]:
-        why = (
-            f"{request} came to mock service {self.name!r} by the address that it had in the test "
-            f"{self.test}, which has ended."
-        )
+        why = f"{request} came to mock service {self.name!r} by the address that it had in the test {self.test}, which has ended."
         if fault:
             why += f" The code of its stub failed: {fault}"
         return Answer(404, body=why + "\n"), why
