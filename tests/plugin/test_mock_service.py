@@ -19,7 +19,7 @@ def needs(module: str) -> pytest.MarkDecorator:
 
 def exports(project: Project, *lines: str, more: str = "") -> None:
     text = "\n    ".join(lines or (EXPORTED,))
-    project.write(**{"placeholder": ""})
+    project.write(placeholder="")
     (project.path / "pytest.ini").write_text(f"[pytest]\ntestbed_env =\n    {text}\n{more}")
 
 
@@ -426,7 +426,7 @@ def test_what_comes_between_tests_to_an_exported_address(project: Project) -> No
         [
             "testbed: INVENTORY_URL from mock services",
             "testbed: outside of any test, no stub of mock service 'inventory' matches GET /at-import: it has none. *",
-            "testbed: GET /between came to mock service 'inventory' by the address that it had in the test test_it.py::test_it, *",
+            "testbed: GET /between came to mock service 'inventory' by the address that it had in the test *::test_it, *",
         ]
     )
 
@@ -848,9 +848,7 @@ def test_no_bridge_to_containers(project: Project, monkeypatch: pytest.MonkeyPat
     result = project.run()
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        [
-            "*StubError: there is no address by which containers reach this process: looked for the bridges nobridge0 (*). Start the *"
-        ]
+        ["*StubError: there is no address by which containers reach this process: looked for the bridges nobridge0 (*). Start *"]
     )
 
 

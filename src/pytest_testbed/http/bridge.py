@@ -60,6 +60,6 @@ def _own_address() -> str:
         return socket.gethostbyname(name := socket.gethostname())
     except OSError as error:
         raise StubError(
-            f"this process is in a container whose own name, {name!r}, has no address ({error}) that its neighbours could be told. "
+            f"this process is in a container whose name {name!r} has no address ({error}) that its neighbours could be told. "
             "Let the container have a network."
         ) from None
