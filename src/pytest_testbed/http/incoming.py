@@ -6,7 +6,8 @@ Source: RFC 9112. The standard library's `http.server` reads heads as mails, whi
 from __future__ import annotations
 
 import re
-from typing import IO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
 from urllib.parse import quote
 
 __all__ = ["Broken", "Head", "read_body", "read_head", "read_line"]
@@ -50,7 +51,7 @@ class Head(NamedTuple):
         return self.version >= (1, 1) and self.known.get("expect", "").lower() == "100-continue"
 
 
-def read_line(file: IO[bytes]) -> bytes:
+def read_line(file: BufferedIOBase) -> bytes:
     """Return the first line of the next request; b"" where there is none."""
     line = file.readline(LONGEST_LINE + 1)
     while line in (b"\r\n", b"\n"):  # some clients send one too many behind a body
@@ -58,7 +59,7 @@ def read_line(file: IO[bytes]) -> bytes:
     return line
 
 
-def read_head(file: IO[bytes], line: bytes) -> Head:
+def read_head(file: BufferedIOBase, line: bytes) -> Head:
     """Read a request's head, the first line of which is known.
 
     Raises:
@@ -82,7 +83,7 @@ def read_head(file: IO[bytes], line: bytes) -> Head:
     return Head(method, target, (1, int(found[2])), headers, {name.lower(): value for name, value in headers})
 
 
-def _headers(file: IO[bytes], first: str) -> list[tuple[str, str]]:
+def _headers(file: BufferedIOBase, first: str) -> list[tuple[str, str]]:
     headers: list[tuple[str, str]] = []
     while (line := file.readline(LONGEST_LINE + 1)) not in (b"\r\n", b"\n"):
         if not line.endswith(b"\n"):
@@ -103,7 +104,7 @@ def _headers(file: IO[bytes], first: str) -> list[tuple[str, str]]:
     return headers
 
 
-def read_body(file: IO[bytes], head: Head) -> bytes:
+def read_body(file: BufferedIOBase, head: Head) -> bytes:
     """Read a request's body.
 
     Raises:
@@ -125,7 +126,7 @@ def read_body(file: IO[bytes], head: Head) -> bytes:
     return body
 
 
-def _chunks(file: IO[bytes], first: str) -> bytes:
+def _chunks(file: BufferedIOBase, first: str) -> bytes:
     parts: list[bytes] = []
     while True:
         line = file.readline(LONGEST_LINE)
