@@ -114,7 +114,7 @@ def known(value: Any, at: Place, keys: tuple[str, ...], what: str) -> None:
             if value[key] in ([], {}, None, ""):
                 continue  # WireMock writes empty ones into the files that it records
             raise Bad((*at, key), f"{key!r} is one of WireMock's keys that mock_service does not understand.")
-        from ..reading import suggestion
+        from ..nearest import suggestion
 
         hint = suggestion(key, keys) or f"; there are: {', '.join(keys)}."
         raise Bad((*at, key), f"{key!r} is not a key of {what}{hint}")
@@ -322,7 +322,7 @@ def answer_in(response: Any, at: Place, bodies: Path) -> Answer | Callable[[Requ
     known(response, at, RESPONSE, "'response'")
     fault = typed(response, at, "fault", str, None)
     if fault is not None and fault not in FAULTS:
-        from ..reading import suggestion
+        from ..nearest import suggestion
 
         hint = suggestion(fault, FAULTS) or f"; there are: {', '.join(FAULTS)}."
         raise Bad((*at, "fault"), f"'fault' is {fault!r}, which there is not{hint}")
