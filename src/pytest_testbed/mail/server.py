@@ -1,0 +1,140 @@
+"""An SMTP server in a thread of its own, with as many ports as tests want; light until the first client comes."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigurationError
+from .box import Box
+
+if TYPE_CHECKING:
+    from .protocol import Reception
+
+__all__ = ["HOST", "MailPort", "MailServer", "needs_aiosmtpd"]
+
+HOST = "127.0.0.1"
+BACKLOG = 1024
+"""Clients that may wait to be accepted; a test may send hundreds of mails at once."""
+END_SECONDS = 5.0
+
+
+def needs_aiosmtpd(who: str) -> None:
+    """See that the package of the server is there.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("aiosmtpd") is None:
+        raise ConfigurationError(f"{who} needs the package aiosmtpd, which is not installed: pip install pytest-testbed[mail]")
+
+
+class MailPort:
+    """A port that mail can be sent to from now on, and the box that it goes to.
+
+    Args:
+        box: the first one; may be replaced at any time.
+    """
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self.socket.bind((HOST, 0))
+            self.socket.listen(BACKLOG)
+        except OSError:
+            self.socket.close()
+            raise
+        self.number: int = self.socket.getsockname()[1]
+
+
+class MailServer:
+    """The server of a process."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._reception: Reception | None = None
+        self._ports: list[MailPort] = []
+        self._threads: list[threading.Thread] = []
+        self._is_closed = threading.Event()
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+
+    def open(self, box: Box) -> MailPort:
+        """Give a box a port."""
+        port = self._listening(box)
+        self._serve(port)
+        return port
+
+    def open_idle(self, box: Box) -> MailPort:
+        """Give a box a port, behind which the server is started when the first client connects: it costs 0.1 s."""
+        port = self._listening(box)
+        self._bell = socket.socketpair()
+        self._begin(threading.Thread(target=self._doorman, args=(port, self._bell[0]), name="testbed-mail-door", daemon=True))
+        return port
+
+    def shut(self, port: MailPort) -> None:
+        """Let nobody connect to a port any more; who is connected stays."""
+        with self._lock:
+            self._ports.remove(port)
+        if self._reception is not None:
+            self._reception.shut(port)
+
+    def close(self) -> None:
+        """End the server, with all connections."""
+        if self._is_closed.is_set() or os.getpid() != self._pid:  # a child that was forked has none of the threads
+            return
+        self._is_closed.set()
+        if self._bell is not None:
+            self._bell[1].send(b"x")
+        for thread in self._threads[:1] if self._bell is not None else []:
+            thread.join(END_SECONDS)
+        with self._lock:
+            reception = self._reception
+        if reception is not None:
+            reception.stop()
+        for thread in self._threads:
+            thread.join(END_SECONDS)
+        for each in (*(port.socket for port in self._ports), *(self._bell or ())):
+            each.close()
+
+    def _listening(self, box: Box) -> MailPort:
+        port = MailPort(box)
+        with self._lock:
+            self._ports.append(port)
+        return port
+
+    def _begin(self, thread: threading.Thread) -> None:
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self, port: MailPort) -> None:
+        """Accept what connects to a port; the first one starts the server."""
+        with self._lock:
+            if self._reception is None:
+                from .protocol import Reception
+
+                self._reception = reception = Reception()
+                self._begin(threading.Thread(target=reception.run, name="testbed-mail", daemon=True))
+        self._reception.serve(port)
+
+    def _doorman(self, port: MailPort, bell: socket.socket) -> None:
+        """Wait for the first client."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(port.socket, selectors.EVENT_READ)
+            selector.register(bell, selectors.EVENT_READ)
+            selector.select()
+        if self._is_closed.is_set():
+            return
+        try:
+            self._serve(port)
+        except BaseException:  # pytest tells of what a thread raises; clients must not wait for it
+            with suppress(OSError):
+                port.socket.close()
+            raise
