@@ -25,6 +25,7 @@ BOX: pytest.StashKey[Box] = pytest.StashKey()
 KEPT = 16
 """Ports of earlier tests that stay open: what is late shall be seen, and not refused."""
 MOST_TOLD = 5
+ADVICE = "Let the test that causes it wait for it: mailbox.expect(...)."
 
 
 class MailAddress:
@@ -153,7 +154,7 @@ class Mailboxes:
         result = yield
         try:
             self._tell()
-        except TestbedWarning as warning:  # -W error: here it would be one of pytest's own
+        except pytest.fail.Exception as warning:  # -W error: here it would be one of pytest's own
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
             if (reporter := session.config.pluginmanager.getplugin("terminalreporter")) is not None:
@@ -179,10 +180,8 @@ class Mailboxes:
             return
         self._late.clear()
         more = [f"… and {len(late) - MOST_TOLD} more"] if len(late) > MOST_TOLD else []
-        warnings.warn(
-            TestbedWarning(
-                "\n  ".join(["mail that belongs to no running test, and was counted for none:", *late[:MOST_TOLD], *more])
-                + "\n  Let the test that causes it wait for it: mailbox.expect(...)."
-            ),
-            stacklevel=1,
-        )
+        text = "\n  ".join(["mail that belongs to no running test, and was counted for none:", *late[:MOST_TOLD], *more, ADVICE])
+        try:
+            warnings.warn(TestbedWarning(text), stacklevel=1)
+        except TestbedWarning as error:  # -W error: its text says all
+            raise pytest.fail.Exception(f"TestbedWarning: {error}", pytrace=False) from None
