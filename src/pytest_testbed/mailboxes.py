@@ -98,9 +98,7 @@ class Mailboxes:
 
     def export(self) -> int:
         """Return the port that stays the same; what comes there before the first test is nobody's."""
-        before = Box("", self._came_late)
-        before.end()
-        self._exported = self._server.open_idle(before)
+        self._exported = self._server.open_idle(self._ended(""))
         return self._exported.number
 
     def mailbox(self, item: pytest.Item) -> Mailbox:
@@ -128,6 +126,21 @@ class Mailboxes:
     def _begin(self, item: pytest.Item, port: MailPort) -> None:
         port.box = self._box(item)
 
+    def _end(self, item: pytest.Item) -> None:
+        box = item.stash.get(BOX, None)
+        if box is None:
+            return
+        del item.stash[BOX]
+        for port in (self._exported, *self._ports):
+            if port is not None and port.box is box:
+                port.box = self._ended(item.nodeid)  # an empty one: mails may be large
+        box.end()
+
+    def _ended(self, owner: str) -> Box:
+        box = Box(owner, self._came_late)
+        box.end()
+        return box
+
     # --- from test to test
 
     @pytest.hookimpl(tryfirst=True)
@@ -142,24 +155,20 @@ class Mailboxes:
         try:
             result = yield
         finally:
-            if (box := item.stash.get(BOX, None)) is not None:
-                box.end()
-                del item.stash[BOX]
+            self._end(item)
         self._tell()
         return result
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Tell what came after the last test."""
-        result = yield
         try:
             self._tell()
-        except pytest.fail.Exception as warning:  # -W error: here it would be one of pytest's own
+        except pytest.fail.Exception as error:  # -W error: here it would be one of pytest's own
             if session.exitstatus == pytest.ExitCode.OK:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
             if (reporter := session.config.pluginmanager.getplugin("terminalreporter")) is not None:
-                reporter.write_line(f"testbed: {warning}", red=True)
-        return result
+                reporter.write_line(f"\ntestbed: {error}", red=True)
 
     # --- what is late
 

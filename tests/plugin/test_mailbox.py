@@ -181,7 +181,7 @@ def test_a_mail_after_the_last_test(shop: Project) -> None:
     )
     shop.run(*LENIENT).stdout.fnmatch_lines(["*'Too late' * after the end of test_it.py::test_it*"])
     result = shop.run(*STRICT)
-    result.stdout.fnmatch_lines(["testbed: mail that belongs to no running test*"])
+    result.stdout.fnmatch_lines(["testbed: TestbedWarning: mail that belongs to no running test*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
@@ -290,6 +290,28 @@ def test_mails_of_other_fixtures_count(exporting: Project) -> None:
         """
     )
     exporting.run(*STRICT).assert_outcomes(passed=1)
+
+
+def test_a_connection_that_stays_open_leads_to_the_running_test(exporting: Project) -> None:
+    exporting.write(
+        test_it="""
+        import smtplib
+
+        import pytest
+        from shop import exported
+
+        @pytest.fixture(scope="module")
+        def client():
+            with smtplib.SMTP(*exported()) as client:
+                yield client
+
+        @pytest.mark.parametrize("number", range(3))
+        def test_it(client, mailbox, number):
+            client.sendmail("a@example.com", ["b@example.com"], f"Subject: {number}")
+            assert [mail.subject for mail in mailbox.messages] == [str(number)]
+        """
+    )
+    exporting.run(*STRICT).assert_outcomes(passed=3)
 
 
 def test_what_comes_between_tests_is_told(exporting: Project) -> None:

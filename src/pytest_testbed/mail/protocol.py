@@ -107,7 +107,7 @@ class Reception:
 
     async def _opened(self, port: MailPort) -> None:
         assert self._loop is not None
-        server = await self._loop.create_server(lambda: self._connection(port.box), sock=port.socket, backlog=BACKLOG)
+        server = await self._loop.create_server(lambda: self._connection(port), sock=port.socket, backlog=BACKLOG)
         if port in self._shut:
             self._shut.discard(port)
             server.close()
@@ -120,10 +120,10 @@ class Reception:
         else:
             self._shut.add(port)
 
-    def _connection(self, box: Box) -> asyncio.Protocol:
+    def _connection(self, port: MailPort) -> asyncio.Protocol:
         assert self._loop is not None
-        box.connections += 1
-        return Connection(Hooks(box), self.connections, self._loop)
+        port.box.connections += 1
+        return Connection(Hooks(port), self.connections, self._loop)
 
     async def _end(self) -> None:
         for server in self._servers.values():
@@ -202,11 +202,15 @@ class Hooks:
     """What aiosmtpd asks of us.
 
     Args:
-        box: where the mails of its connection go.
+        port: where the connection came in. Its box may be another test's by the time a mail comes.
     """
 
-    def __init__(self, box: Box) -> None:
-        self._box = box
+    def __init__(self, port: MailPort) -> None:
+        self._port = port
+
+    @property
+    def _box(self) -> Box:
+        return self._port.box
 
     async def wrong(self, server: Connection, at: Stage, sender: str = "", *recipients: str) -> str | None:
         """Do what rules demand; return the answer where it is a refusal."""
