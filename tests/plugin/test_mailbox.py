@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 
 import pytest
 
@@ -209,6 +210,7 @@ def test_many_tests_do_not_hold_many_ports(shop: Project) -> None:
     shop.write(
         test_it="""
         import socket
+        import time
 
         import pytest
 
@@ -226,7 +228,11 @@ def test_many_tests_do_not_hold_many_ports(shop: Project) -> None:
                 except ConnectionRefusedError:
                     return False
                 return True
-            assert [is_open(each) for each in left] == [False] * 13 + [True] * 17
+            assert all(map(is_open, left[-17:]))
+            deadline = time.monotonic() + 30
+            while sum(map(is_open, left[:10])) > 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert sum(map(is_open, left[:10])) <= 2  # another process may have got such a port since
         """
     )
     shop.run(*STRICT).assert_outcomes(passed=31)
@@ -563,6 +569,21 @@ def test_reruns_begin_with_nothing(exporting: Project) -> None:
     )
     result = exporting.run("-q", "-p", "pytest_rerunfailures", "--reruns", "1")
     assert result.parseoutcomes() == {"passed": 1, "rerun": 1}
+
+
+def test_no_thread_is_left_of_a_run(shop: Project) -> None:
+    shop.write(test_it="from shop import send\ndef test_it(mailbox): send(mailbox.address)")
+    before = threading.enumerate()
+    shop.run(*STRICT).assert_outcomes(passed=1)
+    assert threading.enumerate() == before
+
+
+@pytest.mark.parametrize("names", ["", "from shop import send, exported; send(exported())"])
+def test_no_thread_is_left_of_a_run_with_an_address(exporting: Project, names: str) -> None:
+    exporting.write(conftest=names, test_it="def test_it(): pass")
+    before = threading.enumerate()
+    exporting.run("-q", "-W", "always").assert_outcomes(passed=1, warnings=int(bool(names)))
+    assert threading.enumerate() == before
 
 
 def test_nothing_is_left_of_a_run(exporting: Project) -> None:

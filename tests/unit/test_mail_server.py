@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 
@@ -126,8 +127,24 @@ def test_expecting_none(mailbox: Mailbox) -> None:
     mailbox.expect_none(to="bob@example.com")
     with pytest.raises(AssertionError, match="there is a mail with to='ada@example.com':\n  'Welcome' from"):
         mailbox.expect_none(to="ada@example.com")
-    with pytest.raises(TypeError, match="form"):
-        mailbox.expect(form="x")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"form": "x"}, "form"),
+        ({"to": ["a@b"]}, r"to=\['a@b'\] is no text"),
+        ({"text": re.compile(b"x")}, "is no text, no pattern of texts"),
+        ({"matching": "x"}, "matching='x' is no predicate of a mail"),
+    ],
+)
+def test_criteria_that_are_none(mailbox: Mailbox, said: dict[str, Any], text: str) -> None:
+    for call in (mailbox.expect, mailbox.expect_none):
+        with pytest.raises(TypeError, match=text):
+            call(**said)
+    if "to" in said:
+        with pytest.raises(TypeError, match=text):
+            mailbox.refuse(**said)
 
 
 # --- logins

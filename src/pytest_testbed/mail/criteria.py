@@ -9,7 +9,7 @@ from email.utils import parseaddr
 
 from .message import Mail
 
-__all__ = ["Criterion", "Wanted", "address_fits", "described", "text_fits"]
+__all__ = ["Criterion", "Wanted", "address_fits", "described", "of_use", "text_fits"]
 
 Criterion = str | re.Pattern[str] | Callable[[str], object] | None
 """A text, a pattern that is found in it, or a predicate of it; None for anything."""
@@ -44,6 +44,9 @@ class Wanted:
         subject: what is in its subject.
         text: what is in its text or its HTML.
         matching: a predicate of the `Mail`.
+
+    Raises:
+        TypeError: one of them is none of that.
     """
 
     to: Criterion = None
@@ -51,6 +54,12 @@ class Wanted:
     subject: Criterion = None
     text: Criterion = None
     matching: Callable[[Mail], object] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("to", "sender", "subject", "text"):
+            of_use(name, getattr(self, name))
+        if self.matching is not None and not callable(self.matching):
+            raise TypeError(f"matching={self.matching!r} is no predicate of a mail.")
 
     def faults(self, mail: Mail) -> list[str]:
         """Return why a mail is not one that is meant; nothing where it is."""
@@ -77,6 +86,17 @@ class Wanted:
         """Return what is meant, in words; "" for any mail."""
         said = {name: getattr(self, name) for name in ("to", "sender", "subject", "text", "matching")}
         return ", ".join(f"{name}={described(value)}" for name, value in said.items() if value is not None)
+
+
+def of_use(name: str, criterion: object) -> None:
+    """See that a criterion is one.
+
+    Raises:
+        TypeError: it is none.
+    """
+    is_pattern = isinstance(criterion, re.Pattern) and isinstance(criterion.pattern, str)
+    if not (criterion is None or isinstance(criterion, str) or is_pattern or callable(criterion)):
+        raise TypeError(f"{name}={criterion!r} is no text, no pattern of texts and no predicate.")
 
 
 def any_fits(addresses: Iterable[str], wanted: Criterion) -> bool:

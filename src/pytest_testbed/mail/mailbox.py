@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TypedDict, Unpack
 
 from .box import Box, Login
-from .criteria import Criterion, Wanted
+from .criteria import Criterion, Wanted, of_use
 from .message import Mail
 from .report import unmet
 from .rules import STAGES, Rule, Stage
@@ -90,6 +90,7 @@ class Mailbox:
 
         Raises:
             AssertionError: none came; shows what did, the nearest first.
+            TypeError: what is said is no text, pattern or predicate.
         """
         __tracebackhide__ = True
         wanted = Wanted(**criteria)
@@ -221,6 +222,7 @@ def checked(at: Stage, to: Criterion, sender: Criterion) -> Stage:
         raise ValueError(f"at={at!r} is no point where the server answers; {hint}")
     known = {"connect": (), "auth": ("sender",), "mail": ("sender",)}.get(at, ("to", "sender"))
     for name, value in (("to", to), ("sender", sender)):
+        of_use(name, value)
         if value is not None and name not in known:
             raise ValueError(f"at={at!r} comes before the server knows {name}=; leave that out, or choose a later one.")
     return at

@@ -87,10 +87,12 @@ class Reception:
         loggers = [logging.getLogger(name) for name in ("mail.log", "asyncio")]
         for logger in loggers:
             logger.addFilter(self._quiet)
-        loop = self._loop = Loop()
+        try:
+            loop = self._loop = Loop()
+        finally:
+            self._is_up.set()
         loop.set_debug(False)
         loop.set_exception_handler(_told)
-        self._is_up.set()
         try:
             loop.run_forever()
             loop.run_until_complete(self._end())
@@ -254,7 +256,7 @@ class Hooks:
 
     async def handle_RCPT(self, server: Connection, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         """Take a recipient."""
-        answer = await self.wrong(server, "rcpt", said(envelope.mail_from), address)
+        answer = await self.wrong(server, "rcpt", said(envelope.mail_from), said(address))
         if answer is None:
             envelope.rcpt_tos.append(address)
             envelope.rcpt_options.extend(options)

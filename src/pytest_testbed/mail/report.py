@@ -107,7 +107,7 @@ def _unmet(box: Box, place: str, wanted: Wanted, within: float, taken: Sequence[
         count = box.connections
         yield f"  nothing came; {count} client{'s' if count > 1 else ''} connected to {place} and sent no mail."
     else:
-        yield f"  nothing came, and nobody has connected to {place}: does the application send its mails there?"
+        yield f"  nothing came, and in this test nobody has connected to {place}: does the application send its mails there?"
     yield from (f"  {line}" for line in refusals(box))
     yield from (f"  late: {each}" for each in late[:SHOWN])
 
