@@ -109,7 +109,7 @@ class Mailboxes:
                 self._begin(item, port)
         else:
             port = self._own_port(item)
-        return Mailbox(port.box, HOST, port.number, self._late_ones)
+        return Mailbox(port.box, port.number, self._server, self._late_ones)
 
     def _own_port(self, item: pytest.Item) -> MailPort:
         port = self._server.open(self._box(item))

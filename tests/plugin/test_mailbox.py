@@ -517,10 +517,12 @@ def test_a_fork_sends_and_ends_nothing(shop: Project) -> None:
     shop.write(
         test_it="""
         import os
+        import shutil
 
         from shop import send
 
         def test_it(mailbox, pytestconfig):
+            certificate = mailbox.offer_starttls() if shutil.which("openssl") else __file__
             pid = os.fork()
             if not pid:
                 try:
@@ -530,6 +532,7 @@ def test_a_fork_sends_and_ends_nothing(shop: Project) -> None:
                     os._exit(0)
             os.waitpid(pid, 0)
             assert mailbox.expect().subject == "from the child"
+            assert os.path.exists(certificate)
             send(mailbox.address)
             assert mailbox.expect().subject == "Welcome"
         """

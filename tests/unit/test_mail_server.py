@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import re
+import shutil
 import smtplib
 import socket
+import ssl
+import struct
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.mail.box import Box
 from pytest_testbed.mail.mailbox import Mailbox
 from pytest_testbed.mail.message import Mail
@@ -33,7 +39,7 @@ class Post:
         self.late: list[tuple[str, str]] = []
         self.box = Box("a test", self._came_late)
         self.port: MailPort = server.open(self.box)
-        self.mailbox = Mailbox(self.box, HOST, self.port.number)
+        self.mailbox = Mailbox(self.box, self.port.number, server)
 
     def _came_late(self, owner: str, mail: Mail) -> None:
         self.late.append((owner, mail.subject))
@@ -181,6 +187,39 @@ def test_a_login_can_be_refused(mailbox: Mailbox) -> None:
             client.login("ann", "geheim")
         client.login("bob", "geheim")
     assert [login.user for login in mailbox.logins][-1] == "bob"
+
+
+# --- STARTTLS
+
+
+def test_there_is_no_tls_where_nobody_wants_it(mailbox: Mailbox) -> None:
+    with smtplib.SMTP(*mailbox.address) as client, pytest.raises(smtplib.SMTPNotSupportedError):
+        client.starttls()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl: there is no such program")
+def test_starttls(post: Post) -> None:
+    certificate = post.mailbox.offer_starttls()
+    for context in (None, ssl.create_default_context(cafile=certificate)):
+        with smtplib.SMTP(*post.mailbox.address, timeout=30) as client:
+            client.starttls(context=context)
+            client.login("ann", "geheim")
+            client.send_message(letter())
+    with smtplib.SMTP(*post.mailbox.address, timeout=30) as client, pytest.raises(ssl.SSLCertVerificationError):
+        client.starttls(context=ssl.create_default_context())
+    send(post.mailbox)
+    stays = smtplib.SMTP(*post.mailbox.address, timeout=30)
+    stays.starttls()
+    assert len(post.mailbox) == 3
+    post.server.close()
+    stays.close()
+    assert not Path(certificate).exists()
+
+
+def test_starttls_without_openssl(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigurationError, match="the program openssl, which makes it, is not on PATH"):
+        mailbox.offer_starttls()
 
 
 # --- what goes wrong on demand
@@ -341,6 +380,40 @@ def test_a_client_that_disconnects(mailbox: Mailbox, said: bytes) -> None:
     assert [mail.subject for mail in mailbox.messages] == ["Welcome"]
 
 
+@pytest.mark.filterwarnings("error")
+def test_clients_that_reset_the_connection(mailbox: Mailbox) -> None:
+    """pytest would tell of an error in the server's thread."""
+    for said in (b"", b"EHLO x\r\n" * 1000, b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n" + b"x" * 100_000):
+        client = socket.create_connection(mailbox.address, 30)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(said)
+        client.close()
+    send(mailbox)
+    gc.collect()
+    assert [mail.subject for mail in mailbox.messages] == ["Welcome"]
+
+
+def test_a_predicate_that_fails_is_told_to_the_client(mailbox: Mailbox) -> None:
+    mailbox.refuse(to=lambda address: 1 / 0)
+    with pytest.raises(smtplib.SMTPRecipientsRefused, match=r"500, b'Error: \(ZeroDivisionError\) division by zero"):
+        send(mailbox)
+
+
+def test_an_error_of_the_server_is_told(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raise_reset() -> None:
+        raise ConnectionResetError
+
+    told: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    reception = post.server._reception
+    assert reception is not None
+    assert reception._loop is not None
+    reception._loop.call_soon_threadsafe(lambda: 1 / 0)
+    reception._loop.call_soon_threadsafe(raise_reset)
+    post.server.close()
+    assert [each.exc_type for each in told] == [ZeroDivisionError]
+
+
 def test_nonsense(mailbox: Mailbox) -> None:
     with socket.create_connection(mailbox.address, 30) as client:
         client.sendall(b"\xff\xfe\x00\r\nGET / HTTP/1.1\r\n\r\nMAIL FROM:\xff\r\n" + b"A" * 100_000 + b"\r\n")
@@ -362,7 +435,7 @@ def test_what_comes_after_the_end_is_late(post: Post) -> None:
 def test_boxes_have_ports_of_their_own(post: Post) -> None:
     other = Box("another", post._came_late)
     port = post.server.open(other)
-    send(Mailbox(other, HOST, port.number), subject="other")
+    send(Mailbox(other, port.number, post.server), subject="other")
     send(post.mailbox)
     assert [[mail.subject for mail in box.mails] for box in (post.box, other)] == [["Welcome"], ["other"]]
 
@@ -412,7 +485,7 @@ def test_an_idle_server_wakes_up() -> None:
     server, box = MailServer(), Box("a test", lambda owner, mail: None)
     port = server.open_idle(box)
     try:
-        send(Mailbox(box, HOST, port.number))
+        send(Mailbox(box, port.number, server))
         assert len(box.mails) == 1
     finally:
         server.close()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .message import Mail
 from .rules import Rules
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Box", "Login"]
 
@@ -45,6 +49,8 @@ class Box:
         self.logins: list[Login] = []
         self.refusals: list[str] = []
         """What the server refused, in words."""
+        self.tls: ssl.SSLContext | None = None
+        """What STARTTLS is done with, where it is offered."""
         self.connections = 0
         """How many clients have connected."""
         self._is_ended = False

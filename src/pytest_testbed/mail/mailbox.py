@@ -11,6 +11,7 @@ from .criteria import Criterion, Wanted, of_use
 from .message import Mail
 from .report import unmet
 from .rules import STAGES, Rule, Stage
+from .server import HOST, MailServer
 
 __all__ = ["Criteria", "Mailbox"]
 
@@ -42,15 +43,15 @@ class Mailbox:
 
     Args:
         box: what comes.
-        host: where the server listens.
-        port: where the server listens.
+        port: where the server listens for it.
+        server: where it is.
         late: gives what has come to the ports of earlier tests, in words.
     """
 
-    def __init__(self, box: Box, host: str, port: int, late: Callable[[], Sequence[str]] = tuple) -> None:
-        self._box, self._late = box, late
+    def __init__(self, box: Box, port: int, server: MailServer, late: Callable[[], Sequence[str]] = tuple) -> None:
+        self._box, self._server, self._late = box, server, late
         self._taken: list[Mail] = []
-        self.host, self.port = host, port
+        self.host, self.port = HOST, port
 
     @property
     def address(self) -> tuple[str, int]:
@@ -202,6 +203,18 @@ class Mailbox:
             ValueError: the stage is none.
         """
         return self._rule(Rule("drop", checked(at, to, sender), undo=self._undo, to=to, sender=sender, times=times))
+
+    def offer_starttls(self) -> str:
+        """Offer STARTTLS to clients that connect from now on in this test; needs the program openssl.
+
+        Returns:
+            The file of the certificate, which is signed by itself: a client that checks it must be told to trust it, by
+            `ssl.create_default_context(cafile=...)` or the environment's SSL_CERT_FILE.
+
+        Raises:
+            ConfigurationError: the certificate cannot be made.
+        """
+        return self._server.offer_tls(self._box)
 
     def _rule(self, rule: Rule) -> Rule:
         return self._box.rules.add(rule)

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, LoginPassword
 
@@ -15,6 +15,9 @@ from .box import Box, Login
 from .message import Mail
 from .rules import Stage
 from .server import BACKLOG, MailPort
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Reception"]
 
@@ -143,9 +146,10 @@ class Reception:
 
 
 def _told(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Pass over clients that hang up; tell of all else."""
-    if not isinstance(context.get("exception"), ConnectionError):
-        loop.default_exception_handler(context)
+    """Pass over clients that hang up, or do not like the certificate; let pytest tell of all else, as of any thread's error."""
+    error = context.get("exception")
+    if error is not None and not isinstance(error, OSError):
+        threading.excepthook(threading.ExceptHookArgs((type(error), error, error.__traceback__, threading.current_thread())))
 
 
 class Connection(SMTP):  # type: ignore[misc]
@@ -163,6 +167,7 @@ class Connection(SMTP):  # type: ignore[misc]
             data_size_limit=LARGEST,
             enable_SMTPUTF8=True,
             auth_require_tls=False,
+            tls_context=hooks.tls,
             authenticator=hooks.login,
             loop=loop,
         )
@@ -213,6 +218,11 @@ class Hooks:
     @property
     def _box(self) -> Box:
         return self._port.box
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What STARTTLS is done with, where it is offered."""
+        return self._box.tls
 
     async def wrong(self, server: Connection, at: Stage, sender: str = "", *recipients: str) -> str | None:
         """Do what rules demand; return the answer where it is a refusal."""

@@ -13,6 +13,7 @@ from ..errors import ConfigurationError
 from .box import Box
 
 if TYPE_CHECKING:
+    from .certificate import Certificate
     from .protocol import Reception
 
 __all__ = ["HOST", "MailPort", "MailServer", "needs_aiosmtpd"]
@@ -65,6 +66,7 @@ class MailServer:
         self._ports: list[MailPort] = []
         self._threads: list[threading.Thread] = []
         self._is_closed = threading.Event()
+        self._certificate: Certificate | None = None
         self._bell: tuple[socket.socket, socket.socket] | None = None
 
     def open(self, box: Box) -> MailPort:
@@ -79,6 +81,19 @@ class MailServer:
         self._bell = socket.socketpair()
         self._begin(threading.Thread(target=self._doorman, args=(port, self._bell[0]), name="testbed-mail-door", daemon=True))
         return port
+
+    def offer_tls(self, box: Box) -> str:
+        """Offer STARTTLS to those who connect from now on, and return the file of the certificate.
+
+        Raises:
+            ConfigurationError: it cannot be made.
+        """
+        from .certificate import Certificate
+
+        with self._lock:
+            self._certificate = self._certificate or Certificate()
+        box.tls = self._certificate.context
+        return str(self._certificate.path)
 
     def shut(self, port: MailPort) -> None:
         """Let nobody connect to a port any more; who is connected stays."""
@@ -104,6 +119,8 @@ class MailServer:
             thread.join(END_SECONDS)
         for each in (*(port.socket for port in self._ports), *(self._bell or ())):
             each.close()
+        if self._certificate is not None:
+            self._certificate.remove()
 
     def _listening(self, box: Box) -> MailPort:
         port = MailPort(box)
