@@ -421,6 +421,14 @@ def test_nonsense(mailbox: Mailbox) -> None:
     send(mailbox)
 
 
+def test_answers_are_sent_at_once(post: Post) -> None:
+    """Or each dialogue takes 40 ms, as the server waits for an acknowledgement that the client puts off."""
+    with smtplib.SMTP(*post.mailbox.address):
+        assert post.server._reception is not None
+        (connection,) = post.server._reception.connections
+        assert connection.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 # --- ports, and the end
 
 
@@ -476,7 +484,9 @@ def test_an_idle_server_ends_at_once() -> None:
         warnings.simplefilter("error")
         server = MailServer()
         port = server.open_idle(Box("", lambda owner, mail: None))
+        began = time.monotonic()
         server.close()
+        assert time.monotonic() - began < 2
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((HOST, port.number))
 

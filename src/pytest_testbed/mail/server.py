@@ -6,6 +6,7 @@ import os
 import selectors
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,12 @@ class MailServer:
         self._lock = threading.Lock()
         self._reception: Reception | None = None
         self._ports: list[MailPort] = []
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
+        self._door: threading.Thread | None = None
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+        """Two ends of a line that wakes the thread at the door."""
         self._is_closed = threading.Event()
         self._certificate: Certificate | None = None
-        self._bell: tuple[socket.socket, socket.socket] | None = None
 
     def open(self, box: Box) -> MailPort:
         """Give a box a port."""
@@ -79,7 +82,7 @@ class MailServer:
         """Give a box a port, behind which the server is started when the first client connects: it costs 0.1 s."""
         port = self._listening(box)
         self._bell = socket.socketpair()
-        self._begin(threading.Thread(target=self._doorman, args=(port, self._bell[0]), name="testbed-mail-door", daemon=True))
+        self._door = begun("testbed-mail-door", self._doorman, port, self._bell[0])
         return port
 
     def offer_tls(self, box: Box) -> str:
@@ -107,16 +110,12 @@ class MailServer:
         if self._is_closed.is_set() or os.getpid() != self._pid:  # a child that was forked has none of the threads
             return
         self._is_closed.set()
-        if self._bell is not None:
+        if self._bell is not None and self._door is not None:
             self._bell[1].send(b"x")
-        for thread in self._threads[:1] if self._bell is not None else []:
-            thread.join(END_SECONDS)
-        with self._lock:
-            reception = self._reception
-        if reception is not None:
-            reception.stop()
-        for thread in self._threads:
-            thread.join(END_SECONDS)
+            self._door.join(END_SECONDS)  # it may be about to start the other
+        if self._reception is not None and self._thread is not None:
+            self._reception.stop()
+            self._thread.join(END_SECONDS)
         for each in (*(port.socket for port in self._ports), *(self._bell or ())):
             each.close()
         if self._certificate is not None:
@@ -128,10 +127,6 @@ class MailServer:
             self._ports.append(port)
         return port
 
-    def _begin(self, thread: threading.Thread) -> None:
-        self._threads.append(thread)
-        thread.start()
-
     def _serve(self, port: MailPort) -> None:
         """Accept what connects to a port; the first one starts the server."""
         with self._lock:
@@ -139,7 +134,7 @@ class MailServer:
                 from .protocol import Reception
 
                 self._reception = reception = Reception()
-                self._begin(threading.Thread(target=reception.run, name="testbed-mail", daemon=True))
+                self._thread = begun("testbed-mail", reception.run)
         self._reception.serve(port)
 
     def _doorman(self, port: MailPort, bell: socket.socket) -> None:
@@ -156,3 +151,10 @@ class MailServer:
             with suppress(OSError):
                 port.socket.close()
             raise
+
+
+def begun(name: str, work: Callable[..., None], *arguments: object) -> threading.Thread:
+    """Return a thread that works already, and does not hold up the process."""
+    thread = threading.Thread(target=work, args=arguments, name=name, daemon=True)
+    thread.start()
+    return thread
