@@ -245,6 +245,29 @@ def test_many_tests_do_not_hold_many_ports(shop: Project) -> None:
     shop.run(*STRICT).assert_outcomes(passed=31)
 
 
+@pytest.mark.parametrize("options", [(), ("-o", "testbed_env=SMTP={mail.port}")], ids=["own port", "exported"])
+def test_mails_of_earlier_tests_take_no_memory(shop: Project, options: tuple[str, ...]) -> None:
+    shop.write(
+        test_it="""
+        import gc
+        import weakref
+
+        from shop import send
+
+        left = []
+
+        def test_first(mailbox):
+            send(mailbox.address)
+            left.append(weakref.ref(mailbox.expect()))
+
+        def test_second(mailbox):
+            gc.collect()
+            assert left[0]() is None
+        """
+    )
+    shop.run(*STRICT, *options).assert_outcomes(passed=2)
+
+
 # --- an address for the whole run
 
 

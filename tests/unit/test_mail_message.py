@@ -117,6 +117,14 @@ def test_broken_mails(raw: bytes, text: str) -> None:
     assert dict(mail.headers) is not None
 
 
+def test_bytes_that_are_no_ascii_can_be_printed() -> None:
+    raw = "Content-Disposition: attachment; filename=März.pdf\r\nTo: <ä\r\nFrom: ö <\r\n\r\n%PDF".encode()
+    mail = Mail(raw)
+    assert [each.name for each in mail.attachments] == ["März.pdf"]
+    assert mail.headers["From"] == "ö <"
+    f"{mail!r} {mail.headers!r} {mail.to}".encode()
+
+
 def test_no_bytes_crash_it() -> None:
     """Headers and structure damaged at random: all of it can be read, whatever it says."""
     chance = random.Random(6)
