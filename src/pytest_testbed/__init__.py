@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .mail.mailbox import Mailbox
+    from .mail.message import Mail
     from .postgres.owned import RealDatabase
     from .postgres.queries import Queries, Query
     from .rabbitmq.broker import Broker
@@ -40,6 +42,8 @@ _HOMES = {
     "Endpoint": ".services.model",
     "HostError": ".errors",
     "IsolationError": ".errors",
+    "Mail": ".mail.message",
+    "Mailbox": ".mail.mailbox",
     "Message": ".rabbitmq.message",
     "ProcessRecipe": ".services.model",
     "Queries": ".postgres.queries",
@@ -66,6 +70,8 @@ __all__ = [
     "Endpoint",
     "HostError",
     "IsolationError",
+    "Mail",
+    "Mailbox",
     "Message",
     "ProcessRecipe",
     "Queries",
