@@ -66,13 +66,16 @@ class HttpMock(responses.RequestsMock):
         url = str(request.url)
         if not self._places.lead_to(url) and not any(begins(url, each) for each in self.passthru_prefixes):
             return False
+        return not self.matches(request)
+
+    def matches(self, request: PreparedRequest) -> bool:
+        """Tell whether a stub matches a request, and leave all as it is: some registries are used up by being asked."""
         stubs = self.registered()
         if stubs:  # their matchers want what `responses` gives a request on its way in
             request.params = self._parse_request_params(request.path_url)  # type: ignore[attr-defined]
             if not hasattr(request, "req_kwargs"):
                 request.req_kwargs = {}  # type: ignore[attr-defined]
-        # not `find`: an ordered registry is used up by a request that is none of its own
-        return not any(stub.matches(request)[0] for stub in stubs)
+        return any(stub.matches(request)[0] for stub in stubs)
 
     # --- what comes in
 

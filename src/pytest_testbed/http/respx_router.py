@@ -1,0 +1,114 @@
+"""respx's side of a mock: requests of httpcore as those of requests, and answers the other way round."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import requests
+import respx
+from requests import exceptions
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+from respx.mocks import HTTPCoreMocker, Mocker
+
+if TYPE_CHECKING:
+    from .mock import HttpMock
+
+__all__ = ["router"]
+
+ERRORS: tuple[tuple[type[BaseException], str], ...] = (
+    (exceptions.ConnectTimeout, "ConnectTimeout"),
+    (exceptions.Timeout, "ReadTimeout"),
+    (exceptions.ProxyError, "ProxyError"),
+    (exceptions.ChunkedEncodingError, "RemoteProtocolError"),
+    (TimeoutError, "ReadTimeout"),
+    (OSError, "ConnectError"),
+)
+"""Errors of requests, and of sockets, with what httpcore has in their place; the first that fits. All of requests' own are
+OSErrors."""
+TARGETS = (
+    "_sync.connection.HTTPConnection",
+    "_sync.connection_pool.ConnectionPool",
+    "_sync.http_proxy.HTTPProxy",
+    "_async.connection.AsyncHTTPConnection",
+    "_async.connection_pool.AsyncConnectionPool",
+    "_async.http_proxy.AsyncHTTPProxy",
+)
+
+
+class HttpCore2Mocker(HTTPCoreMocker):  # type: ignore[misc]
+    """respx's stand-in, for the connections of httpx2."""
+
+    name = "testbed-httpcore2"
+    targets = [f"httpcore2.{target}" for target in TARGETS]
+
+    @classmethod
+    def from_sync_httpx_response(cls, httpx_response: httpx.Response, target: Any, **kwargs: Any) -> Any:
+        """Return the answer as one of httpcore2."""
+        return sys.modules["httpcore2"].Response(
+            status=httpx_response.status_code,
+            headers=httpx_response.headers.raw,
+            content=httpx_response.stream,
+            extensions=httpx_response.extensions,
+        )
+
+
+MOCKERS: dict[str, type[Mocker]] = {"httpcore": HTTPCoreMocker, "httpcore2": HttpCore2Mocker}
+
+
+def router(core: str, mock: HttpMock) -> respx.MockRouter:
+    """Return a router of respx with one route, on which a mock answers.
+
+    Args:
+        core: "httpcore" or "httpcore2".
+        mock: answers, or lets through.
+    """
+    errors = sys.modules[core]
+    mocker = MOCKERS[core]
+    made = respx.MockRouter(assert_all_called=False, using=mocker.name)
+
+    def answer(request: httpx.Request) -> httpx.Response | httpx.Request | None:
+        asked = as_requests(request)
+        if mock.goes_through(asked):
+            return None if has_others() else request
+        if has_others() and not mock.matches(asked):
+            return None  # whoever else uses respx in this test may know it, and says so if not
+        try:
+            return as_httpx(mock.answer(asked))
+        except OSError as error:
+            raise in_core(error, errors) from error
+
+    def has_others() -> bool:
+        return any(each is not made for each in mocker.routers)
+
+    made.route().mock(side_effect=answer)
+    return made
+
+
+def as_requests(request: httpx.Request) -> requests.PreparedRequest:
+    """Return a request of httpx, whose body has been read, as one of requests."""
+    made = requests.PreparedRequest()
+    made.prepare_method(request.method)
+    made.prepare_url(str(request.url), None)
+    made.headers = CaseInsensitiveDict(request.headers.items())
+    made.body = request.content or None
+    made.hooks = default_hooks()
+    return made
+
+
+def as_httpx(response: requests.Response) -> httpx.Response:
+    """Return an answer of requests as one of httpx."""
+    body = response.content
+    headers = list(response.raw.headers.items())
+    if "Content-Encoding" in response.headers:  # the body is in clear by now
+        headers = [(name, value) for name, value in headers if name.lower() not in ("content-encoding", "content-length")]
+    return httpx.Response(response.status_code, headers=headers, stream=httpx.ByteStream(body))
+
+
+def in_core(error: OSError, core: Any) -> Exception:
+    """Return an error of requests or of a socket as httpcore would raise it."""
+    name = next(name for kind, name in ERRORS if isinstance(error, kind))
+    made: Exception = getattr(core, name)(str(error))
+    return made
