@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from re import Pattern
-from typing import Any
 
 import pytest
 
 from .captured_http import journal_of
-from .errors import ConfigurationError, StubError, TestbedError
+from .errors import ConfigurationError, StubError
 from .http.httpx_side import HttpxSide
 from .http.mock import HttpMock
-from .http.places import Place, Places, host_and_port
 from .http.unmatched import unmatched_text, unused_text
-from .plugin import RUN
+from .near_hosts import places_of
 from .plugins.http import HttpSettings
 from .settings import SETTINGS
 
-__all__ = ["mocked", "places_of"]
+__all__ = ["mocked"]
 
 MARK = "http_mock"
-PLACES: pytest.StashKey[Places] = pytest.StashKey()
-"""On the configuration: the hosts that need no stub."""
 ENDED: pytest.StashKey[bool] = pytest.StashKey()
 """On a test: that it was skipped, or failed as it was expected to; what it did till then proves nothing."""
 NAME = "pytest_testbed.mocked"
@@ -95,33 +91,12 @@ def passthrough_of(item: pytest.Item) -> list[str | Pattern[str]]:
     for mark in item.iter_markers(MARK):
         given = mark.kwargs.get("passthrough", ())
         for each in [given] if isinstance(given, str | Pattern) else given if isinstance(given, Iterable) else [None]:
-            if not (isinstance(each, Pattern) and isinstance(each.pattern, str)) and not (isinstance(each, str) and "://" in each):
+            if not (isinstance(each, Pattern) and isinstance(each.pattern, str)) and not (
+                isinstance(each, str) and "://" in each
+            ):
                 raise ConfigurationError(
                     f"@pytest.mark.http_mock(passthrough={given!r}) on {item.nodeid}: {given if each is None else each!r} is neither the "
                     "beginning of a URL, such as 'https://api.example.com/', nor a re.compile(...) of one."
                 )
             found.append(each)
     return found
-
-
-def places_of(config: pytest.Config) -> Places:
-    """Return the hosts that need no stub: this machine, services, the application, what the options name."""
-    if PLACES not in config.stash:
-        settings = config.stash[SETTINGS]
-        options = settings[HttpSettings]
-        allowed = [Place.from_text(text) for text in options.http_allow]
-        if options.app_url:
-            host, port, _ = host_and_port(options.app_url)
-            allowed.append(Place("testbed_app_url", name=host, port=port))
-        config.stash[PLACES] = Places(allowed, lambda: service_hosts(config))
-    return config.stash[PLACES]
-
-
-def service_hosts(config: pytest.Config) -> Iterable[str]:
-    """Return the hosts of the services that this run has."""
-    run: Any = config.stash.get(RUN, None)
-    if run is None:
-        return ()
-    with suppress(TestbedError):  # whoever asks for the service will meet it
-        return [endpoint.host for endpoint in run.testbed.started.values()]
-    return ()

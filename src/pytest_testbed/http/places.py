@@ -86,7 +86,9 @@ class Place:
         if address is not None:
             return cls(text, network=ip_network(address), port=number)
         name = host.lower().rstrip(".").removeprefix("*")
-        if not name.strip(".") or not all(part.replace("-", "").replace("_", "").isalnum() for part in name.strip(".").split(".")):
+        if not name.strip(".") or not all(
+            part.replace("-", "").replace("_", "").isalnum() for part in name.strip(".").split(".")
+        ):
             raise ValueError(f"holds {text!r}, which is no name, no address and no network such as 10.0.0.0/8")
         return cls(text, name=name, port=number)
 

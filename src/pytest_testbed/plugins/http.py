@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from ..plugin import plain_errors
-from ..settings import Section, named_values, option, positive
+from ..settings import SETTINGS, Section, named_values, option, positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,13 +44,23 @@ def web_address(url: str) -> None:
         raise ValueError("is not of the form http://host:8000")
 
 
+def hosts(texts: Sequence[str]) -> None:
+    """Check hosts: names, addresses, networks."""
+    from ..http.places import Place
+
+    for text in texts:
+        Place.from_text(text)
+
+
 class HttpSettings(Section, prefix=""):
     """Options of HTTP."""
 
     http_strict: bool = option(False, help="Fail a test that has stubs in http_mock which no request has used.")
     http_block: bool = option(False, help="Let no test reach a host that is not this machine.")
     http_allow: tuple[str, ...] = option(
-        (), help="Hosts that tests may reach all the same: names, or addresses such as 10.0.0.0/8."
+        (),
+        check=hosts,
+        help="Hosts that tests may reach all the same, without a stub: names such as *.example.com, or addresses such as 10.0.0.0/8.",
     )
     stubs: tuple[str, ...] = option(
         (), help="Directories with a folder for each mock service, and in it mapping files in WireMock's JSON format."
@@ -103,6 +113,14 @@ def export_address(config: pytest.Config, run: Run) -> MockAddress:
     from ..mocks import exported
 
     return exported(config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Guard the tests where that is asked for."""
+    if SETTINGS in config.stash and config.stash[SETTINGS][HttpSettings].http_block:  # without: somebody asks for help
+        from ..blocked import BlocksHosts
+
+        config.pluginmanager.register(BlocksHosts(config), "pytest_testbed.blocked")
 
 
 @pytest.hookimpl(wrapper=True)
