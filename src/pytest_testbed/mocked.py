@@ -60,7 +60,7 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
 class SeesSkips:
     """A plugin of runs with `http_mock`."""
 
-    @pytest.hookimpl(wrapper=True, trylast=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Note, before fixtures end, that a test was skipped half-way, or failed as expected."""
         report = yield
@@ -95,8 +95,8 @@ def passthrough_of(item: pytest.Item) -> list[str | Pattern[str]]:
                 isinstance(each, str) and "://" in each
             ):
                 raise ConfigurationError(
-                    f"@pytest.mark.http_mock(passthrough={given!r}) on {item.nodeid}: {given if each is None else each!r} is neither the "
-                    "beginning of a URL, such as 'https://api.example.com/', nor a re.compile(...) of one."
+                    f"@pytest.mark.http_mock(passthrough={given!r}) on {item.nodeid}: {given if each is None else each!r} is "
+                    "neither the beginning of a URL, such as 'https://api.example.com/', nor a re.compile(...) of one."
                 )
             found.append(each)
     return found

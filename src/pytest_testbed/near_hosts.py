@@ -23,7 +23,7 @@ def places_of(config: pytest.Config) -> Places:
     """Return the hosts of a run that need no stub, besides this machine."""
     if PLACES not in config.stash:
         options = config.stash[SETTINGS][HttpSettings]
-        allowed = [Place.from_text(text) for text in options.http_allow]
+        allowed = [Place.from_text(text) for text in " ".join(options.http_allow).split()]
         if options.app_url:
             host, port, _ = host_and_port(options.app_url)
             allowed.append(Place("the application at testbed_app_url", name=host, port=port))

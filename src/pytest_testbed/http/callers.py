@@ -11,11 +11,30 @@ from typing import Any
 __all__ = ["Caller", "caller_of"]
 
 CLIENTS = frozenset(
-    "requests httpx httpx2 httpcore httpcore2 urllib3 aiohttp http.client urllib.request httplib2 treq websockets websocket botocore "
-    "aiobotocore boto3 pycurl tornado niquests grpc elasticsearch opensearchpy pymongo redis pika aio_pika aiormq psycopg "
-    "asyncpg pymysql smtplib aiosmtplib ftplib imaplib poplib telnetlib paramiko ldap3 docker testcontainers xmlrpc.client".split()
+    (
+        *("requests", "httpx", "httpx2", "httpcore", "httpcore2", "urllib3", "aiohttp", "http.client", "urllib.request"),
+        *(
+            "xmlrpc.client",
+            "httplib2",
+            "treq",
+            "tornado",
+            "niquests",
+            "websockets",
+            "websocket",
+            "botocore",
+            "aiobotocore",
+            "boto3",
+        ),
+        *("elasticsearch", "opensearchpy", "pymongo", "redis", "pika", "aio_pika", "aiormq", "psycopg", "asyncpg", "pymysql"),
+        *("smtplib", "aiosmtplib", "ftplib", "imaplib", "poplib", "paramiko", "ldap3", "docker", "testcontainers"),
+    )
 )
-PLUMBING = frozenset("anyio trio sniffio aiohappyeyeballs h11 h2 gevent wrapt sentry_sdk opentelemetry ddtrace newrelic".split())
+PLUMBING = frozenset(
+    (
+        *("anyio", "trio", "sniffio", "aiohappyeyeballs", "h11", "h2", "gevent", "wrapt"),
+        *("sentry_sdk", "opentelemetry", "ddtrace", "newrelic"),
+    )
+)
 """What may stand between a client and its connection."""
 OURS = "pytest_testbed"
 

@@ -113,7 +113,7 @@ class HttpMock(responses.RequestsMock):
             return (ours if self._put is send else before)(adapter, request, *args, **kwargs)
 
         self._before, self._put = before, send
-        HTTPAdapter.send = send  # type: ignore[method-assign]
+        HTTPAdapter.send = send  # type: ignore[method-assign,assignment]
 
     def stop(self, allow_assert: bool = True) -> None:
         """Give requests its `send` back, unless somebody else's is in its place by now."""

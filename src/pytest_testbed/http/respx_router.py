@@ -38,24 +38,30 @@ TARGETS = (
 )
 
 
-class HttpCore2Mocker(HTTPCoreMocker):  # type: ignore[misc]
-    """respx's stand-in, for the connections of httpx2."""
-
-    name = "testbed-httpcore2"
-    targets = [f"httpcore2.{target}" for target in TARGETS]
-
-    @classmethod
-    def from_sync_httpx_response(cls, httpx_response: httpx.Response, target: Any, **kwargs: Any) -> Any:
-        """Return the answer as one of httpcore2."""
-        return sys.modules["httpcore2"].Response(
-            status=httpx_response.status_code,
-            headers=httpx_response.headers.raw,
-            content=httpx_response.stream,
-            extensions=httpx_response.extensions,
-        )
+SECOND = "testbed-httpcore2"
 
 
-MOCKERS: dict[str, type[Mocker]] = {"httpcore": HTTPCoreMocker, "httpcore2": HttpCore2Mocker}
+def mocker_of(core: str) -> type[Mocker]:
+    """Return respx's stand-in for the connections of "httpcore", or the one that we add for those of "httpcore2"."""
+    if core == "httpcore":
+        return HTTPCoreMocker
+    # it stays where this module is loaded once more, as in tests of pytest plugins
+    return Mocker.registry.get(SECOND) or type(
+        "HttpCore2Mocker",
+        (HTTPCoreMocker,),
+        {
+            "name": SECOND,
+            "targets": [f"httpcore2.{target}" for target in TARGETS],
+            "from_sync_httpx_response": classmethod(as_httpcore2),
+        },
+    )
+
+
+def as_httpcore2(mocker: type[Mocker], answer: httpx.Response, target: Any, **kwargs: Any) -> Any:
+    """Return an answer as one of httpcore2."""
+    return sys.modules["httpcore2"].Response(
+        status=answer.status_code, headers=answer.headers.raw, content=answer.stream, extensions=answer.extensions
+    )
 
 
 def router(core: str, mock: HttpMock) -> respx.MockRouter:
@@ -66,7 +72,7 @@ def router(core: str, mock: HttpMock) -> respx.MockRouter:
         mock: answers, or lets through.
     """
     errors = sys.modules[core]
-    mocker = MOCKERS[core]
+    mocker = mocker_of(core)
     made = respx.MockRouter(assert_all_called=False, using=mocker.name)
 
     def answer(request: httpx.Request) -> httpx.Response | httpx.Request | None:

@@ -105,7 +105,9 @@ def url_compared(url: str, wanted: str | Pattern[str]) -> tuple[list[str], float
         ("host", is_.netloc.rpartition("@")[2], stub.netloc.rpartition("@")[2]),
         ("path", is_.path or "/", stub.path or "/"),
     )
-    reasons = [f"the {name} is {one}, not {other}" for name, one, other in pairs if one.lower() != other.lower()]
+    reasons = [f"the {name} is {one}, not {other}" for name, one, other in pairs if one != other]
+    if not reasons and is_.netloc != stub.netloc:
+        reasons.append("the name and password in the URL are not the stub's: they are part of what is compared")
     return reasons, 1 - SequenceMatcher(None, url, wanted).ratio()
 
 

@@ -48,7 +48,7 @@ def hosts(texts: Sequence[str]) -> None:
     """Check hosts: names, addresses, networks."""
     from ..http.places import Place
 
-    for text in texts:
+    for text in " ".join(texts).split():  # one line may name several
         Place.from_text(text)
 
 
@@ -60,7 +60,7 @@ class HttpSettings(Section, prefix=""):
     http_allow: tuple[str, ...] = option(
         (),
         check=hosts,
-        help="Hosts that tests may reach all the same, without a stub: names such as *.example.com, or addresses such as 10.0.0.0/8.",
+        help="Hosts that tests may reach all the same, without a stub: names as *.example.com, addresses as 10.0.0.0/8.",
     )
     stubs: tuple[str, ...] = option(
         (), help="Directories with a folder for each mock service, and in it mapping files in WireMock's JSON format."
@@ -100,8 +100,8 @@ class HttpSettings(Section, prefix=""):
 
 SECTION = HttpSettings
 MARKS = (
-    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the URLs, by their "
-    "beginnings, whose requests go through where no stub matches",
+    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the URLs, "
+    "by their beginnings, whose requests go through where no stub matches",
 )
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
 EXPORTS = {"mock": ("*.url", "*.host", "*.port")}
