@@ -7,6 +7,7 @@ directly, comes here. It is loaded when httpcore is: a run without httpx does no
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -70,9 +71,10 @@ class HttpxSide:
             self._routers.pop().stop(quiet=True)
 
 
+@lru_cache(maxsize=1)
 def has_respx() -> bool:
     """Tell whether respx can be loaded."""
-    return all(name in sys.modules or find_spec(name) is not None for name in RESPX)
+    return all(sys.modules[name] is not None if name in sys.modules else find_spec(name) is not None for name in RESPX)
 
 
 class Loads(MetaPathFinder):

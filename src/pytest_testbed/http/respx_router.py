@@ -98,8 +98,13 @@ def as_requests(request: httpx.Request) -> requests.PreparedRequest:
     made = requests.PreparedRequest()
     made.prepare_method(request.method)
     made.prepare_url(str(request.url), None)
-    made.headers = CaseInsensitiveDict(request.headers.items())
-    made.body = request.content or None
+    made.headers = CaseInsensitiveDict()
+    for raw_name, raw_value in request.headers.raw:  # as they were written: matchers of responses look at that
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        made.headers[name] = f"{made.headers[name]}, {value}" if name in made.headers else value
+    is_form = made.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded")
+    # requests has a form as text, and matchers rely on it
+    made.body = (request.content.decode("latin-1") if is_form else request.content) or None
     made.hooks = default_hooks()
     return made
 
