@@ -39,8 +39,8 @@ def named_hosts(config: pytest.Config) -> Iterable[str]:
         if given is not None and given.url:
             yield host_and_port(given.url)[0]
         settings: Any = config.stash[SETTINGS][part.SECTION] if hasattr(part, "SECTION") else None
-        for option in settings.options() if settings is not None and settings is not HttpSettings else ():
-            if option.name.endswith("_url") and option.name != "app_url" and getattr(settings, option.name):
+        for option in settings.options() if settings is not None and not isinstance(settings, HttpSettings) else ():
+            if option.ini.endswith("_url") and getattr(settings, option.name):
                 yield host_and_port(getattr(settings, option.name))[0]
 
 

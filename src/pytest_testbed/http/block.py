@@ -1,7 +1,8 @@
 """No connection to a host that is not this machine, while a guard is on.
 
 It listens to what Python itself reports of its sockets, so it holds whatever has replaced the functions of `socket`,
-before it or while it is on, and there is nothing to put back.
+before it or while it is on, and there is nothing to put back. What connects without Python's sockets (libpq, uvloop, a
+child process) is not heard; nor is the look-up of a name that is given to `socket.connect` itself, though the connection is.
 """
 
 from __future__ import annotations
