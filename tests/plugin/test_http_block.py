@@ -94,7 +94,7 @@ def test_it():
         lambda: asyncio.run(asyncio.open_connection(FAR, 9)),
         lambda: asyncio.run(asyncio.open_connection("far.example", 9)),
     ):
-        with pytest.raises(HostBlocked, match=r"^test_it tried to reach (203.0.113.7:9|far.example(:9)?), which") as caught:
+        with pytest.raises(HostBlocked, match=r"^(test_it|asyncio) tried to reach (203.0.113.7|far.example)(:9)?, ") as caught:
             call()
         assert isinstance(caught.value, ConnectionError)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -16,7 +17,7 @@ from respx.mocks import HTTPCoreMocker, Mocker
 if TYPE_CHECKING:
     from .mock import HttpMock
 
-__all__ = ["router"]
+__all__ = ["Bridge", "bridge_of"]
 
 ERRORS: tuple[tuple[type[BaseException], str], ...] = (
     (exceptions.ConnectTimeout, "ConnectTimeout"),
@@ -46,7 +47,8 @@ def mocker_of(core: str) -> type[Mocker]:
     if core == "httpcore":
         return HTTPCoreMocker
     # it stays where this module is loaded once more, as in tests of pytest plugins
-    return Mocker.registry.get(SECOND) or type(
+    known: type[Mocker] | None = Mocker.registry.get(SECOND)
+    return known or type(
         "HttpCore2Mocker",
         (HTTPCoreMocker,),
         {
@@ -57,40 +59,63 @@ def mocker_of(core: str) -> type[Mocker]:
     )
 
 
-def as_httpcore2(mocker: type[Mocker], answer: httpx.Response, target: Any, **kwargs: Any) -> Any:
+def as_httpcore2(mocker: type[Mocker], answer: httpx.Response, target: Any, /, **kwargs: Any) -> Any:
     """Return an answer as one of httpcore2."""
     return sys.modules["httpcore2"].Response(
         status=answer.status_code, headers=answer.headers.raw, content=answer.stream, extensions=answer.extensions
     )
 
 
-def router(core: str, mock: HttpMock) -> respx.MockRouter:
-    """Return a router of respx with one route, on which a mock answers.
+class Bridge:
+    """A router of respx with one route, on which mocks answer; one for each of `httpcore` and `httpcore2`.
 
     Args:
-        core: "httpcore" or "httpcore2".
-        mock: answers, or lets through.
+        core: one of the two.
     """
-    errors = sys.modules[core]
-    mocker = mocker_of(core)
-    made = respx.MockRouter(assert_all_called=False, using=mocker.name)
 
-    def answer(request: httpx.Request) -> httpx.Response | httpx.Request | None:
+    def __init__(self, core: str) -> None:
+        self.mocker = mocker_of(core)
+        self._errors = sys.modules[core]
+        self._mocks: list[HttpMock] = []
+        self._router = respx.Router(assert_all_called=False)
+        self._router.route().mock(side_effect=self._answer)
+
+    def join(self, mock: HttpMock) -> None:
+        """Be asked wherever respx stands in; `mocker.start` has it stand in."""
+        if not self._mocks:
+            self.mocker.register(self._router)
+        self._mocks.append(mock)
+
+    def leave(self, mock: HttpMock) -> None:
+        """Be asked no more; respx goes where nobody else wants it."""
+        if mock in self._mocks:
+            self._mocks.remove(mock)
+        if not self._mocks:
+            self.mocker.unregister(self._router)
+            self.mocker.stop()
+            if self._router.calls:
+                self._router.reset()
+
+    def _answer(self, request: httpx.Request) -> httpx.Response | httpx.Request | None:
+        mock = self._mocks[-1] if self._mocks else None
+        if mock is None:  # the test has ended meanwhile
+            return request
         asked = as_requests(request)
-        if mock.goes_through(asked):
-            return None if has_others() else request
-        if has_others() and not mock.matches(asked):
+        has_others = any(each is not self._router for each in self.mocker.routers)
+        if has_others and not mock.matches(asked):
             return None  # whoever else uses respx in this test may know it, and says so if not
+        if mock.goes_through(asked):
+            return request
         try:
             return as_httpx(mock.answer(asked))
         except OSError as error:
-            raise in_core(error, errors) from error
+            raise in_core(error, self._errors) from error
 
-    def has_others() -> bool:
-        return any(each is not made for each in mocker.routers)
 
-    made.route().mock(side_effect=answer)
-    return made
+@lru_cache(maxsize=2)
+def bridge_of(core: str) -> Bridge:
+    """Return the bridge of "httpcore" or "httpcore2"."""
+    return Bridge(core)
 
 
 def as_requests(request: httpx.Request) -> requests.PreparedRequest:
@@ -98,11 +123,12 @@ def as_requests(request: httpx.Request) -> requests.PreparedRequest:
     made = requests.PreparedRequest()
     made.prepare_method(request.method)
     made.prepare_url(str(request.url), None)
-    made.headers = CaseInsensitiveDict()
+    headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
     for raw_name, raw_value in request.headers.raw:  # as they were written: matchers of responses look at that
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        made.headers[name] = f"{made.headers[name]}, {value}" if name in made.headers else value
-    is_form = made.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    made.headers = headers  # type: ignore[assignment]
+    is_form = headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded")
     # requests has a form as text, and matchers rely on it
     made.body = (request.content.decode("latin-1") if is_form else request.content) or None
     made.hooks = default_hooks()
