@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         AppError,
         BrokerError,
         ConfigurationError,
+        HostBlocked,
         HostError,
         IsolationError,
         SchemaError,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .http.mock import HttpMock
     from .postgres.owned import RealDatabase
     from .postgres.queries import Queries, Query
     from .rabbitmq.broker import Broker
@@ -36,7 +38,9 @@ _HOMES = {
     "ConfigurationError": ".errors",
     "ContainerRecipe": ".services.model",
     "Endpoint": ".services.model",
+    "HostBlocked": ".errors",
     "HostError": ".errors",
+    "HttpMock": ".http.mock",
     "IsolationError": ".errors",
     "Message": ".rabbitmq.message",
     "ProcessRecipe": ".services.model",
@@ -62,7 +66,9 @@ __all__ = [
     "ConfigurationError",
     "ContainerRecipe",
     "Endpoint",
+    "HostBlocked",
     "HostError",
+    "HttpMock",
     "IsolationError",
     "Message",
     "ProcessRecipe",

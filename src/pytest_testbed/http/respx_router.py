@@ -42,13 +42,12 @@ TARGETS = (
 SECOND = "testbed-httpcore2"
 
 
-def mocker_of(core: str) -> type[Mocker]:
+def mocker_of(core: str) -> Any:
     """Return respx's stand-in for the connections of "httpcore", or the one that we add for those of "httpcore2"."""
     if core == "httpcore":
         return HTTPCoreMocker
     # it stays where this module is loaded once more, as in tests of pytest plugins
-    known: type[Mocker] | None = Mocker.registry.get(SECOND)
-    return known or type(
+    return Mocker.registry.get(SECOND) or type(
         "HttpCore2Mocker",
         (HTTPCoreMocker,),
         {
