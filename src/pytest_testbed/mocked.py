@@ -36,6 +36,7 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
     plugins = item.config.pluginmanager
     if not plugins.has_plugin(NAME):  # a run in which nobody asks has none of it
         plugins.register(SeesSkips(), NAME)
+    item.stash[ENDED] = False
     strict, source = strictness(item)
     mock = HttpMock(places_of(item.config), passthrough_of(item), journal_of(item))
     mock.start()
@@ -46,7 +47,7 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
     finally:
         side.stop()
         mock.stop(allow_assert=False)
-    if item.stash.get(ENDED, False):
+    if item.stash[ENDED]:
         return
     faults = [unmatched_text(mock.unmatched)] if mock.unmatched else []
     if mock.assert_all_requests_are_fired and not strict:

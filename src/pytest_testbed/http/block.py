@@ -155,10 +155,10 @@ def listen() -> None:
     if Guard._listens:
         return
     Guard._listens = True
-    watched = frozenset((*LOOK_UPS, *SENDS))
+    watched, guards = frozenset((*LOOK_UPS, *SENDS)), Guard  # names of a module are gone before the hook is
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
-        guard = Guard.current
+        guard = guards.current
         if guard is not None and event in watched:
             guard.heard(event, args)
 
