@@ -226,6 +226,28 @@ def test_it(http_mock):
     result.assert_outcomes(passed=1)
 
 
+def test_a_client_of_docker(project: Project) -> None:
+    result = run(
+        project,
+        """
+def test_it(http_mock):
+    import docker
+    try:
+        client = docker.from_env()
+        version = client.version()
+    except docker.errors.DockerException as error:
+        assert "Responses" not in str(error) and "not on this machine" not in str(error)
+        pytest.skip("no engine answers")
+    assert version["Version"]
+    assert len(http_mock.calls) == 0
+    client.close()
+""",
+    )
+    counts = result.parseoutcomes()
+    assert counts.get("passed", 0) + counts.get("skipped", 0) == 1
+    assert "failed" not in counts
+
+
 def test_pytest_socket_beside_it(project: Project) -> None:
     pytest.importorskip("pytest_socket")
     run(

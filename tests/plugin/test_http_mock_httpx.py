@@ -163,7 +163,9 @@ def served():
 @both
 def test_loopback(http_mock, x, ask, served):
     http_mock.post(f"http://127.0.0.1:{served}/stub", body="stubbed")
-    assert ask(x, "POST", f"http://127.0.0.1:{served}/", content=b"real").text == "real"
+    answer = ask(x, "POST", f"http://127.0.0.1:{served}/", content=b"real")
+    assert answer.text == "real"
+    assert "network_stream" in answer.extensions, "it was not sent by httpx itself"
     assert ask(x, "POST", f"http://127.0.0.1:{served}/stub").text == "stubbed"
     assert len(http_mock.calls) == 1
 
@@ -270,6 +272,20 @@ def test_without_respx_httpx_is_left_alone(project: Project) -> None:
         """,
     )
     project.run_apart().assert_outcomes(passed=2)
+
+
+def test_without_httpx2(project: Project) -> None:
+    project.write(
+        conftest="import sys\nsys.modules['httpx2'] = sys.modules['httpcore2'] = None",
+        test_it="""
+        import httpx
+
+        def test_it(http_mock):
+            http_mock.get("https://a.example/", body="stubbed")
+            assert httpx.get("https://a.example/").text == "stubbed"
+        """,
+    )
+    project.run_apart().assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("plugin", ["pytest_asyncio.plugin", "anyio.pytest_plugin"])

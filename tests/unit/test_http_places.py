@@ -106,6 +106,14 @@ def test_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.engine_hosts() == ["build.example", "other.example"]
 
 
+def test_an_engine_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://build.example:2375")
+    guard = Guard(Places(), "test")
+    guard.heard("socket.getaddrinfo", ("build.example", 2375, 0, 0, 0))
+    with pytest.raises(ConnectionError):
+        guard.heard("socket.getaddrinfo", ("other.example", 2375, 0, 0, 0))
+
+
 def test_an_address_of_an_allowed_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look-up of a name is heard before its answer is known."""
     guard = Guard(Places([Place.from_text("pay.example")]), "test")

@@ -54,7 +54,7 @@ class HttpxSide:
         """Be there for the requests of what is loaded, and of what will be."""
         waits = [core for core in CORES if core not in sys.modules]
         for core in CORES:
-            if core not in waits and has_respx():
+            if sys.modules.get(core) is not None and has_respx():  # None: somebody forbids its import
                 self._attend(core)
         if waits:
             self._finder = Loads(waits, self._loaded)
