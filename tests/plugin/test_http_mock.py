@@ -573,7 +573,7 @@ def test_the_section_of_a_failure(project: Project) -> None:
         """
 def test_it(http_mock):
     http_mock.post("https://a.example/", json={"error": "card_declined"}, status=402)
-    requests.post("https://a.example/", json={"password": "x", "amount": 1}, headers={"Authorization": "Bearer abc"})
+    requests.post("https://a.example/", json={"password": "x", "amount": 1}, headers={"Authorization": "Bearer abc", "X-Raw": b"raw"})
     assert False
 """,
     )
@@ -582,6 +582,7 @@ def test_it(http_mock):
             "*Captured HTTP*",
             "http_mock: POST https://a.example/ → 402",
             "    > Authorization: Bearer [*][*][*]",
+            "    > X-Raw: raw",
             '    > {"password": "[*][*][*]", "amount": 1}',
             '    < {"error": "card_declined"}',
         ]

@@ -116,6 +116,29 @@ def test_errors(http_mock, x, ask):
     ).assert_outcomes(passed=18)
 
 
+def test_threads_and_proxies(project: Project) -> None:
+    run(
+        project,
+        """
+from concurrent.futures import ThreadPoolExecutor
+
+def test_threads(http_mock):
+    import httpx, httpx2
+    http_mock.get("https://a.example/", body="x")
+    with ThreadPoolExecutor(6) as pool:
+        texts = pool.map(lambda n: (httpx, httpx2, requests)[n % 3].get("https://a.example/").text, range(18))
+        assert list(texts) == ["x"] * 18
+    assert len(http_mock.calls) == 18
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_proxies(http_mock, x, scheme):
+    http_mock.get(f"{scheme}://a.example/", body="x")
+    with x.Client(proxy="http://proxy.example:3128") as client:
+        assert client.get(f"{scheme}://a.example/").text == "x"
+""",
+    ).assert_outcomes(passed=5)
+
+
 def test_what_no_stub_matches(project: Project) -> None:
     result = run(
         project,

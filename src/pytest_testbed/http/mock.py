@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from re import Pattern
 from typing import TYPE_CHECKING, Any
 
@@ -162,20 +162,24 @@ class Calls(responses.CallList):
         if self._journal is None:
             return
         sent = request.body
-        exchange: Callable[..., Exchange] = Exchange
         self._journal.add(
-            exchange(
+            Exchange(
                 "http_mock",
                 str(request.method),
                 str(request.url),
                 status=getattr(response, "status_code", None),
-                sent_headers=request.headers.items(),
-                sent=sent.encode() if isinstance(sent, str) else sent if isinstance(sent, bytes) else b"",
+                sent_headers=[(name, text_of(value)) for name, value in request.headers.items()],
+                sent=sent.encode(errors="replace") if isinstance(sent, str) else sent if isinstance(sent, bytes) else b"",
                 headers=() if response is None else response.headers.items(),
                 body=content(request, response),
                 note=note,
             )
         )
+
+
+def text_of(value: str | bytes) -> str:
+    """Return a header's value, which requests takes as bytes, too."""
+    return value if isinstance(value, str) else value.decode("latin-1")
 
 
 def content(request: PreparedRequest, response: Any) -> bytes:
