@@ -573,7 +573,8 @@ def test_the_section_of_a_failure(project: Project) -> None:
         """
 def test_it(http_mock):
     http_mock.post("https://a.example/", json={"error": "card_declined"}, status=402)
-    requests.post("https://a.example/", json={"password": "x", "amount": 1}, headers={"Authorization": "Bearer abc", "X-Raw": b"raw"})
+    headers = {"Authorization": "Bearer abc", "X-Raw": b"raw"}
+    requests.post("https://a.example/", json={"password": "x", "amount": 1}, headers=headers)
     assert False
 """,
     )
