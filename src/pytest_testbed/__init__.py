@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         AppError,
         BrokerError,
         ConfigurationError,
+        HostBlocked,
         HostError,
         IsolationError,
         SchemaError,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .http.mock import HttpMock
     from .mail.mailbox import Mailbox
     from .mail.message import Mail
     from .postgres.owned import RealDatabase
@@ -40,7 +42,9 @@ _HOMES = {
     "ConfigurationError": ".errors",
     "ContainerRecipe": ".services.model",
     "Endpoint": ".services.model",
+    "HostBlocked": ".errors",
     "HostError": ".errors",
+    "HttpMock": ".http.mock",
     "IsolationError": ".errors",
     "Mail": ".mail.message",
     "Mailbox": ".mail.mailbox",
@@ -68,7 +72,9 @@ __all__ = [
     "ConfigurationError",
     "ContainerRecipe",
     "Endpoint",
+    "HostBlocked",
     "HostError",
+    "HttpMock",
     "IsolationError",
     "Mail",
     "Mailbox",
