@@ -20,7 +20,16 @@ from pytest_testbed.http.services import MockServices, TestServices
 JAVA = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m")
 SERVICE = "shop"
 TIMEOUT = 20.0
-OWN_HEADERS = {"date", "server", "connection", "content-length", "transfer-encoding", "matched-stub-id", "matched-stub-name", "vary"}
+OWN_HEADERS = {
+    "date",
+    "server",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "matched-stub-id",
+    "matched-stub-name",
+    "vary",
+}
 """What a server says of itself, or of the way in which it sends a body."""
 
 
