@@ -181,7 +181,14 @@ class Book:
         with self.changed:
             if fault:
                 self.faults.append(f"the stub {stub}, asked for {request.method} {request.target}, failed: {fault}")
+            if self.over.is_set():  # the test has ended without it
+                return Served(request, None, *self._too_late(request, fault), is_late=True)
             return self._noted(request, stub, answer)
+
+    def failed(self, text: str) -> None:
+        """Take note of what went wrong; it fails the test."""
+        with self.changed:
+            self.faults.append(text)
 
     def _noted(self, request: Request, stub: Stub | None, answer: Answer | None) -> Served:
         if answer is None:
@@ -193,11 +200,13 @@ class Book:
         self.changed.notify_all()
         return served
 
-    def _too_late(self, request: Request) -> tuple[Answer, str]:
+    def _too_late(self, request: Request, fault: str = "") -> tuple[Answer, str]:
         why = (
             f"{request.method} {request.target} came to mock service {self.name!r} by the address that it had in the test "
             f"{self.test}, which has ended."
         )
+        if fault:
+            why += f" The code of its stub failed: {fault}"
         return Answer(404, body=why + "\n"), why
 
     def _stub_for(self, request: Request) -> tuple[Stub | None, Mapping[str, str]]:
@@ -249,8 +258,18 @@ class Book:
 
     def wait_for(self, pattern: Pattern, is_enough: Callable[[int], bool], within: float) -> list[Request]:
         """Return the requests that match a pattern, once they are enough or the time is over."""
+        seen = count = 0
+
+        def enough() -> bool:  # looks only at what has come since
+            nonlocal seen, count
+            if len(self.served) < seen:  # reset
+                seen = count = 0
+            count += sum(1 for each in self.served[seen:] if pattern.match(each.request) is not None)
+            seen = len(self.served)
+            return is_enough(count)
+
         with self.changed:
-            self.changed.wait_for(lambda: is_enough(sum(1 for _ in self._matching(pattern))), within)
+            self.changed.wait_for(enough, within)
             return list(self._matching(pattern))
 
 

@@ -27,12 +27,12 @@ def address_for_containers() -> tuple[str, str]:
     """
     if not sys.platform.startswith("linux"):
         return DESKTOP, "127.0.0.1"
+    for name in BRIDGES:  # also where this is a container that has an engine of its own, or the machine's network
+        if (address := _address_of(name)) is not None:
+            return address, address
     if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
         own = _own_address()
         return own, own
-    for name in BRIDGES:
-        if (address := _address_of(name)) is not None:
-            return address, address
     where = f"DOCKER_HOST is {os.environ['DOCKER_HOST']}" if os.environ.get("DOCKER_HOST") else "is the engine running?"
     raise StubError(
         f"there is no address by which containers reach this process: looked for the bridges {', '.join(BRIDGES)} ({where}). "
@@ -54,4 +54,10 @@ def _address_of(interface: str) -> str | None:
 
 def _own_address() -> str:
     """Return this container's own address, which its neighbours reach."""
-    return socket.gethostbyname(socket.gethostname())
+    try:
+        return socket.gethostbyname(name := socket.gethostname())
+    except OSError as error:
+        raise StubError(
+            f"this process is in a container whose own name, {name!r}, has no address ({error}), so that its neighbours cannot be "
+            "told one. Let the container have a network."
+        ) from None
