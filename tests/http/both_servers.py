@@ -7,6 +7,7 @@ import json
 import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from pytest_testbed.http.mappings import read_folders
 from pytest_testbed.http.services import MockServices, TestServices
 
 JAVA = ("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m")
+UNTIL_END_OF_INPUT = '"$@" & cat; kill -9 $!'
+"""Ends the command as soon as nobody holds the other end of its input: also where this process is killed."""
 SERVICE = "shop"
 TIMEOUT = 20.0
 OWN_HEADERS = {
@@ -43,7 +46,8 @@ def why_not() -> str:
 def jar() -> Path:
     """Return WireMock's jar."""
     found = find_spec("wiremock")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     return next((Path(found.origin).parent / "server").glob("wiremock-standalone-*.jar"))
 
 
@@ -58,10 +62,16 @@ class Ask:
     method: str = "GET"
     headers: Sequence[tuple[str, str]] = ()
     body: bytes = b""
+    is_last: bool = True
+    """Whether the connection is to be closed after it."""
+
+    def __str__(self) -> str:
+        return " ".join(map(str, filter(None, (self.method, self.target, dict(self.headers), self.body))))
 
     def raw(self) -> bytes:
         """Return its bytes."""
-        lines = [f"{self.method} {self.target} HTTP/1.1", "Host: shop.test", "Connection: close"]
+        lines = [f"{self.method} {self.target} HTTP/1.1", "Host: shop.test"]
+        lines += ["Connection: close"] if self.is_last else []
         lines += [f"{name}: {value}" for name, value in self.headers]
         if self.body or self.method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(self.body)}")
@@ -97,10 +107,10 @@ def send(port: int, ask: Ask) -> Outcome:
                     if name.lower() not in OWN_HEADERS:
                         headers.setdefault(name.lower(), []).append(value)
                 return Outcome(response.status, response.reason, headers, body)
+        except http.client.RemoteDisconnected:  # a kind of reset to its class
+            return Outcome(failure="empty")
         except ConnectionResetError:
             return Outcome(failure="reset")
-        except http.client.RemoteDisconnected:
-            return Outcome(failure="empty")
         except http.client.BadStatusLine:
             return Outcome(failure="garbage")
         except (http.client.IncompleteRead, ValueError):
@@ -113,8 +123,8 @@ def send(port: int, ask: Ask) -> Outcome:
 class Real:
     """The real WireMock, with its directory of mappings."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, root: Path) -> None:
-        self.process, self.port, self.root = process, port, root
+    def __init__(self, port: int, root: Path) -> None:
+        self.port, self.root = port, root
 
     def begin(self) -> str:
         """Read the mappings anew; returns what is wrong with them."""
@@ -135,22 +145,20 @@ def real_wiremock(root: Path) -> Iterator[Real]:
     for name in ("mappings", "__files"):
         (root / name).mkdir(parents=True)
     options = ("--port", "0", "--bind-address", "127.0.0.1", "--root-dir", str(root), "--disable-banner")
-    command = (*JAVA, "-jar", str(jar()), *options)
-    with (root.parent / "wiremock.log").open("w+") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
-        try:
-            assert process.stdout is not None
+    command = ("sh", "-c", UNTIL_END_OF_INPUT, "sh", *JAVA, "-jar", str(jar()), *options)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process.stdin:
+            said = []
             for line in process.stdout:
+                said.append(line)
                 if line.startswith("port:"):
-                    yield Real(process, int(line.split()[1]), root)
-                    return
-            log.seek(0)
-            raise AssertionError(f"WireMock did not start:\n{log.read()}")
-        finally:
-            process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+                    break
+            else:
+                raise AssertionError(f"WireMock did not start:\n{''.join(said)}")
+            threading.Thread(target=process.stdout.read, daemon=True).start()  # else it would wait once the pipe is full
+            yield Real(int(line.split()[1]), root)
 
 
 class Both:
