@@ -15,7 +15,7 @@ from typing import Any
 from .answer import Answer
 from .book import USUAL, Scenario, Stub
 from .request import Request
-from .wiremock_keys import Bad, Place, known, typed
+from .wiremock_keys import Bad, Place, known, nearest, typed
 from .wiremock_request import decoded, pattern_in
 
 __all__ = ["stub_of"]
@@ -100,10 +100,7 @@ def fault_in(response: Mapping[str, Any], at: Place) -> str | None:
     """Return what goes wrong on the socket."""
     fault = typed(response, at, "fault", str, None)
     if fault is not None and fault not in FAULTS:
-        from ..reading import suggestion
-
-        hint = suggestion(fault, FAULTS) or f"; there are: {', '.join(FAULTS)}."
-        raise Bad((*at, "fault"), f"'fault' is {fault!r}, which there is not{hint}")
+        raise Bad((*at, "fault"), f"'fault' is {fault!r}, which there is not{nearest(fault, FAULTS)}")
     return FAULTS.get(fault or "")
 
 
@@ -169,7 +166,7 @@ def distribution(spread: Mapping[str, Any], at: Place) -> Callable[[], float]:
     """Return what draws a delay in seconds."""
     shapes = {"fixed": ("milliseconds",), "uniform": ("lower", "upper"), "lognormal": ("median", "sigma")}
     kind = spread.get("type")
-    if kind not in shapes:
+    if not isinstance(kind, str) or kind not in shapes:
         raise Bad((*at, "type"), f"'type' is {kind!r}, not one of {', '.join(shapes)}.")
     known(spread, at, ("type", *shapes[kind]), f"a {kind} distribution")
     numbers = [spread.get(key) for key in shapes[kind]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
-__all__ = ["Bad", "Place", "known", "typed"]
+__all__ = ["Bad", "Place", "known", "nearest", "typed"]
 
 Place = tuple[str | int, ...]
 """The keys and indexes that lead somewhere."""
@@ -49,10 +50,14 @@ def known(value: Any, at: Place, keys: tuple[str, ...], what: str) -> None:
             if value[key] in ([], {}, None, ""):
                 continue  # WireMock writes empty ones into the files that it records
             raise Bad((*at, key), f"{key!r} is one of WireMock's keys that mock_service does not understand.")
-        from ..reading import suggestion
+        raise Bad((*at, key), f"{key!r} is not a key of {what}{nearest(key, keys)}")
 
-        hint = suggestion(key, keys) or f"; there are: {', '.join(keys)}."
-        raise Bad((*at, key), f"{key!r} is not a key of {what}{hint}")
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """Return the end of a sentence on a word that there is not: the nearest one, or all of them."""
+    stems = {each.lower(): each for each in words}
+    near = get_close_matches(word.lower(), stems, n=1)
+    return f"; did you mean {stems[near[0]]!r}?" if near else f"; there are: {', '.join(stems.values())}."
 
 
 def typed(value: Mapping[str, Any], at: Place, key: str, kind: type, default: Any) -> Any:
