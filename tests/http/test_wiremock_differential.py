@@ -439,7 +439,7 @@ def said(text: str, priority: int | None = None, path: str = "/x", **more: Any) 
 
 def state(text: str, required: str | None = None, new: str | None = None, name: str = "buy", **more: Any) -> dict[str, Any]:
     """A mapping with its part in a scenario."""
-    states = {"requiredScenarioState": required, "newScenarioState": new}
+    states: dict[str, Any] = {"requiredScenarioState": required, "newScenarioState": new}
     return said(text, scenarioName=name, **{key: value for key, value in states.items() if value is not None}, **more)
 
 

@@ -153,6 +153,8 @@ def body_of(response: Mapping[str, Any], at: Place, bodies: Path) -> bytes:
 
 def file_of(name: str, at: Place, bodies: Path) -> bytes:
     """Return the body that stands in a file of its own."""
+    if "\0" in name:
+        raise Bad(at, f"'bodyFileName' is {name!r}, which no file is called.")
     path = (bodies / name).resolve()
     if name.startswith("/") or not path.is_relative_to(bodies.resolve()):
         raise Bad(at, f"'bodyFileName' is {name!r}, which is not in {bodies}.")
@@ -169,12 +171,15 @@ def distribution(spread: Mapping[str, Any], at: Place) -> Callable[[], float]:
     if not isinstance(kind, str) or kind not in shapes:
         raise Bad((*at, "type"), f"'type' is {kind!r}, not one of {', '.join(shapes)}.")
     known(spread, at, ("type", *shapes[kind]), f"a {kind} distribution")
-    numbers = [spread.get(key) for key in shapes[kind]]
-    if not all(isinstance(each, int | float) and not isinstance(each, bool) and each >= 0 for each in numbers):
-        raise Bad(at, f"a {kind} distribution needs {' and '.join(shapes[kind])}, numbers from 0 on.")
-    if kind == "uniform" and numbers[0] > numbers[1]:
-        raise Bad(at, f"'lower' is {numbers[0]!r}, above 'upper', {numbers[1]!r}.")
-    first, second = (float(each or 0) for each in (numbers * 2)[:2])
+    numbers: list[float] = []
+    for key in shapes[kind]:
+        value = spread.get(key)
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            raise Bad(at, f"a {kind} distribution needs {' and '.join(shapes[kind])}, numbers from 0 on.")
+        numbers.append(value)
+    first, last = numbers[0], numbers[-1]
     if kind == "lognormal":
-        return lambda: first * DICE.lognormvariate(0, second) / 1000
-    return lambda: DICE.uniform(first, second) / 1000
+        return lambda: first * DICE.lognormvariate(0, last) / 1000
+    if first > last:
+        raise Bad(at, f"'lower' is {first!r}, above 'upper', {last!r}.")
+    return lambda: DICE.uniform(first, last) / 1000

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import javaregex
 from .jsonequal import Equality, check_placeholders
-from .match import AnyPath, Body, Pattern, Text, path_rule
+from .match import AnyPath, Body, Pattern, Text
 from .match import Path as PathRule
 from .request import Request
 from .wiremock_keys import Bad, Place, known, typed
@@ -30,8 +30,7 @@ RULES = ("equalTo", "contains", "doesNotContain", "matches", "doesNotMatch", "ab
 FLAGS = {"equalTo": ("caseInsensitive",), "equalToJson": ("ignoreArrayOrder", "ignoreExtraElements")}
 BODY_PARTS = (*RULES, "equalToJson")
 BODY_RULES = (*BODY_PARTS, "binaryEqualTo")
-
-Fault = Callable[[Request], str]
+PARAMETER = re.compile(r"\{([^/{}]+)\}")
 
 
 def pattern_in(request: Any, at: Place) -> Pattern:
@@ -71,13 +70,28 @@ def path_in(request: Mapping[str, Any], at: Place) -> PathRule:
     if key == "urlPath":
         return PathRule(text, lambda asked: {} if asked.raw_path == text else None)
     if key == "urlPathTemplate":
-        try:
-            return path_rule(text)
-        except ValueError as error:
-            raise Bad((*at, key), f"{error}.") from None
+        return template_in(text, (*at, key))
     regex = compiled(text, (*at, key))
     read = url_of if key == "urlPattern" else path_of
     return PathRule(f"matching {text!r}", lambda asked: {} if regex.fullmatch(read(asked)) else None)
+
+
+def template_in(text: str, at: Place) -> PathRule:
+    """Return the rule of a template: each {name} stands for one part of the path, as it was sent, ** for all that follows."""
+    pieces = PARAMETER.split(text)
+    names = pieces[1::2]
+    if not text.startswith("/") or any(char in "{}" for char in "".join(pieces[::2])):
+        raise Bad(at, f"{text!r} is no template: it begins with /, and has parts such as {{id}} in it.")
+    if repeated := next((name for index, name in enumerate(names) if name in names[:index]), None):
+        raise Bad(at, f"{text!r} has {{{repeated}}} twice.")
+    fixed = [re.escape(piece).replace(r"\*\*", ".*") for piece in pieces[::2]]
+    regex = re.compile("([^/]+)".join(fixed))
+
+    def params(asked: Request) -> Mapping[str, str] | None:
+        found = regex.fullmatch(asked.raw_path)
+        return None if found is None else dict(zip(names, found.groups(), strict=True))
+
+    return PathRule(text, params, bool(names))
 
 
 def url_of(request: Request) -> str:
