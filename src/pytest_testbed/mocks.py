@@ -77,7 +77,7 @@ def begun(item: pytest.Item) -> TestServices:
 
     def told(served: Served, book: Book) -> None:
         asked, answer = served.request, served.answer
-        note = served.why.partition("\n")[0] or (f"fault {answer.fault}" if answer.fault else "")
+        note = served.why.partition("\n")[0].partition(". The ")[0] or (f"fault {answer.fault}" if answer.fault else "")
         journal.add(
             Exchange(
                 f"mock_service {book.name}",

@@ -58,7 +58,7 @@ class Answer:
             raise ValueError(f"fault {self.fault!r} is not one of {', '.join(FAULTS)}")
         content, content_type = self._encoded()
         names = {name.lower() for name in self.headers}
-        pairs = [("Content-Type", content_type)] if content_type and "content-type" not in names else []
+        pairs: list[tuple[str, Any]] = [("Content-Type", content_type)] if content_type and "content-type" not in names else []
         for name, value in self.headers.items():
             several = value if isinstance(value, list | tuple) else [value]
             pairs += [(name, str(each) if type(each) in (int, float) else each) for each in several]

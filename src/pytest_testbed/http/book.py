@@ -10,7 +10,7 @@ from .answer import Answer, answer_of
 from .match import Pattern, compared, distance
 from .request import Request
 
-__all__ = ["USUAL", "Book", "Scenario", "Served", "Stub"]
+__all__ = ["USUAL", "Book", "Scenario", "Served", "Stub", "spoken"]
 
 USUAL = 5
 """The priority of a stub that names none; 1 is the highest, as in WireMock."""
@@ -240,7 +240,7 @@ class Book:
 
     def _state(self, stub: Stub) -> str:
         if stub.is_used_up:
-            return f", used up: it was to answer {len(stub.requests)} times"
+            return f", used up: it was to answer {spoken(len(stub.requests))}"
         if self._is_out_of_state(stub):
             scenario = stub.scenario
             assert scenario is not None
@@ -285,3 +285,8 @@ def made(maker: Maker, request: Request) -> tuple[Answer, str]:
             traceback.format_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
         ).strip()
         return Answer(500, body=f"the code of a stub failed: {error!r}\n"), text
+
+
+def spoken(count: int) -> str:
+    """Return "never", "once" or "3 times"."""
+    return {0: "never", 1: "once"}.get(count, f"{count} times")

@@ -58,6 +58,6 @@ def _own_address() -> str:
         return socket.gethostbyname(name := socket.gethostname())
     except OSError as error:
         raise StubError(
-            f"this process is in a container whose own name, {name!r}, has no address ({error}), so that its neighbours cannot be "
-            "told one. Let the container have a network."
+            f"this process is in a container whose own name, {name!r}, has no address ({error}) that its neighbours could be told. "
+            "Let the container have a network."
         ) from None

@@ -7,6 +7,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer
 from typing import Any
@@ -21,7 +22,7 @@ __all__ = ["Site"]
 LONGEST_LINE = 65536
 BODILESS = (204, 304)
 FRAMING = ("content-length", "transfer-encoding")
-REASONS = {int(status): status.phrase for status in BaseHTTPRequestHandler.responses}
+REASONS = {status.value: status.phrase for status in HTTPStatus}
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 AT_ONCE = 65536
 """Bytes of a body up to which it is sent together with its head."""
@@ -29,6 +30,10 @@ GARBAGE = b"\x00\xff\xfe this is no HTTP \x00\x01\x02\r\n"
 PATIENCE = 0.2
 """Seconds in which a client is to take the answer that is being sent as the test ends."""
 PRINTABLE = "".join(map(chr, range(33, 127)))
+LINGER = 1.0
+"""Seconds in which a client that was refused is to say the rest."""
+MOST = 16 * 1024 * 1024
+"""Bytes of it that are read."""
 TLS = b"\x16\x03"
 """The first bytes of a client that begins to speak TLS."""
 
@@ -174,6 +179,15 @@ class Handler(BaseHTTPRequestHandler):
         self.request_version = "HTTP/1.1"
         self.server.mark(self.connection, True)
         self._send(answer)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Let the client read its answer: who ends a connection in which something is unread, ends it hard."""
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(LINGER)
+        for _ in range(MOST // 65536):
+            if not self.rfile.read1(65536):
+                break
 
     @property
     def client(self) -> tuple[str, int]:

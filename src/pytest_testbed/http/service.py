@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .answer import ABSENT, LONGEST, Answer, answer_of
-from .book import USUAL, Book, Stub
+from .book import USUAL, Book, Stub, spoken
 from .match import Pattern, compared, distance, pattern_of
 from .request import Request
 from .server import Site
@@ -260,13 +260,8 @@ class Count:
         if self.most == self.least:
             return spoken(self.least)
         if self.most is None:
-            return f"at least {spoken(self.least)}"
+            return f"at least {spoken(self.least)}" if self.least else "any number of times"
         return f"{self.least} to {self.most} times" if self.least else f"at most {spoken(self.most)}"
-
-
-def spoken(count: int) -> str:
-    """Return "never", "once" or "3 times"."""
-    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def _answers(then: object) -> list[Answer | Callable[[Request], object]]:

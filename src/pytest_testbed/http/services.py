@@ -178,7 +178,7 @@ class TestServices:
 
     def end(self) -> list[str]:
         """End them, and return what is wrong: requests that no stub has answered, stubs whose code failed."""
-        faults = []
+        faults: list[str] = []
         for service, _ in self._mine.values():
             book = service.book
             with book.changed:
