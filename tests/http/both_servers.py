@@ -123,8 +123,8 @@ def send(port: int, ask: Ask) -> Outcome:
 class Real:
     """The real WireMock, with its directory of mappings."""
 
-    def __init__(self, port: int, root: Path) -> None:
-        self.port, self.root = port, root
+    def __init__(self, port: int) -> None:
+        self.port = port
 
     def begin(self) -> str:
         """Read the mappings anew; returns what is wrong with them."""
@@ -142,8 +142,6 @@ class Real:
 @contextmanager
 def real_wiremock(root: Path) -> Iterator[Real]:
     """Run the real WireMock on a directory."""
-    for name in ("mappings", "__files"):
-        (root / name).mkdir(parents=True)
     options = ("--port", "0", "--bind-address", "127.0.0.1", "--root-dir", str(root), "--disable-banner")
     command = ("sh", "-c", UNTIL_END_OF_INPUT, "sh", *JAVA, "-jar", str(jar()), *options)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -158,36 +156,42 @@ def real_wiremock(root: Path) -> Iterator[Real]:
             else:
                 raise AssertionError(f"WireMock did not start:\n{''.join(said)}")
             threading.Thread(target=process.stdout.read, daemon=True).start()  # else it would wait once the pipe is full
-            yield Real(int(line.split()[1]), root)
+            yield Real(int(line.split()[1]))
 
 
 class Both:
-    """Both servers; the directory of the real one is the folder of our service."""
+    """Both servers; the directory of the real one is the folder of our service.
 
-    def __init__(self, real: Real) -> None:
-        self.real = real
+    Args:
+        real: the real one; without it ours is asked alone.
+        root: the directory.
+    """
+
+    def __init__(self, real: Real | None, root: Path) -> None:
+        self.real, self.root = real, root
         self._services: MockServices | None = None
         self.test: TestServices | None = None
         self.port = 0
 
     def load(self, files: Mapping[str, Any], bodies: Mapping[str, bytes] | None = None) -> None:
         """Give both the same files: mappings by name, and bodies that they name."""
-        for name in ("mappings", "__files"):
-            shutil.rmtree(self.real.root / name)
         for folder, contents in (("mappings", files), ("__files", bodies or {})):
-            (self.real.root / folder).mkdir()
+            shutil.rmtree(self.root / folder, ignore_errors=True)
+            (self.root / folder).mkdir(parents=True)
             for name, content in contents.items():
-                path = self.real.root / folder / name
+                path = self.root / folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content if isinstance(content, bytes) else json.dumps(content, indent=2).encode())
-        assert not (wrong := self.real.begin()), wrong
-        self._services = MockServices(read_folders([self.real.root.parent], "testbed_stubs"))
+        if self.real is not None:
+            assert not (wrong := self.real.begin()), wrong
+        self._services = MockServices(read_folders([self.root.parent], "testbed_stubs"))
         self.test = self._services.begin("test", lambda served, book: None)
         self.port = self.test(SERVICE).port
 
     def ask(self, ask: Ask) -> tuple[Outcome, Outcome]:
         """Return what the real one answers, and what ours does."""
-        return send(self.real.port, ask), send(self.port, ask)
+        ours = send(self.port, ask)
+        return send(self.real.port, ask) if self.real is not None else ours, ours
 
     def close(self) -> None:
         """End ours; the real one stays."""

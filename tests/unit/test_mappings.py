@@ -279,8 +279,10 @@ def test_a_folder_whose_name_is_none_of_a_service(tmp_path: Path) -> None:
 
 
 def test_other_folders_are_nobodys_business(folder: Path) -> None:
-    (folder / ".git config").mkdir()
-    (folder / "__pycache__").mkdir()
+    for name in (".editor/settings.json", "not a service/readme.txt"):
+        (folder / name).parent.mkdir()
+        (folder / name).touch()
+    (folder / ".lint.json").touch()
 
     assert len(read(folder, {"response": {}})) == 1
 

@@ -58,6 +58,7 @@ def _services(folder: Path, option: str) -> list[str]:
         ConfigurationError: a file is in no service's folder, or the name of one is none of a service.
     """
     names = sorted({path.relative_to(folder).parts[0] for path in _files(folder)})
+    names = [name for name in names if not name.startswith(".")]  # those are the tools' of who edits here
     for name in names:
         if name == MAPPINGS or not (folder / name).is_dir():
             raise ConfigurationError(
