@@ -298,6 +298,14 @@ def test_files_and_bodies_of_a_wiremock_s_folder(folder: Path) -> None:
     assert Book("shop", stubs).serve(Request("GET", "/")).answer.content == b'{"no": "mapping"}'
 
 
+def test_files_are_read_in_the_order_of_their_paths(folder: Path) -> None:
+    names = [f"shop/{name}{number}.json" for name in ("b", "a", "a/x", "B") for number in (2, 10, 1)]
+    for name in names:
+        read(folder, {"response": {}}, name)
+
+    assert [stub.source for stub in read_folders([folder], OPTION)["shop"]] == sorted(names, key=lambda name: Path(name))
+
+
 def test_folders_of_one_service_are_added_one_after_the_other(tmp_path: Path) -> None:
     for name in ("one", "two"):
         read(tmp_path / name, {"response": {"body": name}})
