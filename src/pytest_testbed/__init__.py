@@ -22,6 +22,10 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .http.answer import Answer
+    from .http.book import Stub
+    from .http.request import Request
+    from .http.service import MockService
     from .postgres.owned import RealDatabase
     from .postgres.queries import Queries, Query
     from .rabbitmq.broker import Broker
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
 
 _HOMES = {
+    "Answer": ".http.answer",
     "AppError": ".errors",
     "Broker": ".rabbitmq.broker",
     "BrokerError": ".errors",
@@ -39,15 +44,18 @@ _HOMES = {
     "HostError": ".errors",
     "IsolationError": ".errors",
     "Message": ".rabbitmq.message",
+    "MockService": ".http.service",
     "ProcessRecipe": ".services.model",
     "Queries": ".postgres.queries",
     "Query": ".postgres.queries",
     "RealDatabase": ".postgres.owned",
+    "Request": ".http.request",
     "SchemaError": ".errors",
     "ServiceDied": ".errors",
     "ServiceNotReady": ".errors",
     "ServiceSpec": ".services.model",
     "ServiceUnavailable": ".errors",
+    "Stub": ".http.book",
     "StubError": ".errors",
     "Testbed": ".services.client",
     "TestbedError": ".errors",
@@ -56,6 +64,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "AppError",
     "Broker",
     "BrokerError",
@@ -65,15 +74,18 @@ __all__ = [
     "HostError",
     "IsolationError",
     "Message",
+    "MockService",
     "ProcessRecipe",
     "Queries",
     "Query",
     "RealDatabase",
+    "Request",
     "SchemaError",
     "ServiceDied",
     "ServiceNotReady",
     "ServiceSpec",
     "ServiceUnavailable",
+    "Stub",
     "StubError",
     "Testbed",
     "TestbedError",

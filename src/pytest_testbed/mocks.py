@@ -167,14 +167,14 @@ class ExportedMocks:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """End it once all fixtures have ended; where they failed as well, both errors are shown."""
+        """End it once all fixtures have ended; where one of them failed, its error is shown with ours."""
         try:
             result = yield
         except BaseException as error:
             try:
                 self._end(item)
             except pytest.fail.Exception as ours:
-                raise BaseExceptionGroup("errors while tearing down", [error, ours]) from None
+                error.add_note(str(ours))
             raise
         self._end(item)
         return result

@@ -180,7 +180,7 @@ class Book:
         answer, fault = made(maker, request)  # outside the lock: it may ask this very service
         with self.changed:
             if fault:
-                self.faults.append(f"the stub {stub}, asked for {request.method} {request.target}, failed: {fault}")
+                self.faults.append(f"the stub {stub}, asked for {request}, failed: {fault}")
             if self.over.is_set():  # the test has ended without it
                 return Served(request, None, *self._too_late(request, fault), is_late=True)
             return self._noted(request, stub, answer)
@@ -201,10 +201,7 @@ class Book:
         return served
 
     def _too_late(self, request: Request, fault: str = "") -> tuple[Answer, str]:
-        why = (
-            f"{request.method} {request.target} came to mock service {self.name!r} by the address that it had in the test "
-            f"{self.test}, which has ended."
-        )
+        why = f"{request} came to mock service {self.name!r} by the address that it had in the test {self.test}, which has ended."
         if fault:
             why += f" The code of its stub failed: {fault}"
         return Answer(404, body=why + "\n"), why
@@ -226,7 +223,7 @@ class Book:
 
     def why(self, request: Request) -> str:
         """Return why no stub answers a request: the nearest ones, compared field by field."""
-        lines = [f"no stub of mock service {self.name!r} matches {request.method} {request.target}"]
+        lines = [f"no stub of mock service {self.name!r} matches {request}"]
         if not self._stubs:
             return f"{lines[0]}: it has none. Add one with .stub({request.method!r}, {request.path!r}, json=...)."
         near = sorted(self._stubs, key=lambda stub: distance(stub.pattern, request))

@@ -14,6 +14,8 @@ __all__ = ["address_for_containers"]
 
 BRIDGES = ("docker0", "podman0", "cni-podman0")
 """The default bridges of engines on Linux."""
+CONTAINERS = ("/.dockerenv", "/run/.containerenv")
+"""What engines put into each container."""
 SIOCGIFADDR = 0x8915
 DESKTOP = "host.docker.internal"
 """The name by which containers of Docker Desktop reach what listens on the machine's loopback."""
@@ -30,7 +32,7 @@ def address_for_containers() -> tuple[str, str]:
     for name in BRIDGES:  # also where this is a container that has an engine of its own, or the machine's network
         if (address := _address_of(name)) is not None:
             return address, address
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
+    if any(Path(name).exists() for name in CONTAINERS):
         own = _own_address()
         return own, own
     where = f"DOCKER_HOST is {os.environ['DOCKER_HOST']}" if os.environ.get("DOCKER_HOST") else "is the engine running?"
@@ -58,6 +60,6 @@ def _own_address() -> str:
         return socket.gethostbyname(name := socket.gethostname())
     except OSError as error:
         raise StubError(
-            f"this process is in a container whose own name, {name!r}, has no address ({error}) that its neighbours could be told. "
+            f"this process is in a container whose name {name!r} has no address ({error}) that its neighbours could be told. "
             "Let the container have a network."
         ) from None

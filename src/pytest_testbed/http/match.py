@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..jsonpart import differences, holds
+from .exchange import masked_url
 from .request import SLASH, Request, decoded
 
 __all__ = [
@@ -118,7 +119,7 @@ class Pattern:
     def fields(self, request: Request) -> Iterator[Field]:
         """Yield each field that the pattern speaks of, compared with the request's."""
         yield Field("method", self.method, request.method, self._any or request.method == self.method)
-        yield Field("path", self.path.words, request.target, self.path.params(request) is not None)
+        yield Field("path", self.path.words, masked_url(request.target), self.path.params(request) is not None)
         for name, rule in self.query:
             values = request.query.get(name, [])
             yield Field(f"query {name}", rule.words, shown(values), _any_holds(rule, values))

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from .exchange import masked_url
+
 __all__ = ["SLASH", "Headers", "Request", "decoded"]
 
 SLASH = "\0"
@@ -124,5 +126,9 @@ class Request:
             return self.raw_path
         return decoded(self.raw_path)
 
+    def __str__(self) -> str:
+        """The method and the target, what is secret in its query masked."""
+        return f"{self.method} {masked_url(self.target)}"
+
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.target}>"
+        return f"<Request {self}>"

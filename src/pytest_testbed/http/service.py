@@ -214,7 +214,7 @@ class MockService:
         waited = f" within {within:g} s" if within else ""
         yield f"mock service {self.name!r} was asked {pattern} {spoken(len(found))}{waited}, not {wanted}."
         for request in found[:NEAREST]:
-            yield f"  it came: {request.method} {request.target}"
+            yield f"  it came: {request}"
         others = [each for each in self.requests if pattern.match(each) is None]
         if not others:
             yield "  nothing else came." if found else "  nothing came at all."
@@ -222,7 +222,7 @@ class MockService:
         others.sort(key=lambda request: distance(pattern, request))
         yield f"  nearest of {len(others)} others that came:" if len(others) > 1 else "  what came:"
         for request in others[:NEAREST]:
-            yield f"  {request.method} {request.target}"
+            yield f"  {request}"
             yield from (f"    {line}" for line in compared(pattern, request))
 
 
