@@ -2,7 +2,8 @@
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
-                                             queries, frontdoor, isolation, messages, httpmock
+                                             queries, frontdoor, isolation, messages, httpmock,
+                                             mockservice, live
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -24,6 +25,7 @@ from httpmock import http_mock
 from isolation import isolation
 from messages import messages
 from migrated import migrated
+from mockservice import mockservice
 from onetest import pertest, unused
 from queries import queries
 from reuse import reuse
@@ -43,6 +45,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "isolation": isolation,
     "messages": messages,
     "httpmock": http_mock,
+    "mockservice": mockservice,
 }
 
 

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .http.answer import Answer
+    from .http.book import Stub
     from .http.mock import HttpMock
+    from .http.request import Request
+    from .http.service import MockService
     from .mail.mailbox import Mailbox
     from .mail.message import Mail
     from .postgres.owned import RealDatabase
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from .services.model import ContainerRecipe, Endpoint, ProcessRecipe, ServiceSpec
 
 _HOMES = {
+    "Answer": ".http.answer",
     "AppError": ".errors",
     "Broker": ".rabbitmq.broker",
     "BrokerError": ".errors",
@@ -49,15 +54,18 @@ _HOMES = {
     "Mail": ".mail.message",
     "Mailbox": ".mail.mailbox",
     "Message": ".rabbitmq.message",
+    "MockService": ".http.service",
     "ProcessRecipe": ".services.model",
     "Queries": ".postgres.queries",
     "Query": ".postgres.queries",
     "RealDatabase": ".postgres.owned",
+    "Request": ".http.request",
     "SchemaError": ".errors",
     "ServiceDied": ".errors",
     "ServiceNotReady": ".errors",
     "ServiceSpec": ".services.model",
     "ServiceUnavailable": ".errors",
+    "Stub": ".http.book",
     "StubError": ".errors",
     "Testbed": ".services.client",
     "TestbedError": ".errors",
@@ -66,6 +74,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Answer",
     "AppError",
     "Broker",
     "BrokerError",
@@ -79,15 +88,18 @@ __all__ = [
     "Mail",
     "Mailbox",
     "Message",
+    "MockService",
     "ProcessRecipe",
     "Queries",
     "Query",
     "RealDatabase",
+    "Request",
     "SchemaError",
     "ServiceDied",
     "ServiceNotReady",
     "ServiceSpec",
     "ServiceUnavailable",
+    "Stub",
     "StubError",
     "Testbed",
     "TestbedError",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ SERVICES: pytest.StashKey[MockServices] = pytest.StashKey()
 CURRENT: pytest.StashKey[TestServices] = pytest.StashKey()
 """On a test: its services, while it runs, where their addresses are in the environment."""
 NAME = "pytest_testbed.mocks"
+LATE = "pytest_testbed.mocks.late"
 
 
 def all_services(config: pytest.Config) -> MockServices:
@@ -34,6 +35,7 @@ def all_services(config: pytest.Config) -> MockServices:
     if SERVICES not in config.stash:
         config.stash[SERVICES] = services = MockServices(stubs(config))
         config.add_cleanup(services.close)
+        config.pluginmanager.register(TellLate(), LATE)
     return config.stash[SERVICES]
 
 
@@ -75,7 +77,7 @@ def begun(item: pytest.Item) -> TestServices:
 
     def told(served: Served, book: Book) -> None:
         asked, answer = served.request, served.answer
-        note = served.why.partition("\n")[0] or (f"fault {answer.fault}" if answer.fault else "")
+        note = served.why.partition("\n")[0].partition(". The ")[0] or (f"fault {answer.fault}" if answer.fault else "")
         journal.add(
             Exchange(
                 f"mock_service {book.name}",
@@ -112,6 +114,15 @@ def tell_late(config: pytest.Config) -> None:
         run_of(config).notices += lines
 
 
+class TellLate:
+    """A plugin of runs with mock services."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell what came after the last test."""
+        tell_late(session.config)
+
+
 # --- addresses in the environment
 
 
@@ -127,8 +138,7 @@ class MockAddress:
         """Return "inventory.url", "inventory.host" or "inventory.port" of the service inventory, which listens from now on."""
         service, _, form = name.partition(".")
         site = self._services.keep(service)
-        host, port = site.server_name, site.server_port
-        return {"url": f"http://{host}:{port}", "host": host, "port": str(port)}[form]
+        return {"url": f"http://{site.host}:{site.port}", "host": site.host, "port": str(site.port)}[form]
 
     def settle(self) -> None:
         """Do nothing: the address is one of this process from its beginning on."""
@@ -152,16 +162,26 @@ class ExportedMocks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Begin a test; its end comes after those of all fixtures."""
-        item.stash[CURRENT] = services = begun(item)
-        item.addfinalizer(lambda: self._end(item, services))
+        """Begin a test."""
+        item.stash[CURRENT] = begun(item)
 
-    def _end(self, item: pytest.Item, services: TestServices) -> None:
-        del item.stash[CURRENT]
-        with plain_errors(item.config):
-            end(item, services)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """End it once all fixtures have ended; where one of them failed, its error is shown with ours."""
+        try:
+            result = yield
+        except BaseException as error:
+            try:
+                self._end(item)
+            except pytest.fail.Exception as ours:
+                error.add_note(str(ours))
+            raise
+        self._end(item)
+        return result
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Tell what came after the last test."""
-        tell_late(session.config)
+    def _end(self, item: pytest.Item) -> None:
+        services = item.stash.get(CURRENT, None)
+        if services is not None:  # none where it was skipped before its setup came to us
+            del item.stash[CURRENT]
+            with plain_errors(item.config):
+                end(item, services)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from unittest.mock import ANY
 
 import aio_pika
 import pytest
@@ -12,7 +14,20 @@ from pika.adapters.blocking_connection import BlockingChannel  # type: ignore[im
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
-from pytest_testbed import Broker, Endpoint, Message, RealDatabase, ServiceSpec, ServiceUnavailable, Testbed, TestbedError
+from pytest_testbed import (
+    Answer,
+    Broker,
+    Endpoint,
+    Message,
+    MockService,
+    RealDatabase,
+    Request,
+    ServiceSpec,
+    ServiceUnavailable,
+    Stub,
+    Testbed,
+    TestbedError,
+)
 from pytest_testbed.testing import FakeProvider, ProviderConformance, fake_spec
 
 
@@ -68,6 +83,17 @@ async def test_async(rabbitmq_async_channel: AbstractChannel, rabbitmq_async_con
     await rabbitmq_async_channel.default_exchange.publish(aio_pika.Message(b"x"), queue.name)
     async with rabbitmq_async_connection as connection, connection.channel() as channel:
         await channel.get_queue("orders")
+
+
+def test_stubs(mock_service: Callable[[str], MockService]) -> None:
+    def answer(request: Request) -> Answer:
+        return Answer(201, json={"id": request.path_params["id"]}, headers={"Retry-After": 3, "Set-Cookie": ["a=1", "b=2"]})
+
+    inventory = mock_service("inventory")
+    stub: Stub = inventory.stub("POST", "/items/{id}", answer=answer, request_json={"sku": ANY}, times=1, then=[503, answer])
+    inventory.stub("GET", re.compile("/items/[0-9]+"), json=[1], headers={"X-Tag": "a"}, query={"page": 2})
+    found: list[Request] = inventory.verify("GET", "/items/3", headers={"Accept": None}, within=1)
+    assert [each.path for each in found] == [each.path for each in stub.requests]
 
 
 def test_face(testbed: Testbed) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as _json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ __all__ = ["FAULTS", "Answer", "answer_of", "made_answer"]
 
 FAULTS = ("reset", "empty", "garbage", "half-chunk")
 """What can be wrong on the socket: reset by peer, closed without an answer, no HTTP at all, closed in the middle of a chunk."""
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+LINE = re.compile("[\t\x20-\x7e\x80-\xff]*")
+LONGEST = 1e6
 ABSENT: Any = object()
 """No JSON body; None is one."""
 
@@ -36,7 +40,7 @@ class Answer:
     status: int = 200
     json: Any = ABSENT
     body: str | bytes = b""
-    headers: Mapping[str, str | list[str]] = field(default_factory=dict)
+    headers: Mapping[str, str | int | list[str]] = field(default_factory=dict)
     delay: float = 0.0
     fault: str | None = None
     reason: str = ""
@@ -46,18 +50,25 @@ class Answer:
             raise ValueError(f"status {self.status!r} is not a status code from 200 to 599")
         if self.json is not ABSENT and self.body:
             raise ValueError("an answer has json= or body=, not both")
-        if self.delay < 0:
-            raise ValueError(f"delay {self.delay!r} is below 0")
+        if not isinstance(self.delay, int | float) or not 0 <= self.delay < LONGEST:
+            raise ValueError(f"delay {self.delay!r} is not a number of seconds from 0 on")
+        if not isinstance(self.body, str | bytes | bytearray | memoryview):
+            raise TypeError(f"body {self.body!r} is neither text nor bytes; JSON has an argument of its own")
         if self.fault is not None and self.fault not in FAULTS:
             raise ValueError(f"fault {self.fault!r} is not one of {', '.join(FAULTS)}")
         content, content_type = self._encoded()
         names = {name.lower() for name in self.headers}
-        pairs = [("Content-Type", content_type)] if content_type and "content-type" not in names else []
+        pairs: list[tuple[str, Any]] = [("Content-Type", content_type)] if content_type and "content-type" not in names else []
         for name, value in self.headers.items():
-            pairs += [(name, each) for each in ([value] if isinstance(value, str) else value)]
+            several = value if isinstance(value, list | tuple) else [value]
+            pairs += [(name, str(each) if type(each) in (int, float) else each) for each in several]
         for name, value in pairs:
-            if not isinstance(value, str) or any(char in name + value for char in "\r\n"):
-                raise ValueError(f"header {name!r}: {value!r} is not a text on one line")
+            if not isinstance(name, str) or TOKEN.fullmatch(name) is None:
+                raise ValueError(f"{name!r} is not the name of a header")
+            if not isinstance(value, str) or LINE.fullmatch(value) is None:
+                raise ValueError(f"header {name!r}: {value!r} is not a text on one line, of Latin-1 characters")
+        if LINE.fullmatch(self.reason) is None:
+            raise ValueError(f"reason {self.reason!r} is not a text on one line, of Latin-1 characters")
         object.__setattr__(self, "content", content)
         object.__setattr__(self, "pairs", tuple(pairs))
 
@@ -99,7 +110,7 @@ def answer_of(value: object) -> Answer:
     )
 
 
-def made_answer(status: int, body: object = None, headers: Mapping[str, str | list[str]] | None = None) -> Answer:
+def made_answer(status: int, body: object = None, headers: Mapping[str, str | int | list[str]] | None = None) -> Answer:
     """Return the answer of a tuple (status, body[, headers])."""
     if isinstance(body, str | bytes):
         return Answer(status, body=body, headers=headers or {})

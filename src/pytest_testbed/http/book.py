@@ -10,7 +10,7 @@ from .answer import Answer, answer_of
 from .match import Pattern, compared, distance
 from .request import Request
 
-__all__ = ["USUAL", "Book", "Scenario", "Served", "Stub"]
+__all__ = ["USUAL", "Book", "Scenario", "Served", "Stub", "spoken"]
 
 USUAL = 5
 """The priority of a stub that names none; 1 is the highest, as in WireMock."""
@@ -180,8 +180,15 @@ class Book:
         answer, fault = made(maker, request)  # outside the lock: it may ask this very service
         with self.changed:
             if fault:
-                self.faults.append(f"the stub {stub}, asked for {request.method} {request.target}, failed: {fault}")
+                self.faults.append(f"the stub {stub}, asked for {request}, failed: {fault}")
+            if self.over.is_set():  # the test has ended without it
+                return Served(request, None, *self._too_late(request, fault), is_late=True)
             return self._noted(request, stub, answer)
+
+    def failed(self, text: str) -> None:
+        """Take note of what went wrong; it fails the test."""
+        with self.changed:
+            self.faults.append(text)
 
     def _noted(self, request: Request, stub: Stub | None, answer: Answer | None) -> Served:
         if answer is None:
@@ -193,11 +200,10 @@ class Book:
         self.changed.notify_all()
         return served
 
-    def _too_late(self, request: Request) -> tuple[Answer, str]:
-        why = (
-            f"{request.method} {request.target} came to mock service {self.name!r} by the address that it had in the test "
-            f"{self.test}, which has ended."
-        )
+    def _too_late(self, request: Request, fault: str = "") -> tuple[Answer, str]:
+        why = f"{request} came to mock service {self.name!r} by the address that it had in the test {self.test}, which has ended."
+        if fault:
+            why += f" The code of its stub failed: {fault}"
         return Answer(404, body=why + "\n"), why
 
     def _stub_for(self, request: Request) -> tuple[Stub | None, Mapping[str, str]]:
@@ -217,7 +223,7 @@ class Book:
 
     def why(self, request: Request) -> str:
         """Return why no stub answers a request: the nearest ones, compared field by field."""
-        lines = [f"no stub of mock service {self.name!r} matches {request.method} {request.target}"]
+        lines = [f"no stub of mock service {self.name!r} matches {request}"]
         if not self._stubs:
             return f"{lines[0]}: it has none. Add one with .stub({request.method!r}, {request.path!r}, json=...)."
         near = sorted(self._stubs, key=lambda stub: distance(stub.pattern, request))
@@ -231,7 +237,7 @@ class Book:
 
     def _state(self, stub: Stub) -> str:
         if stub.is_used_up:
-            return f", used up: it was to answer {len(stub.requests)} times"
+            return f", used up: it was to answer {spoken(len(stub.requests))}"
         if self._is_out_of_state(stub):
             scenario = stub.scenario
             assert scenario is not None
@@ -249,8 +255,18 @@ class Book:
 
     def wait_for(self, pattern: Pattern, is_enough: Callable[[int], bool], within: float) -> list[Request]:
         """Return the requests that match a pattern, once they are enough or the time is over."""
+        seen = count = 0
+
+        def enough() -> bool:  # looks only at what has come since
+            nonlocal seen, count
+            if len(self.served) < seen:  # reset
+                seen = count = 0
+            count += sum(1 for each in self.served[seen:] if pattern.match(each.request) is not None)
+            seen = len(self.served)
+            return is_enough(count)
+
         with self.changed:
-            self.changed.wait_for(lambda: is_enough(sum(1 for _ in self._matching(pattern))), within)
+            self.changed.wait_for(enough, within)
             return list(self._matching(pattern))
 
 
@@ -266,3 +282,8 @@ def made(maker: Maker, request: Request) -> tuple[Answer, str]:
             traceback.format_exception(type(error), error, error.__traceback__ and error.__traceback__.tb_next)
         ).strip()
         return Answer(500, body=f"the code of a stub failed: {error!r}\n"), text
+
+
+def spoken(count: int) -> str:
+    """Return "never", "once" or "3 times"."""
+    return {0: "never", 1: "once"}.get(count, f"{count} times")

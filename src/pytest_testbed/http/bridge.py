@@ -14,6 +14,8 @@ __all__ = ["address_for_containers"]
 
 BRIDGES = ("docker0", "podman0", "cni-podman0")
 """The default bridges of engines on Linux."""
+CONTAINERS = ("/.dockerenv", "/run/.containerenv")
+"""What engines put into each container."""
 SIOCGIFADDR = 0x8915
 DESKTOP = "host.docker.internal"
 """The name by which containers of Docker Desktop reach what listens on the machine's loopback."""
@@ -27,12 +29,12 @@ def address_for_containers() -> tuple[str, str]:
     """
     if not sys.platform.startswith("linux"):
         return DESKTOP, "127.0.0.1"
-    if Path("/.dockerenv").exists() or Path("/run/.containerenv").exists():
-        own = _own_address()
-        return own, own
-    for name in BRIDGES:
+    for name in BRIDGES:  # also where this is a container that has an engine of its own, or the machine's network
         if (address := _address_of(name)) is not None:
             return address, address
+    if any(Path(name).exists() for name in CONTAINERS):
+        own = _own_address()
+        return own, own
     where = f"DOCKER_HOST is {os.environ['DOCKER_HOST']}" if os.environ.get("DOCKER_HOST") else "is the engine running?"
     raise StubError(
         f"there is no address by which containers reach this process: looked for the bridges {', '.join(BRIDGES)} ({where}). "
@@ -54,4 +56,10 @@ def _address_of(interface: str) -> str | None:
 
 def _own_address() -> str:
     """Return this container's own address, which its neighbours reach."""
-    return socket.gethostbyname(socket.gethostname())
+    try:
+        return socket.gethostbyname(name := socket.gethostname())
+    except OSError as error:
+        raise StubError(
+            f"this process is in a container whose name {name!r} has no address ({error}) that its neighbours could be told. "
+            "Let the container have a network."
+        ) from None

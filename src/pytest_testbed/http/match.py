@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from ..jsonpart import differences, holds
-from .request import Request
+from .exchange import masked_url
+from .request import SLASH, Request, decoded
 
 __all__ = [
     "AnyPath",
@@ -118,7 +119,7 @@ class Pattern:
     def fields(self, request: Request) -> Iterator[Field]:
         """Yield each field that the pattern speaks of, compared with the request's."""
         yield Field("method", self.method, request.method, self._any or request.method == self.method)
-        yield Field("path", self.path.words, request.target, self.path.params(request) is not None)
+        yield Field("path", self.path.words, masked_url(request.target), self.path.params(request) is not None)
         for name, rule in self.query:
             values = request.query.get(name, [])
             yield Field(f"query {name}", rule.words, shown(values), _any_holds(rule, values))
@@ -187,8 +188,8 @@ def text_rule(wanted: object, name: str = "") -> Text:
     if name.lower() == "content-type" and isinstance(wanted, str) and ";" not in wanted:
         plain = wanted.strip().lower()
         return Text(repr(wanted), lambda value: value is not None and value.partition(";")[0].strip().lower() == plain)
-    if isinstance(wanted, bool):
-        raise TypeError(f"{wanted!r} is no text; a query or header has texts such as 'true'")
+    if isinstance(wanted, bool | bytes | dict | set | list | tuple):
+        raise TypeError(f"{wanted!r} is no text; a query or header has texts such as 'true' or '3'")
     if isinstance(wanted, int | float):
         wanted = str(wanted)
     return Text(repr(wanted), lambda value: value is not None and bool(wanted == value))
@@ -210,7 +211,8 @@ def path_rule(path: str | re.Pattern[str]) -> Path:
     if not path.startswith("/") or "#" in path:
         raise ValueError(f"path {path!r} must begin with / and have no fragment")
     if "{" not in path and "}" not in path:
-        return Path(path, lambda request: {} if path in (request.path, request.raw_path) else None)
+        forms = (path, decoded(path))
+        return Path(path, lambda request: {} if request.raw_path in forms or request.parts in forms else None)
     regex = _template(path)
     return Path(path, lambda request: _params(regex, request), True)
 
@@ -218,23 +220,20 @@ def path_rule(path: str | re.Pattern[str]) -> Path:
 def _template(path: str) -> re.Pattern[str]:
     at, text = 0, ""
     for found in PARAMETER.finditer(path):
-        text += re.escape(path[at : found.start()]) + f"(?P<{found['name']}>{'.*' if found['all'] else '[^/]+'})"
+        text += re.escape(decoded(path[at : found.start()])) + f"(?P<{found['name']}>{'.*' if found['all'] else '[^/]+'})"
         at = found.end()
     rest = path[at:]
     if "{" in re.sub(PARAMETER, "", path) or "}" in re.sub(PARAMETER, "", path):
         raise ValueError(f"path {path!r} has a brace that is not part of a parameter such as {{id}} or {{rest:path}}")
     try:
-        return re.compile(text + re.escape(rest))
+        return re.compile(text + re.escape(decoded(rest)), re.DOTALL)
     except re.error:
         raise ValueError(f"path {path!r} names a parameter twice") from None
 
 
 def _params(regex: re.Pattern[str], request: Request) -> Mapping[str, str] | None:
-    # a slash that is encoded in a part is no end of it
-    if (found := regex.fullmatch(request.raw_path)) is not None:
-        return {name: unquote(value) for name, value in found.groupdict().items()}
-    found = regex.fullmatch(request.path)
-    return found.groupdict() if found is not None else None
+    found = regex.fullmatch(request.parts)  # a slash that is encoded in a part is no end of it
+    return {name: value.replace(SLASH, "/") for name, value in found.groupdict().items()} if found is not None else None
 
 
 def _groups(regex: re.Pattern[str], request: Request) -> Mapping[str, str] | None:
@@ -247,8 +246,8 @@ def json_part(wanted: Any) -> Body:
 
     def fault(request: Request) -> str:
         try:
-            whole = request.json
-        except ValueError:
+            whole = request.peek()
+        except (ValueError, RecursionError):
             return (
                 f"the body is no JSON: {cut(repr(request.text))}" if request.body else f"there is no body; wanted is {wanted!r}"
             )
@@ -300,13 +299,25 @@ def pattern_of(
     if isinstance(path, str) and path != "*":
         path, _, text = path.partition("?")
         said += parse_qsl(text, keep_blank_values=True)
-    for name, value in (query or {}).items():
-        said += [(name, each) for each in (value if isinstance(value, list | tuple) else [value])]
+    said += _each(query, "query")
     bodies = [*([json_part(json)] if json is not ... else ()), *([body_rule(body)] if body is not None else ())]
     return Pattern(
         method,
         path_rule(path),
         [(name, text_rule(value)) for name, value in said],
-        [(name, text_rule(value, name)) for name, value in (headers or {}).items()],
+        [(name, text_rule(value, name)) for name, value in _each(headers, "headers")],
         bodies,
     )
+
+
+def _each(values: Mapping[str, object] | None, what: str) -> Iterator[tuple[str, object]]:
+    """Yield each name with each value that is wanted of it."""
+    if values is not None and not isinstance(values, Mapping):
+        raise TypeError(f"{what}={values!r} is no mapping of names to values")
+    for name, value in (values or {}).items():
+        if not isinstance(name, str):
+            raise TypeError(f"{what}: {name!r} is no name")
+        several = value if isinstance(value, list | tuple) else [value]
+        if not several:
+            raise ValueError(f"{what}: {name!r} has an empty list; None says that it is not there")
+        yield from ((name, each) for each in several)

@@ -5,9 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlsplit
 
-__all__ = ["Headers", "Request"]
+from .exchange import masked_url
+
+__all__ = ["SLASH", "Headers", "Request", "decoded"]
+
+SLASH = "\0"
+"""Stands for a slash that is part of a name, not between two."""
+UNREAD: Any = object()
+
+
+def decoded(path: str) -> str:
+    """Return a path with its parts decoded, each for itself."""
+    return "/".join(unquote(part).replace("/", SLASH) for part in path.split("/"))
 
 
 class Headers(Mapping[str, str]):
@@ -60,17 +71,19 @@ class Request:
         body: bytes = b"",
         client: tuple[str, int] = ("", 0),
     ) -> None:
-        if not target.startswith(("/", "*")):  # the absolute form, as proxies get it
-            target = "/" + target.partition("://")[2].partition("/")[2]
+        if "://" in target and not target.startswith("/"):  # the absolute form, as proxies get it
+            _, _, path, query, _ = urlsplit(target)
+            target = f"{path or '/'}?{query}" if query else path or "/"
         self.method = method
         self.target = target
         self.raw_path, _, self.raw_query = target.partition("?")
-        self.path = unquote(self.raw_path)
+        self.path = unquote(self.raw_path) if "%" in self.raw_path else self.raw_path
         self.headers = Headers(headers)
         self.body = body
         self.client = client
         self.path_params: Mapping[str, str] = {}
         self._query: dict[str, list[str]] | None = None
+        self._read: Any = UNREAD
 
     @property
     def query(self) -> Mapping[str, list[str]]:
@@ -96,5 +109,26 @@ class Request:
         """
         return json.loads(self.body)
 
+    def peek(self) -> Any:
+        """Return the body as JSON, read once and for all; nobody may change it.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if self._read is UNREAD:
+            self._read = json.loads(self.body)
+        return self._read
+
+    @property
+    def parts(self) -> str:
+        """Return the path with its parts decoded; a slash that is encoded in a part stands there as SLASH."""
+        if "%" not in self.raw_path:
+            return self.raw_path
+        return decoded(self.raw_path)
+
+    def __str__(self) -> str:
+        """The method and the target, what is secret in its query masked."""
+        return f"{self.method} {masked_url(self.target)}"
+
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.target}>"
+        return f"<Request {self}>"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
-from .answer import ABSENT, Answer, answer_of
-from .book import USUAL, Book, Stub
+from .answer import ABSENT, LONGEST, Answer, answer_of
+from .book import USUAL, Book, Stub, spoken
 from .match import Pattern, compared, distance, pattern_of
 from .request import Request
 from .server import Site
@@ -45,12 +46,12 @@ class MockService:
     @property
     def host(self) -> str:
         """The address where it listens."""
-        return str(self._site.server_address[0])
+        return self._site.host
 
     @property
     def port(self) -> int:
         """The port where it listens."""
-        return int(self._site.server_address[1])
+        return self._site.port
 
     @property
     def url(self) -> str:
@@ -75,7 +76,7 @@ class MockService:
         status: int = 200,
         json: Any = ABSENT,
         body: str | bytes = b"",
-        headers: Mapping[str, str | list[str]] | None = None,
+        headers: Mapping[str, str | int | list[str]] | None = None,
         delay: float = 0.0,
         fault: str | None = None,
         answer: Callable[[Request], object] | None = None,
@@ -125,7 +126,7 @@ class MockService:
                 )
             if json is not ABSENT or body or headers or fault or delay or status != 200:
                 raise ValueError("a stub has answer= or status=, json=, body=, headers=, delay=, fault=; not both")
-            mine = answer
+            mine = _code(answer)
         else:
             mine = Answer(status, json, body, dict(headers or {}), delay, fault)
         if times is not None and (not isinstance(times, int) or isinstance(times, bool) or times < 1):
@@ -201,6 +202,8 @@ class MockService:
         __tracebackhide__ = True
         pattern = pattern_of(method, path, query, headers, json, body)
         wanted = Count(times, at_least, at_most)
+        if not isinstance(within, int | float) or isinstance(within, bool) or not 0 <= within < LONGEST:
+            raise ValueError(f"within={within!r} is not a number of seconds from 0 on")
         found = self.book.wait_for(pattern, wanted.is_settled, within)
         if not wanted.holds(len(found)):
             raise AssertionError("\n".join(self._unmet(pattern, wanted, found, within)))
@@ -211,7 +214,7 @@ class MockService:
         waited = f" within {within:g} s" if within else ""
         yield f"mock service {self.name!r} was asked {pattern} {spoken(len(found))}{waited}, not {wanted}."
         for request in found[:NEAREST]:
-            yield f"  it came: {request.method} {request.target}"
+            yield f"  it came: {request}"
         others = [each for each in self.requests if pattern.match(each) is None]
         if not others:
             yield "  nothing else came." if found else "  nothing came at all."
@@ -219,7 +222,7 @@ class MockService:
         others.sort(key=lambda request: distance(pattern, request))
         yield f"  nearest of {len(others)} others that came:" if len(others) > 1 else "  what came:"
         for request in others[:NEAREST]:
-            yield f"  {request.method} {request.target}"
+            yield f"  {request}"
             yield from (f"    {line}" for line in compared(pattern, request))
 
 
@@ -249,19 +252,16 @@ class Count:
 
     def is_settled(self, count: int) -> bool:
         """Tell whether nothing that may still come matters: what is wanted came, or too much did."""
-        return (self.most is not None and count > self.most) or (self.least > 0 and count >= self.least)
+        if self.most is not None and count > self.most:
+            return True
+        return count >= self.least and (self.least > 0 or self.most is None)
 
     def __str__(self) -> str:
         if self.most == self.least:
             return spoken(self.least)
         if self.most is None:
-            return f"at least {spoken(self.least)}"
+            return f"at least {spoken(self.least)}" if self.least else "any number of times"
         return f"{self.least} to {self.most} times" if self.least else f"at most {spoken(self.most)}"
-
-
-def spoken(count: int) -> str:
-    """Return "never", "once" or "3 times"."""
-    return {0: "never", 1: "once"}.get(count, f"{count} times")
 
 
 def _answers(then: object) -> list[Answer | Callable[[Request], object]]:
@@ -269,7 +269,13 @@ def _answers(then: object) -> list[Answer | Callable[[Request], object]]:
     if then == () or then is None:
         return []
     several = then if isinstance(then, list) else [then]
-    return [each if callable(each) else answer_of(each) for each in several]
+    return [_code(each) if callable(each) else answer_of(each) for each in several]
+
+
+def _code(answer: Callable[[Request], object]) -> Callable[[Request], object]:
+    if iscoroutinefunction(answer):
+        raise TypeError(f"{answer!r} is a coroutine function: a stub's code runs in a thread of the server, without a loop")
+    return answer
 
 
 def _caller() -> str:

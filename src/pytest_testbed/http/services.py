@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 from ..errors import StubError
 from .book import Book, Served, Stub
 from .bridge import address_for_containers
-from .server import Serving, Site
+from .server import Site
 from .service import MockService
+from .serving import Serving
 
 __all__ = ["MockServices", "TestServices"]
 
 NAME = re.compile(r"\w[\w-]*")
 KEPT = 32
 """Addresses of earlier tests that are still listened to."""
+TOLD = 5
+"""Faults of a test that are told in full."""
 OUTSIDE = "no test"
 """Whose requests are those that come before, between and after the tests."""
 
@@ -37,6 +42,7 @@ class MockServices:
     def __init__(self, stubs: Mapping[str, Sequence[Stub]]) -> None:
         self._stubs = stubs
         self._serving: Serving | None = None
+        self._pid = os.getpid()
         self._kept: dict[str, Site] = {}
         self._earlier: deque[Site] = deque()
         self._late: list[str] = []
@@ -44,9 +50,15 @@ class MockServices:
 
     def serving(self) -> Serving:
         """Return the thread that accepts connections; begun by its first use."""
-        if self._serving is None:
-            self._serving = Serving()
+        if self._serving is None or self._pid != os.getpid():  # in a forked child there is none of our threads
+            self._serving, self._pid = Serving(), os.getpid()
+            self._earlier.clear()
         return self._serving
+
+    def open(self, site: Site) -> Site:
+        """Let a site accept connections."""
+        self.serving().add(site)
+        return site
 
     def keep(self, name: str) -> Site:
         """Return the site of a name that keeps its address for the whole run.
@@ -55,7 +67,7 @@ class MockServices:
             StubError: a mock service cannot have this name.
         """
         if name not in self._kept:
-            self._kept[name] = self.serving().add(Site(self.book(name, OUTSIDE), self._note_outside))
+            self._kept[name] = self.open(Site(self.book(name, OUTSIDE), self._note_outside))
         return self._kept[name]
 
     def book(self, name: str, test: str) -> Book:
@@ -79,7 +91,7 @@ class MockServices:
         """Return where a service listens in a test."""
         site = self._kept.get(book.name)
         if site is None:
-            return self.serving().add(Site(book, partial(self._note, told)))
+            return self.open(Site(book, partial(self._note, told)))
         site.book, site.told = book, partial(self._note, told)
         return site
 
@@ -102,7 +114,7 @@ class MockServices:
         if self._current is services:
             self._current = None
         for site in sites:
-            site.cut(site.busy)
+            site.cut()
             if site not in self._kept.values():
                 self._earlier.append(site)
         while len(self._earlier) > KEPT:
@@ -115,9 +127,9 @@ class MockServices:
 
     def close(self) -> None:
         """End all."""
-        if self._serving is not None:
+        if self._serving is not None and self._pid == os.getpid():
             self._serving.close()
-            self._serving = None
+        self._serving = None
 
 
 class TestServices:
@@ -134,6 +146,7 @@ class TestServices:
     def __init__(self, services: MockServices, test: str, told: Told) -> None:
         self._services, self._test, self.told = services, test, told
         self._mine: dict[str, tuple[MockService, Site]] = {}
+        self._lock = threading.RLock()
         self._bridges: list[Site] = []
 
     def __call__(self, name: str) -> MockService:
@@ -142,34 +155,45 @@ class TestServices:
         Raises:
             StubError: a mock service cannot have this name.
         """
-        if name not in self._mine:
-            book = self._services.book(name, self._test)
-            site = self._services.site_for(book, self.told)
-            self._mine[name] = MockService(book, site, partial(self._bridge, book, site)), site
-        return self._mine[name][0]
+        with self._lock:
+            if name not in self._mine:
+                book = self._services.book(name, self._test)
+                site = self._services.site_for(book, self.told)
+                self._mine[name] = MockService(book, site, partial(self._bridge, book, site)), site
+            return self._mine[name][0]
 
     def _bridge(self, book: Book, site: Site) -> tuple[str, int]:
         """Return where containers reach a service."""
-        for each in self._bridges:
-            if each.book is book:
-                return each.reached_as, int(each.server_address[1])
-        name, address = address_for_containers()
-        if address == "127.0.0.1":
-            return name, int(site.server_address[1])
-        bridge = self._services.serving().add(Site(book, site.told, (address, 0)))
-        bridge.reached_as = name
-        self._bridges.append(bridge)
-        return name, int(bridge.server_address[1])
+        with self._lock:
+            for each in self._bridges:
+                if each.book is book:
+                    return each.reached_as, each.port
+            name, address = address_for_containers()
+            if address == site.host:
+                return name, site.port
+            bridge = self._services.open(Site(book, site.told, (address, 0)))
+            bridge.reached_as = name
+            self._bridges.append(bridge)
+            return name, bridge.port
 
     def end(self) -> list[str]:
         """End them, and return what is wrong: requests that no stub has answered, stubs whose code failed."""
-        faults = []
+        faults: list[str] = []
         for service, _ in self._mine.values():
             book = service.book
             with book.changed:
                 book.over.set()
             if not book.allows_unmatched:
-                faults += [each.why for each in book.unmatched]
-            faults += book.faults
+                faults += counted(each.why for each in book.unmatched)
+            faults += counted(book.faults)
         self._services.end(self, [*(site for _, site in self._mine.values()), *self._bridges])
         return faults
+
+
+def counted(texts: Iterable[str]) -> Iterator[str]:
+    """Yield each text once, with how often it came; where there are many, how many more."""
+    times = Counter(texts)
+    for text, count in list(times.items())[:TOLD]:
+        yield f"{text}\n({count} times)" if count > 1 else text
+    if len(times) > TOLD:
+        yield f"(and {len(times) - TOLD} others)"
