@@ -2,7 +2,8 @@
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
-                                             queries, frontdoor, isolation, messages, mockservice
+                                             queries, frontdoor, isolation, messages, httpmock,
+                                             mockservice, live
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -20,6 +21,7 @@ from collections.abc import Callable
 from asynctest import async_
 from firstquery import docker, local
 from frontdoor import frontdoor
+from httpmock import http_mock
 from isolation import isolation
 from messages import messages
 from migrated import migrated
@@ -42,6 +44,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "frontdoor": frontdoor,
     "isolation": isolation,
     "messages": messages,
+    "httpmock": http_mock,
     "mockservice": mockservice,
 }
 

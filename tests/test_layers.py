@@ -15,7 +15,18 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LIGHT = [
     *(
         SOURCE / f"{name}.py"
-        for name in ("__init__", "reading", "errors", "hookspecs", "marks", "plugin", "scheduling", "session", "settings")
+        for name in (
+            "__init__",
+            "nearest",
+            "reading",
+            "errors",
+            "hookspecs",
+            "marks",
+            "plugin",
+            "scheduling",
+            "session",
+            "settings",
+        )
     ),
     *sorted((SOURCE / "plugins").glob("*.py")),
 ]

@@ -9,6 +9,7 @@ TestbedError
 ├── HostError               the host process could not be reached or spoke nonsense
 ├── BrokerError             a message broker refused something that a test wanted
 ├── StubError               the requests of a test and its stubs do not fit together
+├── HostBlocked             a test wanted to reach a host that it may not; a ConnectionError too
 ├── AppError                the application under test could not be started, reached or ended
 ├── SchemaError             an entry of the schema could not be applied
 └── IsolationError          the test did what a transaction cannot undo or offer
@@ -20,6 +21,7 @@ __all__ = [
     "AppError",
     "BrokerError",
     "ConfigurationError",
+    "HostBlocked",
     "HostError",
     "IsolationError",
     "SchemaError",
@@ -69,6 +71,10 @@ class BrokerError(TestbedError):
 
 class StubError(TestbedError):
     """A request met no stub, came too late, or a stub that had to be used was not; says how they differ."""
+
+
+class HostBlocked(TestbedError, ConnectionError):
+    """A test wanted to reach a host that it may not; clients take it for a connection that failed, and wrap it."""
 
 
 class AppError(TestbedError):

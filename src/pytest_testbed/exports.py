@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from .errors import ConfigurationError
+from .nearest import suggestion
 from .plugin import PARTS, RUN, WORKER, CoreSettings, run_of, sections, usage_errors
-from .reading import suggestion
 from .settings import SETTINGS, Settings
 
 __all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]

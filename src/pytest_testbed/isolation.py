@@ -50,7 +50,7 @@ def isolation_lines(lines: Sequence[str]) -> None:
     for line in joined(lines):
         mode = line.partition(":")[0].strip()
         if mode not in MODES:
-            from .reading import suggestion
+            from .nearest import suggestion
 
             raise ValueError(f"holds {mode!r}, which is not one of {', '.join(MODES)}{suggestion(mode, MODES) or ''}")
 
@@ -102,8 +102,8 @@ def check_folders(config: pytest.Config) -> None:
     """
     for _, folder in read_folders(config)[1]:
         if not folder.exists():
+            from .nearest import suggestion
             from .plugins.postgres import PostgresSettings
-            from .reading import suggestion
 
             settings = config.stash[SETTINGS]
             shown = folder.relative_to(config.rootpath)

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 
 from .errors import ConfigurationError
+from .nearest import suggestion
 from .plugin import BAD_MARK
-from .reading import suggestion
 
 __all__ = ["Allowed", "check_mark", "refuse_bad_marks"]
 

@@ -1,4 +1,7 @@
-"""The entry that pytest loads: the tuple of parts, the core's options and marks, the session's hooks."""
+"""The entry that pytest loads: the tuple of parts, the core's options and marks, the session's hooks.
+
+PYTEST_DONT_REWRITE: it has no asserts; so pytest does not mind that Python's own loader has read it.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,14 @@ from typing import Any, Final
 
 import pytest
 
+from .nearest import suggestion
 from .settings import COMMAND_LINE, DEFAULT, OVERRIDE, Option, Section, Settings
 
-__all__ = ["check_unknown", "masked", "read", "suggestion"]
+__all__ = [
+    "check_unknown",
+    "masked",
+    "read",
+]
 
 # The words that pytest itself takes for an ini value of type bool.
 BOOLS: Final = {
@@ -152,15 +157,6 @@ def check_unknown(config: pytest.Config, sections: Iterable[type[Section]]) -> N
                 problems.append(f"{name!r} (from the environment) is not an option of pytest-testbed{hint}")
     if problems:
         raise pytest.UsageError("\n".join(problems))
-
-
-def suggestion(word: object, words: Iterable[str], skip: int = 0, cutoff: float = 0.6) -> str:
-    """Return "; did you mean 'x'?" or ""; the first `skip` letters, which all have, do not count."""
-    from difflib import get_close_matches
-
-    stems = {each[skip:].lower(): each for each in words}
-    near = get_close_matches(str(word)[skip:].lower(), stems, 1, cutoff)
-    return f"; did you mean {stems[near[0]]!r}?" if near else ""
 
 
 def _overrides(config: pytest.Config) -> dict[str, str]:

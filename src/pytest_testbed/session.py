@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import ConfigurationError, HostError, ServiceUnavailable, TestbedError
+from .nearest import suggestion
 from .plugin import PARTS
-from .reading import suggestion
 from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, shares_fixtures_of_packages, wanted_kinds
 from .settings import BUILT_IN
 

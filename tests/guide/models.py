@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import String, func, select
+from sqlalchemy import ForeignKey, String, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -54,3 +54,22 @@ class UserRepository:
 
     def count(self) -> int:
         return self._session.scalar(select(func.count()).select_from(User)) or 0
+
+
+class Account(Base):
+    """What a user logs in with."""
+
+    __tablename__ = "accounts"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    salt: Mapped[str]
+    password_hash: Mapped[str]
+
+
+class LoginSession(Base):
+    """A user who is logged in."""
+
+    __tablename__ = "login_sessions"
+
+    token: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))

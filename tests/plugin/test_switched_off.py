@@ -7,6 +7,8 @@ import pytest
 from .conftest import PLUGIN, Project
 
 NO_POSTGRES = ["-p", "no:pytest_testbed.plugins.postgres"]
+NO_HTTP = ["-p", "no:pytest_testbed.plugins.http"]
+NO_MAIL = ["-p", "no:pytest_testbed.plugins.mail"]
 
 
 def test_without_the_plugin_nothing_of_it_is_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,11 +84,10 @@ def test_without_rabbitmq_the_rest_works(project: Project, monkeypatch: pytest.M
 
 def test_without_any_part_nothing_can_be_exported(project: Project) -> None:
     project.write(test_it="def test_it(): pass")
-    result = project.run("-o", "testbed_env=A={pq.url}", *NO_POSTGRES, *NO_RABBITMQ)
+    result = project.run("-o", "testbed_env=A={pq.url}", *NO_POSTGRES, *NO_RABBITMQ, *NO_HTTP, *NO_MAIL)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        ["*which there is not; all parts that have some are switched off (-p no:*postgres -p no:*rabbitmq)."]
-    )
+    parts = " ".join(f"-p no:*{name}" for name in ("postgres", "rabbitmq", "http", "mail"))
+    result.stderr.fnmatch_lines([f"*which there is not; all parts that have some are switched off ({parts})."])
 
 
 def test_it_can_be_loaded_by_name(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

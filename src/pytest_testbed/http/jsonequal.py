@@ -5,11 +5,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-__all__ = ["Equality"]
+from .javaregex import compiled
 
-PLACEHOLDER = re.compile(r"\$\{json-unit\.(?P<word>ignore|any-string|any-number|any-boolean|regex)\}(?P<regex>.*)", re.DOTALL)
+__all__ = ["Equality", "check_placeholders"]
+
+PLACEHOLDER = re.compile(
+    r"[$#]\{json-unit\.(?:(?P<word>ignore|ignore-element|any-string|any-number|any-boolean)\}|regex\}(?P<regex>.*))", re.DOTALL
+)
+IGNORED = ("${json-unit.ignore-element}", "#{json-unit.ignore-element}")
+"""Placeholders for what need not even be there."""
+
+
+def check_placeholders(wanted: Any) -> None:
+    """Check the regular expressions of the placeholders in a value.
+
+    Raises:
+        ValueError: one is none.
+    """
+    if isinstance(wanted, str):
+        if (found := PLACEHOLDER.fullmatch(wanted)) is not None and found["word"] is None:
+            compiled(found["regex"])
+    elif isinstance(wanted, dict | list):
+        for each in wanted.values() if isinstance(wanted, dict) else wanted:
+            check_placeholders(each)
 
 
 @dataclass(frozen=True)
@@ -36,7 +57,7 @@ class Equality:
             yield from self._members(got, wanted, path)
         elif isinstance(wanted, list) and isinstance(got, list):
             yield from self._items(got, wanted, path)
-        elif type(got) is not type(wanted) and not (is_number(got) and is_number(wanted)) or got != wanted:
+        elif not (exact(got) == exact(wanted) if is_number(got) and is_number(wanted) else same(got, wanted)):
             yield f"{here} is {got!r}, not {wanted!r}"
 
     def equal(self, got: Any, wanted: Any) -> bool:
@@ -48,7 +69,7 @@ class Equality:
             here = f"{path}.{key}" if path else key
             if key in got:
                 yield from self.differences(got[key], value, here)
-            elif not (isinstance(value, str) and value == "${json-unit.ignore}"):
+            elif not (isinstance(value, str) and value in IGNORED):
                 yield f"{here} is missing"
         if not self.ignores_extra:
             yield from (f"{path}.{key} is too much" if path else f"{key} is too much" for key in got if key not in wanted)
@@ -86,6 +107,16 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def exact(number: float) -> Decimal:
+    """Return a number as it is written: 1 and 1.0 are equal, and 0.1 is not what a float makes of it."""
+    return Decimal(repr(number))
+
+
+def same(got: object, wanted: object) -> bool:
+    """Tell whether two values that are not both numbers are equal; True is no number."""
+    return type(got) is type(wanted) and got == wanted
+
+
 def stands_for(placeholder: re.Match[str], got: object) -> bool:
     """Tell whether a placeholder stands for a value."""
     match placeholder["word"]:
@@ -95,6 +126,6 @@ def stands_for(placeholder: re.Match[str], got: object) -> bool:
             return is_number(got)
         case "any-boolean":
             return isinstance(got, bool)
-        case "regex":
-            return isinstance(got, str) and re.fullmatch(placeholder["regex"], got) is not None
+        case None:
+            return isinstance(got, str) and compiled(placeholder["regex"]).fullmatch(got) is not None
     return True

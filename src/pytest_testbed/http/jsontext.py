@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-__all__ = ["line_of"]
+__all__ = ["first_repeated", "line_of", "lines_of_items"]
 
 SPACE = re.compile(r"[ \t\n\r]*")
 DECODER = json.JSONDecoder()
@@ -27,6 +27,41 @@ def line_of(text: str, path: Sequence[str | int]) -> int:
             break
         line_at, at = found
     return text.count("\n", 0, line_at) + 1
+
+
+def lines_of_items(text: str, path: Sequence[str | int]) -> list[int]:
+    """Return the line of each item of a list, from 1 on.
+
+    Args:
+        text: valid JSON.
+        path: what leads to the list.
+    """
+    at = _skip(text, 0)
+    for step in path:
+        at = next(value_at for key, _, value_at in _parts(text, at) if key == step)
+    lines, line, done = [], 1, 0
+    for _, item_at, _ in _parts(text, at):
+        line += text.count("\n", done, item_at)
+        done = item_at
+        lines.append(line)
+    return lines
+
+
+def first_repeated(text: str) -> tuple[str, int] | None:
+    """Return the first key that an object has twice, and its second line; None where there is none."""
+    return _first_repeated(text, _skip(text, 0))
+
+
+def _first_repeated(text: str, at: int) -> tuple[str, int] | None:
+    seen: set[str] = set()
+    for key, key_at, value_at in _parts(text, at):
+        if isinstance(key, str):
+            if key in seen:
+                return key, text.count("\n", 0, key_at) + 1
+            seen.add(key)
+        if (found := _first_repeated(text, value_at)) is not None:
+            return found
+    return None
 
 
 def _parts(text: str, at: int) -> Iterator[tuple[str | int, int, int]]:

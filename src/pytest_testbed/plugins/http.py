@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -44,13 +44,23 @@ def web_address(url: str) -> None:
         raise ValueError("is not of the form http://host:8000")
 
 
+def hosts(texts: Sequence[str]) -> None:
+    """Check hosts: names, addresses, networks."""
+    from ..http.places import Place
+
+    for text in " ".join(texts).split():  # one line may name several
+        Place.from_text(text)
+
+
 class HttpSettings(Section, prefix=""):
     """Options of HTTP."""
 
     http_strict: bool = option(False, help="Fail a test that has stubs in http_mock which no request has used.")
     http_block: bool = option(False, help="Let no test reach a host that is not this machine.")
     http_allow: tuple[str, ...] = option(
-        (), help="Hosts that tests may reach all the same: names, or addresses such as 10.0.0.0/8."
+        (),
+        check=hosts,
+        help="Hosts that tests may reach all the same, without a stub: names as *.example.com, addresses as 10.0.0.0/8.",
     )
     stubs: tuple[str, ...] = option(
         (), help="Directories with a folder for each mock service, and in it mapping files in WireMock's JSON format."
@@ -100,13 +110,19 @@ EXPORTS = {"mock": ("*.url", "*.host", "*.port")}
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the files of stubs, so that a wrong one is told before any test."""
+    """Read the files of stubs, so that a wrong one is told before any test; guard the tests where that is asked for."""
     settings = config.stash.get(SETTINGS, None)
-    if settings is not None and settings[HttpSettings].stubs:
+    if settings is None:  # somebody asks for help
+        return
+    if settings[HttpSettings].stubs:
         from ..mocks import all_services
 
         with usage_errors():
             all_services(config)
+    if settings[HttpSettings].http_block:
+        from ..blocked import BlocksHosts
+
+        config.pluginmanager.register(BlocksHosts(config), "pytest_testbed.blocked")
 
 
 def export_address(config: pytest.Config, run: Run) -> MockAddress:

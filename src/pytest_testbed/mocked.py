@@ -1,0 +1,103 @@
+"""`http_mock` of a test: what goes through by options and marks, and what the test is told at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from re import Pattern
+
+import pytest
+
+from .captured_http import journal_of
+from .errors import ConfigurationError, StubError
+from .http.httpx_side import HttpxSide
+from .http.mock import HttpMock
+from .http.unmatched import unmatched_text, unused_text
+from .near_hosts import places_of
+from .plugins.http import HttpSettings
+from .settings import SETTINGS
+
+__all__ = ["mocked"]
+
+MARK = "http_mock"
+ENDED: pytest.StashKey[bool] = pytest.StashKey()
+"""On a test: that it was skipped, or failed as it was expected to; what it did till then proves nothing."""
+NAME = "pytest_testbed.mocked"
+
+
+@contextmanager
+def mocked(item: pytest.Item) -> Iterator[HttpMock]:
+    """Let a test's requests be answered by its stubs.
+
+    Raises:
+        ConfigurationError: the test's mark lets through what is no URL.
+        StubError: a request met no stub; where that is asked for: a stub met no request.
+    """
+    plugins = item.config.pluginmanager
+    if not plugins.has_plugin(NAME):  # a run in which nobody asks has none of it
+        plugins.register(SeesSkips(), NAME)
+    item.stash[ENDED] = False
+    strict, source = strictness(item)
+    mock = HttpMock(places_of(item.config), passthrough_of(item), journal_of(item))
+    mock.start()
+    side = HttpxSide(mock)
+    try:
+        side.start()
+        yield mock
+    finally:
+        side.stop()
+        mock.stop(allow_assert=False)
+    if item.stash[ENDED]:
+        return
+    faults = [unmatched_text(mock.unmatched)] if mock.unmatched else []
+    if mock.assert_all_requests_are_fired and not strict:
+        strict, source = True, "http_mock.assert_all_requests_are_fired"
+    if strict and (unused := mock.unused):
+        faults.append(unused_text(unused, source))
+    if faults:
+        raise StubError("\n\n".join(faults))
+
+
+class SeesSkips:
+    """A plugin of runs with `http_mock`."""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note, before fixtures end, that a test was skipped half-way, or failed as expected."""
+        report = yield
+        if report.when == "call":
+            item.stash[ENDED] = report.skipped
+        return report
+
+
+# --- options and marks
+
+
+def strictness(item: pytest.Item) -> tuple[bool, str]:
+    """Return whether unused stubs are a fault, and who has said so: the nearest mark, or the option."""
+    for mark in item.iter_markers(MARK):
+        if "strict" in mark.kwargs:
+            return mark.kwargs["strict"], "by its mark http_mock"
+    settings = item.config.stash[SETTINGS]
+    return settings[HttpSettings].http_strict, f"testbed_http_strict, from {settings.source(HttpSettings, 'http_strict')}"
+
+
+def passthrough_of(item: pytest.Item) -> list[str | Pattern[str]]:
+    """Return what the marks of a test let through.
+
+    Raises:
+        ConfigurationError: something of it is neither the beginning of a URL nor a pattern.
+    """
+    found: list[str | Pattern[str]] = []
+    for mark in item.iter_markers(MARK):
+        given = mark.kwargs.get("passthrough", ())
+        for each in [given] if isinstance(given, str | Pattern) else given if isinstance(given, Iterable) else [None]:
+            if not (isinstance(each, Pattern) and isinstance(each.pattern, str)) and not (
+                isinstance(each, str) and "://" in each
+            ):
+                raise ConfigurationError(
+                    f"@pytest.mark.http_mock(passthrough={given!r}) on {item.nodeid}: {given if each is None else each!r} is "
+                    "neither the beginning of a URL, such as 'https://api.example.com/', nor a re.compile(...) of one."
+                )
+            found.append(each)
+    return found

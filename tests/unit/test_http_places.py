@@ -1,0 +1,143 @@
+"""Which hosts are this machine's or allowed; who asks for a connection."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from pytest_testbed.http import block, machine
+from pytest_testbed.http.block import Guard
+from pytest_testbed.http.callers import Caller, caller_of
+from pytest_testbed.http.places import Place, Places, is_loopback
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "::ffff:127.0.0.1", "0.0.0.0", "::"],
+)
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["localhost.example", "notlocalhost", "128.0.0.1", "127.0.0.1.example", "", "fe80::1%lo"])
+def test_no_loopback(host: str) -> None:
+    assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "is_in"),
+    [
+        ("a.example", "A.example.", 1, True),
+        ("a.example", "b.a.example", 1, False),
+        ("*.example", "b.a.example", 1, True),
+        (".example", "a.example", 1, True),
+        ("*.example", "example", 1, False),
+        ("a.example:80", "a.example", 80, True),
+        ("a.example:80", "a.example", 81, False),
+        ("a.example:80", "a.example", None, True),
+        ("10.0.0.0/8", "10.255.0.1", 1, True),
+        ("10.0.0.7/8", "10.255.0.1", 1, True),
+        ("10.0.0.0/8", "11.0.0.1", 1, False),
+        ("10.0.0.0/8", "ten.example", 1, False),
+        ("10.0.0.1:80", "10.0.0.1", 80, True),
+        ("10.0.0.1:80", "10.0.0.1", 81, False),
+        ("fe80::/10", "fe80::1", 1, True),
+        ("fe80::1", "fe80::1%eth0", 1, True),
+        ("[fe80::1]:80", "fe80::1", 81, False),
+    ],
+)
+def test_places(text: str, host: str, port: int | None, is_in: bool) -> None:
+    assert Places([Place.from_text(text)]).has(host, port) is is_in
+
+
+@pytest.mark.parametrize(
+    "text", ["https://a.example", "a.example/x", "a.example:http", "a.example:70000", "10.0.0.0/99", "*", "a!"]
+)
+def test_no_place(text: str) -> None:
+    with pytest.raises(ValueError, match="^holds "):
+        Place.from_text(text)
+
+
+def test_urls() -> None:
+    places = Places([Place.from_text("a.example:8443")], lambda: ["services.example"])
+    for url in (
+        "http+docker://x/y",
+        "http+unix://%2Fx/y",
+        "https://a.example:8443/",
+        "amqp://services.example",
+        "http://u:p@[::1]:80/",
+    ):
+        assert places.lead_to(url)
+    for url in ("https://a.example/", "https://b.example/", "http://[::1/", "x", "http://b.example/@localhost"):
+        assert not places.lead_to(url)
+
+
+ROUTES = """Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT
+eth0 00000000 010011AC 0003 0 0 0 00000000 0 0 0
+docker0 000011AC 00000000 0001 0 0 0 0000FFFF 0 0 0
+eth0 0002A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0
+"""
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the table is in the byte order of the machine")
+@pytest.mark.parametrize("within", [False, True])
+def test_networks_of_containers(within: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "route").write_text(ROUTES)
+    monkeypatch.setattr(machine, "ROUTES", tmp_path / "route")
+    monkeypatch.setattr(machine, "IN_CONTAINER", (str(tmp_path) if within else str(tmp_path / "no"),))
+    assert machine.is_of_containers(ip_address("172.17.5.5"))
+    assert machine.is_of_containers(ip_address("192.168.2.9")) is within
+    assert not machine.is_of_containers(ip_address("8.8.8.8"))
+    assert not machine.is_of_containers(ip_address("2001:db8::1"))
+
+
+def test_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in machine.ENGINE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert machine.engine_hosts() == []
+    monkeypatch.setenv("DOCKER_HOST", "unix:///run/docker.sock")
+    assert machine.engine_hosts() == []
+    monkeypatch.setenv("DOCKER_HOST", "ssh://me@build.example")
+    monkeypatch.setenv("TC_HOST", "other.example")
+    assert machine.engine_hosts() == ["build.example", "other.example"]
+
+
+def test_an_engine_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://build.example:2375")
+    guard = Guard(Places(), "test")
+    guard.heard("socket.getaddrinfo", ("build.example", 2375, 0, 0, 0))
+    with pytest.raises(ConnectionError):
+        guard.heard("socket.getaddrinfo", ("other.example", 2375, 0, 0, 0))
+
+
+def test_an_address_of_an_allowed_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look-up of a name is heard before its answer is known."""
+    guard = Guard(Places([Place.from_text("pay.example")]), "test")
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("198.51.100.4", 0))]
+    monkeypatch.setattr(block.socket, "getaddrinfo", lambda *_: found)
+    with socket.socket() as sock:
+        with pytest.raises(ConnectionError):
+            guard.heard("socket.connect", (sock, ("198.51.100.4", 80)))
+        guard.heard("socket.getaddrinfo", ("pay.example", 80, 0, 0, 0))
+        guard.heard("socket.connect", (sock, ("198.51.100.4", 80)))
+        with pytest.raises(ConnectionError):
+            guard.heard("socket.connect", (sock, ("198.51.100.5", 80)))
+
+
+def test_who_asks() -> None:
+    names = {"__name__": "requests.adapters", "caller_of": caller_of, "sys": sys}
+    exec("def send(request): return caller_of(sys._getframe())", names)  # noqa: S102
+    outer = {"__name__": "shop.payments", "send": names["send"]}
+    exec("def charge(request): return send(request)", outer)  # noqa: S102
+    client = {"__name__": "httpx", "charge": outer["charge"]}
+    exec("def call(request): return charge(request)", client)  # noqa: S102
+
+    class Request:
+        method, url = "POST", "https://a.example/"
+
+    assert client["call"](Request()) == Caller("requests", "POST", "https://a.example/")
+    assert caller_of(sys._getframe()).package == __name__.partition(".")[0]
