@@ -14,7 +14,7 @@ __all__ = ["Broken", "Head", "read_body", "read_head", "read_line"]
 
 LONGEST_LINE = 65536
 MOST_HEADERS = 256
-VERSION = re.compile(r"HTTP/(\d)\.(\d)")
+VERSIONS = {"HTTP/1.1": (1, 1), "HTTP/1.0": (1, 0)}
 TLS = b"\x16\x03"
 """The first bytes of a client that begins to speak TLS."""
 PRINTABLE = "".join(map(chr, range(33, 127)))
@@ -74,13 +74,12 @@ def read_head(file: BufferedIOBase, line: bytes) -> Head:
     if len(words) != 3:
         raise Broken(f"{first[:80]!r} is not of the form METHOD TARGET HTTP/1.1", 400, first)
     method, target, version = words
-    found = VERSION.fullmatch(version)
-    if found is None or found[1] != "1":
-        raise Broken(f"{version!r} is not HTTP/1.1", 400 if found is None else 505, first)
+    if version not in VERSIONS:
+        raise Broken(f"{version!r} is not HTTP/1.1", 505 if re.fullmatch(r"HTTP/\d+(\.\d+)?", version) else 400, first)
     if not target.isascii():
         target = quote(target.encode("latin-1"), safe=PRINTABLE)
     headers = _headers(file, first)
-    return Head(method, target, (1, int(found[2])), headers, {name.lower(): value for name, value in headers})
+    return Head(method, target, VERSIONS[version], headers, {name.lower(): value for name, value in headers})
 
 
 def _headers(file: BufferedIOBase, first: str) -> list[tuple[str, str]]:
