@@ -14,6 +14,7 @@ import pytest
 from pytest_testbed.http.answer import Answer
 from pytest_testbed.http.book import Book, Served
 from pytest_testbed.http.request import Request
+from pytest_testbed.http.server import Site
 from pytest_testbed.http.service import MockService
 from pytest_testbed.http.services import MockServices, TestServices
 
@@ -306,11 +307,19 @@ def test_a_client_that_never_reads(bed: Bed) -> None:
         assert len(whole(connection)) < 50_000_000
 
 
-def test_a_connection_that_is_idle_lives_on(bed: Bed) -> None:
+def test_a_connection_that_is_idle_lives_on(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client has its answer before the server knows that all is sent: that is no request any more."""
+    ended, mark = threading.Event(), Site.mark
+
+    def slow(site: Site, connection: socket.socket, is_sending: bool | None) -> None:
+        if is_sending is None:
+            ended.wait(0.005)
+        mark(site, connection, is_sending)
+
+    monkeypatch.setattr(Site, "mark", slow)
     bed.all.keep("kept")
     with closing(connect(bed.begin("0")("kept"))) as connection:
-        for number in range(50):
+        for number in range(5):
             services = bed.begin(f"{number}")
             services("kept").stub("GET", "/a", json={"a": 1})
             connection.sendall(b"GET /a HTTP/1.1\r\n\r\n")

@@ -100,9 +100,8 @@ class Site(TCPServer):
     # --- the end
 
     def cut(self) -> None:
-        """End the connections that are in the middle of a request; one whose client takes its answer may go on."""
+        """End the connections that are in the middle of a request; one whose client takes its answer goes on."""
         with self._changed:
-            self._end([each for each, is_sending in self._busy.items() if not is_sending])
             # the client may have its answer before our thread knows that all is sent
             self._changed.wait_for(lambda: not any(self._busy.values()), PATIENCE)
             self._end(self._busy)
