@@ -431,6 +431,26 @@ def test_what_comes_between_tests_to_an_exported_address(project: Project) -> No
     )
 
 
+def test_many_late_requests_are_told_in_short(project: Project) -> None:
+    project.write(
+        test_it="""
+        import pytest, requests
+        URLS = []
+
+        @pytest.mark.parametrize("n", range(5))
+        def test_it(mock_service, n):
+            URLS.append(mock_service("api").url)
+            for number in range(10):
+                requests.get(f"{URLS[0]}/{number}") if n else None
+        """
+    )
+    result = project.run()
+    result.assert_outcomes(passed=5)
+    late = [line for line in result.outlines if "which has ended" in line]
+    assert len(late) == 10
+    assert all(line.endswith("(4 times)") for line in late)
+
+
 @needs("xdist")
 def test_what_came_late_is_told_by_workers_too(project: Project) -> None:
     exports(project)

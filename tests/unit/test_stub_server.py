@@ -94,6 +94,17 @@ def test_keep_alive(service: MockService) -> None:
     assert [each.client for each in service.requests] == [service.requests[0].client] * 3
 
 
+def test_the_test_s_own_default_of_time_outs_is_its_own(service: MockService) -> None:
+    socket.setdefaulttimeout(0.01)
+    try:
+        with closing(connect(service)) as connection:
+            threading.Event().wait(0.05)
+            connection.sendall(b"GET /a HTTP/1.1\r\n\r\n")
+            assert connection.recv(65536) == OK
+    finally:
+        socket.setdefaulttimeout(None)
+
+
 def test_pipelining(service: MockService) -> None:
     assert (
         say(service, b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 2\r\n\r\nxyGET /c HTTP/1.1\r\n\r\n") == OK * 3
@@ -372,7 +383,7 @@ def test_many_unmatched_requests_are_told_in_short(bed: Bed) -> None:
     for number in [1, 1, 1, 2, 3, 4, 5, 6, 7]:
         service.book.serve(Request("GET", f"/{number}"))
     faults = bed.services.end()
-    assert faults[0].endswith("(3 times)")
+    assert faults[0].endswith(" (3 times)")
     assert len(faults) == 6
     assert faults[-1] == "(and 2 others)"
 

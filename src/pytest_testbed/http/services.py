@@ -23,6 +23,8 @@ KEPT = 32
 """Addresses of earlier tests that are still listened to."""
 TOLD = 5
 """Faults of a test that are told in full."""
+LATE = 20
+"""Late requests of a run that are told."""
 OUTSIDE = "no test"
 """Whose requests are those that come before, between and after the tests."""
 
@@ -123,7 +125,7 @@ class MockServices:
     def late(self) -> list[str]:
         """Return a text on each request that came when its test had ended, or in none, and that was not told yet."""
         late, self._late = self._late, []
-        return late
+        return list(counted(late, LATE))
 
     def close(self) -> None:
         """End all."""
@@ -190,10 +192,11 @@ class TestServices:
         return faults
 
 
-def counted(texts: Iterable[str]) -> Iterator[str]:
+def counted(texts: Iterable[str], most: int = TOLD) -> Iterator[str]:
     """Yield each text once, with how often it came; where there are many, how many more."""
     times = Counter(texts)
-    for text, count in list(times.items())[:TOLD]:
-        yield f"{text}\n({count} times)" if count > 1 else text
-    if len(times) > TOLD:
-        yield f"(and {len(times) - TOLD} others)"
+    for text, count in list(times.items())[:most]:
+        many = f" ({count} times)" if "\n" not in text else f"\n({count} times)"
+        yield f"{text}{many}" if count > 1 else text
+    if len(times) > most:
+        yield f"(and {len(times) - most} others)"
