@@ -12,7 +12,7 @@ __all__ = ["FAULTS", "Answer", "answer_of", "made_answer"]
 
 FAULTS = ("reset", "empty", "garbage", "half-chunk")
 """What can be wrong on the socket: reset by peer, closed without an answer, no HTTP at all, closed in the middle of a chunk."""
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 LINE = "[\t\x20-\x7e\x80-\xff]*"
 LONGEST = 1e6
 ABSENT: Any = object()
@@ -63,7 +63,7 @@ class Answer:
             several = value if isinstance(value, list | tuple) else [value]
             pairs += [(name, str(each) if type(each) in (int, float) else each) for each in several]
         for name, value in pairs:
-            if not isinstance(name, str) or re.fullmatch(TOKEN, name) is None:
+            if not isinstance(name, str) or re.fullmatch(HEADER_NAME, name) is None:
                 raise ValueError(f"{name!r} is not the name of a header")
             if not isinstance(value, str) or re.fullmatch(LINE, value) is None:
                 raise ValueError(f"header {name!r}: {value!r} is not a text on one line, of Latin-1 characters")

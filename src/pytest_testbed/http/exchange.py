@@ -23,7 +23,7 @@ READ = 1_000_000
 """Bytes of a body up to which it is looked into."""
 MASK = "***"
 # texts, not compiled: most runs never need them, and compiling them takes milliseconds
-SECRET = r"(?i)passw|passphrase|secret|token|api[-_]?key|auth|credential|private|cookie|session|signature|cvc|cvv|card"
+CONFIDENTIAL = r"(?i)passw|passphrase|secret|token|api[-_]?key|auth|credential|private|cookie|session|signature|cvc|cvv|card"
 NAMES = r"[\w.-]*(?:passw|passphrase|secret|token|api[-_]?key|auth|credential|private|session|signature|cvc|cvv|card)[\w.-]*"
 PAIR = rf"(?i)(?P<head>(?:^|[?&;\s]){NAMES}=)[^&;\s]+"
 MEMBER = rf'(?i)(?P<head>"{NAMES}"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\w.+-]+)'
@@ -104,7 +104,7 @@ class Journal:
 def masked_headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the headers that say something, what is secret of them masked."""
     for name, value in headers:
-        if re.search(SECRET, name):
+        if re.search(CONFIDENTIAL, name):
             scheme, space, rest = value.partition(" ")
             yield name, f"{scheme} {MASK}" if space and rest and "=" not in scheme else MASK
         elif name.lower() in KNOWN or name.lower().startswith("x-"):
@@ -141,7 +141,7 @@ def body_text(body: bytes) -> str:
 def masked(value: Any) -> Any:
     """Return a JSON value with the values of secret keys masked."""
     if isinstance(value, Mapping):
-        return {key: MASK if re.search(SECRET, key) and is_plain(each) else masked(each) for key, each in value.items()}
+        return {key: MASK if re.search(CONFIDENTIAL, key) and is_plain(each) else masked(each) for key, each in value.items()}
     if isinstance(value, list):
         return [masked(each) for each in value]
     return value
