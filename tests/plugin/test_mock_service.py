@@ -161,15 +161,23 @@ def test_code_as_an_answer(project: Project) -> None:
                 raise LookupError("no such item")
             api.stub("GET", "/a", answer=answer)
             assert requests.get(api.url + "/a").status_code == 500
+
+        def test_one_that_lets_the_test_fail(mock_service):
+            import pytest
+            api = mock_service("api")
+            api.stub("GET", "/a", answer=lambda request: pytest.fail("not like this"))
+            assert requests.get(api.url + "/a").status_code == 500
         """
     )
-    result = project.run()
-    result.assert_outcomes(passed=2, errors=1)
+    result = project.run("-W", "error")
+    result.assert_outcomes(passed=3, errors=2)
     result.stdout.fnmatch_lines(
         [
             "*StubError: the stub GET /a (from test_it.py:15), asked for GET /a, failed: Traceback *",
             '*raise LookupError("no such item")',
             "*LookupError: no such item",
+            "*ERROR at teardown of test_one_that_lets_the_test_fail*",
+            "*Failed: not like this",
         ]
     )
 
