@@ -25,7 +25,7 @@ RST_ON_CLOSE = struct.pack("ii", 1, 0)
 AT_ONCE = 65536
 """Bytes of a body up to which it is sent together with its head."""
 GARBAGE = b"\x00\xff\xfe this is no HTTP \x00\x01\x02\r\n"
-PATIENCE = 0.2
+PATIENCE = 0.5
 """Seconds in which a client is to take the answer that is being sent as the test ends."""
 LINGER = 1.0
 """Seconds in which a client that was refused is to say the rest."""
