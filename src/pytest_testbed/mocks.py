@@ -11,7 +11,6 @@ import pytest
 
 from .captured_http import journal_of
 from .errors import StubError
-from .exports import EXPORTS
 from .http.exchange import Exchange
 from .http.services import MockServices, TestServices
 from .plugin import plain_errors, run_of
@@ -157,6 +156,8 @@ class ExportedMocks:
 
     def pytest_report_header(self, config: pytest.Config) -> list[str]:
         """Say what is exported."""
+        from .exports import EXPORTS
+
         names = [name for name, text in config.stash[EXPORTS].templates if "{mock." in text]
         return [f"testbed: {', '.join(names)} from mock services"]
 

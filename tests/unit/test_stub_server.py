@@ -128,6 +128,11 @@ def test_chunked_requests(service: MockService) -> None:
     assert [each.body for each in service.requests] == [b"abc0123456789", b""]
 
 
+def test_empty_lines_before_a_request_and_headers_that_go_on(service: MockService) -> None:
+    assert say(service, b"\r\n\nGET /a HTTP/1.1\nX-A: b\n  c\n\n") == OK
+    assert service.requests[0].headers.raw == (("X-A", "b c"),)
+
+
 def test_expect_100_continue(service: MockService) -> None:
     with closing(connect(service)) as connection:
         connection.sendall(b"POST /a HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
@@ -199,12 +204,16 @@ def test_answers_after_which_the_connection_ends(bed: Bed, headers: dict[str, st
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
     [
-        (b"nonsense\r\n\r\n", 400, "Bad request syntax"),
-        (b"GET /a HTTP/2.0\r\n\r\n", 505, "Invalid HTTP version"),
-        (b"GET /a HTTP/x\r\n\r\n", 400, "Bad request version"),
+        (b"nonsense\r\n\r\n", 400, "'nonsense' is not of the form METHOD TARGET HTTP/1.1"),
+        (b"GET /old\r\n", 400, "'GET /old' is not of the form METHOD TARGET HTTP/1.1"),
+        (b"GET /a HTTP/2.0\r\n\r\n", 505, "'HTTP/2.0' is not HTTP/1.1"),
+        (b"GET /a HTTP/x\r\n\r\n", 400, "'HTTP/x' is not HTTP/1.1"),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", 414, "the request line is longer than 64 KiB"),
-        (b"GET /a HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431, "Line too long"),
-        (b"GET /a HTTP/1.1\r\n" + b"X: 1\r\n" * 200 + b"\r\n", 431, "Too many headers"),
+        (b"GET /a HTTP/1.1\r\nX: " + b"a" * 70_000 + b"\r\n\r\n", 431, "a header is longer than 64 KiB"),
+        (b"GET /a HTTP/1.1\r\n" + b"X: 1\r\n" * 300 + b"\r\n", 431, "there are more than 256 headers"),
+        (b"GET /a HTTP/1.1\r\nno header\r\n\r\n", 400, "'no header' is no header"),
+        (b"GET /a HTTP/1.1\r\nX : 1\r\n\r\n", 400, "'X : 1' is no header"),
+        (b"GET /a HTTP/1.1\r\nHost: h", 400, "the client went away in the middle of its headers"),
         (b"POST /a HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "Content-Length 'x' is no number"),
         (b"POST /a HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "Content-Length '-1' is no number"),
         (b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", 400, "the client went away after 3 of 9 bytes of the body"),

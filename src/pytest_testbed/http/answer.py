@@ -12,8 +12,8 @@ __all__ = ["FAULTS", "Answer", "answer_of", "made_answer"]
 
 FAULTS = ("reset", "empty", "garbage", "half-chunk")
 """What can be wrong on the socket: reset by peer, closed without an answer, no HTTP at all, closed in the middle of a chunk."""
-TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-LINE = re.compile("[\t\x20-\x7e\x80-\xff]*")
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+LINE = "[\t\x20-\x7e\x80-\xff]*"
 LONGEST = 1e6
 ABSENT: Any = object()
 """No JSON body; None is one."""
@@ -63,11 +63,11 @@ class Answer:
             several = value if isinstance(value, list | tuple) else [value]
             pairs += [(name, str(each) if type(each) in (int, float) else each) for each in several]
         for name, value in pairs:
-            if not isinstance(name, str) or TOKEN.fullmatch(name) is None:
+            if not isinstance(name, str) or re.fullmatch(TOKEN, name) is None:
                 raise ValueError(f"{name!r} is not the name of a header")
-            if not isinstance(value, str) or LINE.fullmatch(value) is None:
+            if not isinstance(value, str) or re.fullmatch(LINE, value) is None:
                 raise ValueError(f"header {name!r}: {value!r} is not a text on one line, of Latin-1 characters")
-        if LINE.fullmatch(self.reason) is None:
+        if self.reason and re.fullmatch(LINE, self.reason) is None:
             raise ValueError(f"reason {self.reason!r} is not a text on one line, of Latin-1 characters")
         object.__setattr__(self, "content", content)
         object.__setattr__(self, "pairs", tuple(pairs))

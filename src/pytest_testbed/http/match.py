@@ -27,7 +27,7 @@ __all__ = [
     "text_rule",
 ]
 
-PARAMETER = re.compile(r"\{(?P<name>[A-Za-z_]\w*)(?P<all>:path)?\}")
+PARAMETER = r"\{(?P<name>[A-Za-z_]\w*)(?P<all>:path)?\}"
 ANY = ("ANY", "*")
 """Words for any method."""
 
@@ -219,7 +219,7 @@ def path_rule(path: str | re.Pattern[str]) -> Path:
 
 def _template(path: str) -> re.Pattern[str]:
     at, text = 0, ""
-    for found in PARAMETER.finditer(path):
+    for found in re.finditer(PARAMETER, path):
         text += re.escape(decoded(path[at : found.start()])) + f"(?P<{found['name']}>{'.*' if found['all'] else '[^/]+'})"
         at = found.end()
     rest = path[at:]

@@ -1,4 +1,4 @@
-"""Real HTTP servers on real ports, which answer from books of stubs; the standard library's."""
+"""Real HTTP servers on real ports, which answer from books of stubs; on the standard library's `socketserver`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer
+from socketserver import StreamRequestHandler, TCPServer
 from typing import Any
-from urllib.parse import quote
 
 from .answer import Answer
 from .book import Book, Served
+from .incoming import Broken, Head, read_body, read_head, read_line
 from .request import Request
 
 __all__ = ["Site"]
 
-LONGEST_LINE = 65536
 BODILESS = (204, 304)
 FRAMING = ("content-length", "transfer-encoding")
 REASONS = {status.value: status.phrase for status in HTTPStatus}
@@ -29,13 +27,10 @@ AT_ONCE = 65536
 GARBAGE = b"\x00\xff\xfe this is no HTTP \x00\x01\x02\r\n"
 PATIENCE = 0.2
 """Seconds in which a client is to take the answer that is being sent as the test ends."""
-PRINTABLE = "".join(map(chr, range(33, 127)))
 LINGER = 1.0
 """Seconds in which a client that was refused is to say the rest."""
 MOST = 16 * 1024 * 1024
 """Bytes of it that are read."""
-TLS = b"\x16\x03"
-"""The first bytes of a client that begins to speak TLS."""
 
 Told = Callable[[Served, Book], None]
 
@@ -125,64 +120,48 @@ class Site(TCPServer):
             self._end(self._connections)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(StreamRequestHandler):
     """One connection."""
 
     server: Site
-    protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def handle_one_request(self) -> None:
-        """Read one request and answer it."""
-        self.close_connection = True
-        self.raw_requestline = self.rfile.readline(LONGEST_LINE + 1)
+    def handle(self) -> None:
+        """Answer one request after the other."""
+        self.keeps = True
+        while self.keeps:
+            self.keeps = False
+            self._next()
+
+    def _next(self) -> None:
+        line = read_line(self.rfile)
         site = self.server
-        if not self.raw_requestline or site.is_closing:
+        if not line or site.is_closing:
             return
         self.book = site.book  # whose test it is counts from its first line
         site.mark(self.connection, False)
-        self.command, self.requestline, self.request_version = "", "", "HTTP/1.1"
-        if len(self.raw_requestline) > LONGEST_LINE:
-            self.send_error(414, "the request line is longer than 64 KiB")
-        elif self.parse_request():
-            try:
-                body = self._body()
-            except Broken as broken:
-                self.send_error(broken.status, str(broken))
-            else:
-                self._answer(body)
+        try:
+            head = read_head(self.rfile, line)
+            if head.waits:
+                self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            body = read_body(self.rfile, head)
+        except Broken as broken:
+            self._refuse(broken)
+            return
+        self.keeps = head.keeps
+        self._answer(head, body)
         site.mark(self.connection, None)
 
-    def parse_request(self) -> bool:
-        """Read the head; a client that speaks TLS is told of in words."""
-        if self.raw_requestline.startswith(TLS):
-            self.send_error(400, "the client speaks TLS: the address of a mock service begins with http://")
-            return False
-        return super().parse_request()
-
-    def handle_expect_100(self) -> bool:
-        """Let the client send its body."""
-        self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return True
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: what was said is shown with a test's failure."""
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no request; it is shown with a test's failure, and not counted."""
-        self.close_connection = True
-        why = f"no request: {message or REASONS.get(code, '')}"
-        answer = Answer(code, body=why + "\n")
-        target = self.requestline.split(" ")[1] if " " in self.requestline else "/"
-        request = Request(self.command or "?", target, (), b"", self.client)
+    def _refuse(self, broken: Broken) -> None:
+        """Tell a client that this is no request; it is shown with a test's failure, and not counted."""
+        why = f"no request: {broken}"
+        answer = Answer(broken.status, body=why + "\n")
+        method, _, rest = broken.first.partition(" ")
+        request = Request(method or "?", rest.partition(" ")[0] or "/", (), b"", self.client)
         self.server.told(Served(request, None, answer, why), self.book)
-        self.request_version = "HTTP/1.1"
         self.server.mark(self.connection, True)
-        self._send(answer)
-        self._read_on()
-
-    def _read_on(self) -> None:
-        """Let the client read its answer: who ends a connection in which something is unread, ends it hard."""
+        self._send(answer, Head(method, "/", (1, 1), [], {}))
+        # who ends a connection in which something is unread, ends it hard, and the client cannot read its answer
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(LINGER)
         for _ in range(MOST // 65536):
@@ -194,62 +173,22 @@ class Handler(BaseHTTPRequestHandler):
         """The client's address and port."""
         return str(self.client_address[0]), int(self.client_address[1])
 
-    # --- the request's body
-
-    def _body(self) -> bytes:
-        encoding = self.headers.get("Transfer-Encoding", "").strip().lower()
-        if encoding == "chunked":
-            return self._chunks()
-        if encoding:
-            raise Broken(f"Transfer-Encoding {encoding!r} is not understood", 501)
-        text = self.headers.get("Content-Length", "0").strip()
-        if not (text.isascii() and text.isdigit()):
-            raise Broken(f"Content-Length {text!r} is no number")
-        length = int(text)
-        body = self.rfile.read(length) if length else b""
-        if len(body) < length:
-            raise Broken(f"the client went away after {len(body)} of {length} bytes of the body")
-        return body
-
-    def _chunks(self) -> bytes:
-        parts: list[bytes] = []
-        while True:
-            line = self.rfile.readline(LONGEST_LINE)
-            text = line.partition(b";")[0].strip()
-            try:
-                size = int(text, 16) if text.isalnum() else -1
-            except ValueError:
-                size = -1
-            if size < 0:
-                raise Broken(f"{line[:40]!r} is no size of a chunk" if line else "the client went away between two chunks")
-            if size == 0:
-                while self.rfile.readline(LONGEST_LINE).strip():
-                    pass  # trailers
-                return b"".join(parts)
-            part = self.rfile.read(size)
-            if len(part) < size or self.rfile.readline(3).strip():
-                raise Broken("a chunk is not as long as it says")
-            parts.append(part)
-
     # --- the answer
 
-    def _answer(self, body: bytes) -> None:
-        target = self.requestline.split()[1]  # not self.path, in which // at its beginning has become /
-        if not target.isascii():
-            target = quote(target.encode("latin-1"), safe=PRINTABLE)
-        request = Request(self.command, target, self.headers.items(), body, self.client)
+    def _answer(self, head: Head, body: bytes) -> None:
+        request = Request(head.method, head.target, head.headers, body, self.client)
         served = self.book.serve(request)
         self.server.told(served, self.book)
         answer = served.answer
         if answer.delay and self.book.over.wait(answer.delay):
-            self.close_connection = True
+            self.keeps = False
         elif answer.fault:
             self._go_wrong(answer)
         else:
             self.server.mark(self.connection, True)
-            self._send(answer)
+            self._send(answer, head)
 
-    def _send(self, answer: Answer) -> None:
+    def _send(self, answer: Answer, asked: Head) -> None:
         content = answer.content
         lines = [f"HTTP/1.1 {answer.status} {answer.reason or REASONS.get(answer.status, '')}"]
         said = {}
@@ -262,16 +201,16 @@ class Handler(BaseHTTPRequestHandler):
             content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content) if content else b"0\r\n\r\n"
         elif "content-length" not in said:
             lines.append(f"Content-Length: {len(content)}")
-        elif said["content-length"] != str(len(content)) and self.command != "HEAD":
-            self.close_connection = True  # it lies, and the client would wait
+        elif said["content-length"] != str(len(content)) and asked.method != "HEAD":
+            self.keeps = False  # it lies, and the client would wait
         if said.get("connection") == "close":
-            self.close_connection = True
-        elif "connection" not in said and self.close_connection:
+            self.keeps = False
+        elif "connection" not in said and not self.keeps:
             lines.append("Connection: close")
-        elif self.request_version == "HTTP/1.0":
+        elif asked.version < (1, 1):
             lines.append("Connection: keep-alive")
         head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-        if self.command == "HEAD":
+        if asked.method == "HEAD":
             content = b""
         if len(content) <= AT_ONCE:
             self.connection.sendall(head + content)  # at once: between two, the client's acknowledgement would be waited for
@@ -281,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _go_wrong(self, answer: Answer) -> None:
         """Do on the socket what a fault asks for, and end the connection."""
-        self.close_connection = True
+        self.keeps = False
         if answer.fault == "garbage":
             self.connection.sendall(GARBAGE)
         elif answer.fault == "half-chunk":
@@ -293,11 +232,3 @@ class Handler(BaseHTTPRequestHandler):
             self.server.mark(self.connection, None)
             for file in (self.rfile, self.wfile, self.connection):  # the last one to go takes the socket along
                 file.close()
-
-
-class Broken(Exception):
-    """A body that is not whole, or that nobody understands."""
-
-    def __init__(self, text: str, status: int = 400) -> None:
-        super().__init__(text)
-        self.status = status

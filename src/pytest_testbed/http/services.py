@@ -18,7 +18,7 @@ from .serving import Serving
 
 __all__ = ["MockServices", "TestServices"]
 
-NAME = re.compile(r"\w[\w-]*")
+NAME = r"\w[\w-]*"
 KEPT = 32
 """Addresses of earlier tests that are still listened to."""
 TOLD = 5
@@ -72,7 +72,7 @@ class MockServices:
 
     def book(self, name: str, test: str) -> Book:
         """Return a new book for a service."""
-        if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        if not isinstance(name, str) or re.fullmatch(NAME, name) is None:
             raise StubError(
                 f"a mock service cannot be called {name!r}: a name has letters, digits, _ and -, such as 'inventory'."
             )
