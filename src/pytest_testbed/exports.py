@@ -16,7 +16,7 @@ from .plugin import PARTS, RUN, WORKER, CoreSettings, run_of, sections, usage_er
 from .reading import suggestion
 from .settings import SETTINGS, Settings
 
-__all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]
+__all__ = ["EXPORTS", "Address", "environment_before", "export", "exported_kinds", "parsed"]
 
 HANDED_ON = "_PYTEST_TESTBED_PARTY"
 """The variable by which xdist's workers know, before their own configuration does, which run they belong to."""
@@ -98,7 +98,7 @@ def export(config: pytest.Config) -> None:
             run.take_part(handed_on["party"])
         elif hands_on:
             run.share()
-        addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
+        addresses = {prefix: parts[prefix].export_address(config, run, prefix) for prefix in wanted}
         before = {name: os.environ.get(name) for name, text in lines}
         config.stash[EXPORTS] = Exports(lines, addresses, before)
         config.add_cleanup(lambda: _end(config))  # also where an address cannot be had in some form
@@ -143,6 +143,13 @@ def _end(config: pytest.Config) -> None:
         config.stash[RUN].close()
     os.environ.pop(HANDED_ON, None)
     restore(config.stash[EXPORTS].before)
+
+
+def environment_before(config: pytest.Config) -> dict[str, str]:
+    """Return the environment without what we have exported: it must not be taken for a server that somebody names."""
+    exports = config.stash.get(EXPORTS, None)
+    before = exports.before if exports is not None else {}
+    return {name: value for name, value in {**os.environ, **before}.items() if value is not None}
 
 
 def exported_kinds(config: pytest.Config) -> set[str]:

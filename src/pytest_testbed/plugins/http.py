@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from ..plugin import plain_errors
-from ..settings import Section, named_values, option, positive
+from ..settings import SETTINGS, Section, named_values, option, positive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..given import GivenUrl
     from ..http.client import ApiClient
     from ..http.live import LiveApp
     from ..http.mock import HttpMock
     from ..http.service import MockService
+    from ..live import AppAddress
     from ..mocks import MockAddress
     from ..session import Run
 
@@ -94,12 +97,38 @@ MARKS = (
     "beginnings, whose requests go through where no stub matches",
 )
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
-EXPORTS = {"mock": ("*.url", "*.host", "*.port")}
+EXPORTS = {"mock": ("*.url", "*.host", "*.port"), "app": ("url", "host", "port")}
 """What `testbed_env` can say of this part; the star is the name of a mock service."""
+GIVEN: pytest.StashKey[GivenUrl | None] = pytest.StashKey()
+"""On the configuration: the application that runs already, if one is named."""
 
 
-def export_address(config: pytest.Config, run: Run) -> MockAddress:
-    """Give the mock services that the configuration names their ports, for the whole run."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Find out which application runs already, before a test can change the environment."""
+    if "BASE_URL" in os.environ and SETTINGS in config.stash:
+        find_given(config)
+
+
+def find_given(config: pytest.Config) -> GivenUrl | None:
+    """Find out, once, whether an application that runs already is named: by our option, else by BASE_URL where that is safe."""
+    if GIVEN not in config.stash:
+        url = config.stash[SETTINGS][HttpSettings].app_url
+        config.stash[GIVEN] = None
+        if url or "BASE_URL" in os.environ:
+            from ..exports import environment_before
+            from ..http.given import given_url
+
+            source = config.stash[SETTINGS].source(HttpSettings, "app_url")
+            config.stash[GIVEN] = given_url(url, source, environment_before(config))
+    return config.stash[GIVEN]
+
+
+def export_address(config: pytest.Config, run: Run, prefix: str) -> MockAddress | AppAddress:
+    """Give the mock services that the configuration names, or the application, their ports for the whole run."""
+    if prefix == "app":
+        from .. import live
+
+        return live.exported(config)
     from ..mocks import exported
 
     return exported(config)
