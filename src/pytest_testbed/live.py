@@ -17,7 +17,7 @@ from .http.live import LiveApp
 from .http.login import Login, Tokens
 from .http.process import ProcessServer
 from .http.starting import Wanted, outside, start
-from .plugin import plain_errors, runs_tests
+from .plugin import plain_errors
 from .plugins.http import HttpSettings, find_given
 from .services.logs import cut
 from .settings import SETTINGS
@@ -88,8 +88,8 @@ def started(config: pytest.Config) -> LiveApp:
         return outside(given.url, given.source, mine.app_ready or "", mine.app_timeout)
     if not mine.app:
         raise ConfigurationError(
-            "nobody says which application is under test. Say it in testbed_app, such as shop.web:app, and it will be started; or "
-            "say in testbed_app_url where it runs already. The variable BASE_URL does the same as testbed_app_url"
+            "nobody says which application is under test. Say it in testbed_app, such as shop.web:app, and it will be started; "
+            "or say in testbed_app_url where it runs already. The variable BASE_URL does the same as testbed_app_url"
             + (f": {given.passed_over}." if given is not None and given.passed_over else ", where it names a host that is near.")
         )
     address = config.stash.get(ADDRESS, None)
@@ -192,8 +192,8 @@ def app_of(live_app: Any) -> LiveApp:
         url = url()
     if not isinstance(url, str) or "://" not in url:
         raise ConfigurationError(
-            f"the fixture live_app gives {live_app!r}, which is neither a URL such as http://127.0.0.1:8000 nor has one as `url`; "
-            "api_client and auth_headers need that."
+            f"the fixture live_app gives {live_app!r}, which is neither a URL such as http://127.0.0.1:8000 nor has one as "
+            "`url`; api_client and auth_headers need that."
         )
     return LiveApp(url.rstrip("/"))
 
@@ -254,15 +254,12 @@ def exported(config: pytest.Config) -> AppAddress:
         if mine.app_server == "none":
             raise ConfigurationError("with testbed_app_server = none the application has no address; say thread, or process.")
     config.stash[ADDRESS] = address = AppAddress(given.url or "" if given is not None else "")
-    config.pluginmanager.register(ExportedApp(config), "pytest_testbed.exported_app")
+    config.pluginmanager.register(ExportedApp(), "pytest_testbed.exported_app")
     return address
 
 
 class ExportedApp:
     """A plugin of runs whose environment has the application's address."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._config = config
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:
@@ -272,15 +269,6 @@ class ExportedApp:
             if hasattr(item, "fixturenames") and item.get_closest_marker(ALONE) is None:
                 item.fixturenames = with_fixture(item.fixturenames)
         return result
-
-    @pytest.fixture(scope="session")
-    def _testbed_app(self) -> Iterator[None]:
-        """The application whose address is in the environment."""
-        if not runs_tests(self._config):
-            yield
-            return
-        with plain_errors(self._config), running(self._config):
-            yield
 
 
 def with_fixture(names: Sequence[str]) -> list[str]:

@@ -149,6 +149,25 @@ def asgi_portal(app: Any) -> Iterator[Any]:
         yield client
 
 
+async def _lifespan(app: Any, scope: Any, receive: Any, send: Any) -> None:
+    """Run an application's lifespan; of one that has none, let nothing be seen."""
+    is_begun = False
+
+    async def receiving() -> Any:
+        nonlocal is_begun
+        is_begun = True
+        return await receive()
+
+    try:
+        await app(scope, receiving, send)
+    except Exception:
+        if is_begun:
+            raise
+        for what in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{what}.complete"})
+
+
 def asgi_client(app: Any, like: Any = None) -> Any:
     """Return a Starlette client of an ASGI application, in the event loop of another one, if given.
 
@@ -167,6 +186,8 @@ def asgi_client(app: Any, like: Any = None) -> Any:
         from starlette.testclient import TestClient
 
     async def logged(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(app, scope, receive, send)
         try:
             await app(scope, receive, send)
         except Exception as error:

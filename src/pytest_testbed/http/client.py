@@ -17,6 +17,8 @@ from .sending import failures, native_client, rewinder
 __all__ = ["ApiClient"]
 
 WHO = "api_client"
+PATIENCE = 0.2
+"""Seconds between a connection that breaks off and the end of its process."""
 
 
 class ApiClient:
@@ -150,8 +152,12 @@ class ApiClient:
         except self._failures as error:
             took = time.perf_counter() - began
             self._note(Exchange(WHO, method, url, seconds=took, note=f"{type(error).__name__}: {error}", at=at))
-            self._app.check()
-            raise
+            failed = error
+        else:
+            failed = None
+        if failed is not None:
+            self._app.check(PATIENCE)
+            raise failed
         took = time.perf_counter() - began
         for each in (*native.history, native):
             self._note(exchange := _exchange(each, took, at, is_read=not options.get("stream")))

@@ -14,8 +14,8 @@ __all__ = ["LiveApp", "Server"]
 class Server(Protocol):
     """What an application runs on."""
 
-    def fault(self) -> str:
-        """Return why it does not run any more, "" while it does."""
+    def fault(self, patience: float = 0) -> str:
+        """Return why it does not run any more, "" while it does; waits so many seconds for its end."""
 
     def stop(self) -> str:
         """End it; return what did not go well, "" for nothing."""
@@ -49,6 +49,7 @@ class LiveApp:
         self.portal = portal
         self._server = server
         self._close = close
+        self._is_told = False
 
     @property
     def host(self) -> str:
@@ -66,21 +67,26 @@ class LiveApp:
         """Whether it has no port and is called directly."""
         return self.app is not None and self._server is None
 
-    def check(self) -> None:
+    def check(self, patience: float = 0) -> None:
         """Check that it still runs.
+
+        Args:
+            patience: seconds in which it may turn out that it does not.
 
         Raises:
             AppError: it does not; says why.
         """
         __tracebackhide__ = True
-        if self._server is not None and (fault := self._server.fault()):
+        if self._server is not None and (fault := self._server.fault(patience)):
+            self._is_told = True
             raise AppError(fault)
 
     def stop(self) -> str:
-        """End it; return what did not go well, "" for nothing."""
+        """End it; return what did not go well, "" for nothing, or nothing that was not told already."""
         if self._close is not None:
             self._close()
-        return self._server.stop() if self._server is not None else ""
+        fault = self._server.stop() if self._server is not None else ""
+        return "" if self._is_told else fault
 
     @property
     def server(self) -> Server | None:

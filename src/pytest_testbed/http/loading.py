@@ -6,9 +6,7 @@ import functools
 import importlib
 import inspect
 import os
-import sys
 import traceback
-from collections.abc import Callable
 from difflib import get_close_matches
 from types import ModuleType
 from typing import Any, Literal

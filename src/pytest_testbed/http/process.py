@@ -101,7 +101,7 @@ class ProcessServer:
         said = b""
         while True:
             # each turn brings more of what it says, or an end
-            found = select.select([reader, self._heard], [], [], self._timeout)[0]
+            found: list[Any] = select.select([reader, self._heard], [], [], self._timeout)[0]
             if not found:
                 raise AppError(
                     f"the application has not started within {self._timeout:g} s (testbed_app_timeout). It is here:\n"
@@ -159,9 +159,9 @@ class ProcessServer:
         how = f"ended with exit code {info.si_status}" if is_exit else f"was ended by {signal.Signals(info.si_status).name}"
         return f"its process {self._process.pid} {how}. Its last words:\n{self.tail()}"
 
-    def fault(self) -> str:
-        """Return why it does not run any more, "" while it does."""
-        if self._is_stopping or os.getpid() != self._pid or not self._ended.is_set():
+    def fault(self, patience: float = 0) -> str:
+        """Return why it does not run any more, "" while it does; waits so many seconds for its end."""
+        if self._is_stopping or os.getpid() != self._pid or not self._ended.wait(patience):
             return ""
         return f"the application does not run any more: {self._end()}"
 
@@ -178,6 +178,8 @@ class ProcessServer:
                 f"the application has not ended within {self._timeout:g} s (testbed_app_timeout) and was killed. It was here:\n"
                 f"{self._stacks()}"
             )
+        elif not fault and self._code.si_code == os.CLD_EXITED and self._code.si_status:
+            fault = f"the application ended with an error: {self._end()}"
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)  # and what it has left
         if self._ended.wait(self._timeout):

@@ -89,15 +89,15 @@ class _Asgi:
             return await receive()
 
         async def sending(message: Any) -> None:
-            if message["type"] == "lifespan.startup.failed":
-                self._failed = message.get("message") or "it says lifespan.startup.failed, without a message"
+            if message["type"].endswith(".failed"):
+                self._failed = message.get("message") or f"it says {message['type']}, without a message"
             await send(message)
 
         try:
             await self._app(scope, receiving, sending)
         except BaseException as error:
-            if is_begun and not self._server.started and not isinstance(error, asyncio.CancelledError):
-                if self._failed is None:
+            if is_begun and not isinstance(error, asyncio.CancelledError):
+                if self._failed is None and not self._server.started:
                     await send({"type": "lifespan.startup.failed", "message": ""})
                 self._failed = error
             raise
@@ -114,12 +114,12 @@ class _Asgi:
         server.startup = startup
         try:
             server.run(sockets=[self._listener])
-        except SystemExit:
+        finally:
+            self._listener.close()
             if isinstance(self._failed, BaseException):
-                raise self._failed from None
+                raise self._failed  # instead of the SystemExit that uvicorn makes of it
             if self._failed:
-                raise AppError(self._failed) from None
-            raise
+                raise AppError(self._failed)
 
     def stop(self) -> None:
         """Let it end."""
@@ -166,9 +166,9 @@ class _Wsgi:
                 self._server._handle_request_noblock()
         with self._idle:
             self._idle.wait_for(lambda: not self._running)
-        for connection in list(self._connections):  # those that clients keep for later
+        for connection in list(self._connections):  # those that clients keep for later; answers may still be on their way
             with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+                connection.shutdown(socket.SHUT_RD)
 
     def stop(self) -> None:
         """Let it end."""

@@ -63,8 +63,8 @@ def alarm(seconds: float, what: str) -> Iterator[None]:
             yield
         finally:
             watch.end()
-            if watch.stack:
-                threading.Event().wait(1)  # the interrupt is on its way
+        if watch.stack:
+            threading.Event().wait(1)  # the interrupt is on its way
     except KeyboardInterrupt:
         if not watch.stack:
             raise

@@ -156,8 +156,8 @@ def _await(url: str, path: str, seconds: float, check: Callable[[], None]) -> No
             check()
             if over.wait(PAUSE):
                 raise AppError(
-                    f"GET {path} (testbed_app_ready) at {masked_url(url)} was not answered with less than 500 within {seconds:g} s "
-                    f"(testbed_app_timeout). The last time: {last}."
+                    f"GET {path} (testbed_app_ready) at {masked_url(url)} was not answered with less than 500 within "
+                    f"{seconds:g} s (testbed_app_timeout). The last time: {last}."
                 )
     finally:
         timer.cancel()

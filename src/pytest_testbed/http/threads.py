@@ -71,9 +71,12 @@ class ThreadServer:
             return str(self._error).rstrip()
         return told(self._error) if self._error is not None else "its server ended without an error"
 
-    def fault(self) -> str:
-        """Return why it does not run any more, "" while it does."""
-        if self._is_stopping or self._thread.is_alive() or os.getpid() != self._pid:
+    def fault(self, patience: float = 0) -> str:
+        """Return why it does not run any more, "" while it does; waits so many seconds for its end."""
+        if self._is_stopping or os.getpid() != self._pid:
+            return ""
+        self._thread.join(patience)
+        if self._thread.is_alive():
             return ""
         return f"the application has ended by itself:\n{self._why()}"
 

@@ -126,9 +126,9 @@ def find_given(config: pytest.Config) -> GivenUrl | None:
 def export_address(config: pytest.Config, run: Run, prefix: str) -> MockAddress | AppAddress:
     """Give the mock services that the configuration names, or the application, their ports for the whole run."""
     if prefix == "app":
-        from .. import live
+        from ..live import exported as app_exported
 
-        return live.exported(config)
+        return app_exported(config)
     from ..mocks import exported
 
     return exported(config)
@@ -173,6 +173,15 @@ def live_app(pytestconfig: pytest.Config) -> Iterator[LiveApp]:
 
     with plain_errors(pytestconfig), running(pytestconfig) as app:
         yield app
+
+
+@pytest.fixture(scope="session")
+def _testbed_app(pytestconfig: pytest.Config) -> Iterator[None]:
+    """The application whose address is in the environment: tests have this without asking for it."""
+    from ..live import running
+
+    with plain_errors(pytestconfig), running(pytestconfig):
+        yield
 
 
 @pytest.fixture
