@@ -2,7 +2,7 @@
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
-                                             queries, frontdoor, isolation, messages
+                                             queries, frontdoor, isolation, messages, live
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -21,6 +21,7 @@ from asynctest import async_
 from firstquery import docker, local
 from frontdoor import frontdoor
 from isolation import isolation
+from live import live
 from messages import messages
 from migrated import migrated
 from onetest import pertest, unused
@@ -41,6 +42,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "frontdoor": frontdoor,
     "isolation": isolation,
     "messages": messages,
+    "live": live,
 }
 
 

@@ -12,7 +12,7 @@ from .answer import Answer
 from .exchange import Exchange, masked_url
 from .live import LiveApp
 from .login import Login, Tokens
-from .sending import failures, native_client, rewinder
+from .sending import failures, fresh_connections, native_client, rewinder
 
 __all__ = ["ApiClient"]
 
@@ -59,6 +59,7 @@ class ApiClient:
         self._note = note or (lambda exchange: None)
         self._user: dict[str, Any] | None = None
         self._others: list[ApiClient] = []
+        self._left: list[Any] = []
         self.native = native_client(app, library, is_near)
         self._failures = failures(self.native)
 
@@ -146,21 +147,21 @@ class ApiClient:
         url = self.url(path)
         if self._timeout is not None and "timeout" not in options:
             options = {**options, "timeout": self._timeout}
-        at, began = time.monotonic(), time.perf_counter()
+        at, began, failed = time.monotonic(), time.perf_counter(), None
         try:
             native = self.native.request(method, url, **options)
         except self._failures as error:
             took = time.perf_counter() - began
             self._note(Exchange(WHO, method, url, seconds=took, note=f"{type(error).__name__}: {error}", at=at))
             failed = error
-        else:
-            failed = None
         if failed is not None:
             self._app.check(PATIENCE)
             raise failed
         took = time.perf_counter() - began
         for each in (*native.history, native):
             self._note(exchange := _exchange(each, took, at, is_read=not options.get("stream")))
+        if native.status_code >= 500 and (old := fresh_connections(self.native)) is not None:
+            self._left.append(old)
         return Answer(native, exchange)
 
     # --- who is logged in
@@ -263,8 +264,8 @@ class ApiClient:
 
     def close(self) -> None:
         """Close its connections."""
-        for each in (*self._others, self):
-            each.native.close()
+        for each in (*self._others, *self._left, self.native):
+            each.close()
 
     def __enter__(self) -> ApiClient:
         return self

@@ -101,7 +101,8 @@ class ProcessServer:
         said = b""
         while True:
             # each turn brings more of what it says, or an end
-            found: list[Any] = select.select([reader, self._heard], [], [], self._timeout)[0]
+            watched: list[Any] = [reader, self._heard]
+            found = select.select(watched, [], [], self._timeout)[0]
             if not found:
                 raise AppError(
                     f"the application has not started within {self._timeout:g} s (testbed_app_timeout). It is here:\n"

@@ -8,7 +8,7 @@ from typing import Any
 from .called import WsgiAdapter, asgi_client
 from .live import LiveApp
 
-__all__ = ["failures", "native_client", "rewinder"]
+__all__ = ["failures", "fresh_connections", "native_client", "rewinder"]
 
 
 def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
@@ -25,7 +25,8 @@ def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
         import httpx
 
         transport = httpx.WSGITransport(app.app, raise_app_exceptions=False) if app.is_in_process else None
-        return httpx.Client(transport=transport, trust_env=not is_near)
+        # no connection is kept: see `fresh_connections`
+        return httpx.Client(transport=transport, trust_env=not is_near, limits=httpx.Limits(max_keepalive_connections=0))
     import requests
 
     session = requests.Session()
@@ -35,6 +36,23 @@ def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
     if not app.is_in_process:
         session.mount("https://", adapter)
     return session
+
+
+def fresh_connections(native: Any) -> Any:
+    """Let the next request make a connection of its own; returns what has to be closed in the end, None for nothing.
+
+    Servers close one after an error of the application without saying so in the answer, uvicorn for one; whether that is
+    seen before the next request is sent on it is a matter of luck. Requests of other threads go on undisturbed.
+    """
+    if not type(native).__module__.startswith("requests"):
+        return None  # keeps none
+    old = native.get_adapter("http://")
+    if isinstance(old, WsgiAdapter):
+        return None
+    adapter = type(old)()
+    native.mount("http://", adapter)
+    native.mount("https://", adapter)
+    return old
 
 
 _made: dict[Any, Any] = {}

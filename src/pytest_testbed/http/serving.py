@@ -17,6 +17,9 @@ from ..errors import AppError
 
 __all__ = ["Serving", "bound", "serving"]
 
+KEPT = 300
+"""Seconds for which a connection may be idle: one that is closed while a request is on its way looks like a crash."""
+
 
 class Serving(Protocol):
     """A server; `run` is called in its thread or process, the others from anywhere."""
@@ -33,7 +36,8 @@ class Serving(Protocol):
 
 def bound() -> socket.socket:
     """Return a socket that listens on a port of loopback that nobody else has."""
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named: else each waits some 40 ms
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
@@ -72,7 +76,8 @@ class _Asgi:
         self._listener = listener
         self._failed: str | BaseException | None = None
         # its log goes where the application's goes; lifespan "auto": an application need not have it
-        self._server = uvicorn.Server(uvicorn.Config(self._watched, interface="asgi3", log_config=None))
+        config = uvicorn.Config(self._watched, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
+        self._server = uvicorn.Server(config)
 
     def _watched(self, scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] == "lifespan":
