@@ -461,7 +461,20 @@ def test_a_fork_in_a_test(shop: Project) -> None:
         shop.run("-o", f"testbed_app_server={server}").assert_outcomes(passed=2)
 
 
-def test_a_stopped_clock(shop: Project) -> None:
+SLEEPS = """
+import asyncio
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await asyncio.sleep(0.001)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body"})
+"""
+
+
+@pytest.mark.parametrize("source", [SHOP, SLEEPS], ids=["wsgi", "asgi"])
+def test_a_stopped_clock(shop: Project, source: str) -> None:
+    shop.write(live_shop=source)
     shop.write(
         test_it="""
         import pytest
@@ -476,7 +489,7 @@ def test_a_stopped_clock(shop: Project) -> None:
             api_client.get("/").assert_status(200)
         """
     )
-    shop.run_apart("-o", "testbed_app_ready=/").assert_outcomes(passed=1)
+    shop.run_apart("-W", "error", "-o", "testbed_app_ready=/", "-o", "testbed_app_timeout=5").assert_outcomes(passed=1)
 
 
 def test_no_process_outlives_pytest(shop: Project, alive: Callable[[int], bool]) -> None:

@@ -54,6 +54,8 @@ class ProcessServer:
             AppError: it did not start; has its traceback or its log, or where it hangs.
             ConfigurationError: there is no such application.
         """
+        if os.name != "posix":
+            raise AppError("testbed_app_server = process is for Linux and macOS; here take thread, which is the default.")
         reader, writer = os.pipe()
         self._heard, heard = socket.socketpair()
         try:

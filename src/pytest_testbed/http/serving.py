@@ -8,6 +8,7 @@ import selectors
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -77,6 +78,9 @@ class _Asgi:
         self._failed: str | BaseException | None = None
         # its log goes where the application's goes; lifespan "auto": an application need not have it
         config = uvicorn.Config(self._watched, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
+        if hasattr(config, "get_loop_factory"):  # not before 0.36
+            make = config.get_loop_factory() or asyncio.new_event_loop
+            config.get_loop_factory = lambda: lambda: _unfrozen(make())
         self._server = uvicorn.Server(config)
 
     def _watched(self, scope: Any, receive: Any, send: Any) -> Any:
@@ -134,6 +138,14 @@ class _Asgi:
         """Return what it still does."""
         tasks = len(self._server.server_state.tasks)
         return f"{tasks} request(s) in the works" if tasks else "the end of its lifespan, or its event loop's"
+
+
+def _unfrozen(loop: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+    """Let a loop go on while a test has stopped the clock: freezegun would stop its timers, and never let it end."""
+    if hasattr(time, "clock_gettime"):
+        with suppress(AttributeError):  # uvloop has a clock of its own
+            loop.time = lambda: time.clock_gettime(time.CLOCK_MONOTONIC)  # type: ignore[method-assign]
+    return loop
 
 
 # --- WSGI

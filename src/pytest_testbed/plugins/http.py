@@ -70,7 +70,10 @@ class HttpSettings(Section, prefix=""):
         "auto", help="What the application is; auto tells it by its signature."
     )
     app_url: str | None = option(
-        None, secret=True, check=web_address, help="Test the application that runs at this address already; start none."
+        None,
+        secret=True,
+        check=web_address,
+        help="Test the application that runs at this address already, as with the variable BASE_URL for a near host; start none.",
     )
     app_ready: str | None = option(
         None,
@@ -83,7 +86,9 @@ class HttpSettings(Section, prefix=""):
     api_login: str = option("/auth/login", help="The path, behind testbed_api_prefix, where api_client logs in.")
     api_login_as: Literal["json", "form"] = option("json", help="How the login is sent.")
     api_token: str = option(
-        "token", help="Where the token is in the answer to a login: the keys with dots between, such as data.token."
+        "token",
+        help="Where the token is in the answer to a login: the keys with dots between, such as data.token; empty where the answer "
+        "sets a cookie.",
     )
     api_token_type: str = option("Bearer", help="The word before the token in the Authorization header.")
     api_credentials: tuple[str, ...] = option(
