@@ -128,7 +128,7 @@ class ProcessServer:
         before = self.log_size()
         if not hasattr(signal, "SIGUSR1"):
             return self.tail()
-        self._process.send_signal(signal.SIGUSR1)
+        os.kill(self._process.pid, signal.SIGUSR1)
         pause = threading.Event()
         for _ in range(200):
             if self.log(before).endswith("\n"):
@@ -175,7 +175,7 @@ class ProcessServer:
         fault = self.fault()
         self._is_stopping = True
         if not self._ended.is_set():
-            self._process.terminate()
+            os.kill(self._process.pid, signal.SIGTERM)  # not by Popen, which would look whether it has ended, and reap it
         if not self._ended.wait(self._timeout):
             fault = (
                 f"the application has not ended within {self._timeout:g} s (testbed_app_timeout) and was killed. It was here:\n"
