@@ -224,7 +224,11 @@ def fault_of(name: str, parts: Mapping[str, Any]) -> str:
     if switch := off.get(name.partition(".")[0]):
         return f"and the part that gives it is switched off ({switch}); switch it on, or leave the line out."
     known = ", ".join(f"{{{form.replace('*', 'NAME')}}}" for form in forms)
-    there = f"; there are: {known}." if known else f"; all parts that have some are switched off ({' '.join(off.values())})."
+    there = (
+        f"; there are: {known}."
+        if known
+        else f"; all parts that have some are switched off ({' '.join(dict.fromkeys(off.values()))})."
+    )
     return "which there is not" + (driver_hint(name, parts) or suggestion(name, likely(name, forms)) or there)
 
 

@@ -77,11 +77,11 @@ class _Asgi:
         self._listener = listener
         self._failed: str | BaseException | None = None
         # its log goes where the application's goes; lifespan "auto": an application need not have it
-        config = uvicorn.Config(self._watched, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
-        if hasattr(config, "get_loop_factory"):  # not before 0.36
-            make = config.get_loop_factory() or asyncio.new_event_loop
-            config.get_loop_factory = lambda: lambda: _unfrozen(make())
-        self._server = uvicorn.Server(config)
+        said = uvicorn.Config(self._watched, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
+        if hasattr(said, "get_loop_factory"):  # not before 0.36
+            make = said.get_loop_factory() or asyncio.new_event_loop
+            said.get_loop_factory = lambda: lambda: _unfrozen(make())
+        self._server = uvicorn.Server(said)
 
     def _watched(self, scope: Any, receive: Any, send: Any) -> Any:
         if scope["type"] == "lifespan":

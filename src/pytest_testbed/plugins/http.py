@@ -87,7 +87,7 @@ class HttpSettings(Section, prefix=""):
     api_login_as: Literal["json", "form"] = option("json", help="How the login is sent.")
     api_token: str = option(
         "token",
-        help="Where the token is in the answer to a login: the keys with dots between, such as data.token; empty where the answer "
+        help="Where the token is in the answer to a login: the keys with dots between, such as data.token; empty where it "
         "sets a cookie.",
     )
     api_token_type: str = option("Bearer", help="The word before the token in the Authorization header.")
