@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -145,6 +147,33 @@ def test_redirects(app: LiveApp, notes: list[Exchange]) -> None:
 
 def test_an_error_of_the_application(api: ApiClient) -> None:
     assert api.get("/broken").status_code == 500
+
+
+def test_no_connection_is_used_again_after_an_error() -> None:
+    """A server may close it after its answer; here that is a server which answers once on each connection."""
+    answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+    accepted = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(3):
+            connection = listener.accept()[0]
+            accepted.append(connection)  # it stays open, and nobody listens there any more
+            connection.recv(65536)
+            connection.sendall(answer)
+
+    with bound() as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        url = "http://{}:{}".format(*listener.getsockname())
+        for library in ("requests", "httpx"):
+            with ApiClient(LiveApp(url), library=library, timeout=5) as api:
+                api.get("/").assert_status(500)
+                if library == "requests":
+                    api.get("/").assert_status(500)
+        thread.join()
+    for connection in accepted:
+        connection.close()
+    assert len(accepted) == 3
 
 
 def test_the_url(api: ApiClient, app: LiveApp) -> None:

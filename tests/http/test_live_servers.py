@@ -195,6 +195,11 @@ def test_threads_are_gone_in_the_end(begin: Starter) -> None:
     assert threading.active_count() == before
 
 
+def test_small_answers_are_sent_at_once() -> None:
+    with serving.bound() as listener:
+        assert listener.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY by that"
+
+
 # --- faults at the start
 
 

@@ -353,6 +353,12 @@ def test_a_given_address_is_exported_as_it_is(existing: Project, outside: str, m
     existing.run().assert_outcomes(passed=1)
 
 
+def test_what_we_export_names_no_application(shop: Project) -> None:
+    shop.pytester.makeini(INI + "testbed_env = BASE_URL=http://127.0.0.1:1")
+    shop.write(test_it="def test_it(live_app): assert live_app.app is not None")
+    shop.run().assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize(
     ("more", "text"),
     [
