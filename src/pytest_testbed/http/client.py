@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import AppError, ConfigurationError
-from .answer import Answer
+from .apiresponse import ApiResponse
 from .exchange import Exchange, masked_url
 from .live import LiveApp
 from .login import Login, Tokens
@@ -65,42 +65,42 @@ class ApiClient:
 
     # --- requests
 
-    def get(self, path: str, **options: Any) -> Answer:
+    def get(self, path: str, **options: Any) -> ApiResponse:
         """Send a GET; the options are those of the library: params, headers, …."""
         __tracebackhide__ = True
         return self.request("GET", path, **options)
 
-    def post(self, path: str, **options: Any) -> Answer:
+    def post(self, path: str, **options: Any) -> ApiResponse:
         """Send a POST; the options are those of the library: json, data, files, …."""
         __tracebackhide__ = True
         return self.request("POST", path, **options)
 
-    def put(self, path: str, **options: Any) -> Answer:
+    def put(self, path: str, **options: Any) -> ApiResponse:
         """Send a PUT."""
         __tracebackhide__ = True
         return self.request("PUT", path, **options)
 
-    def patch(self, path: str, **options: Any) -> Answer:
+    def patch(self, path: str, **options: Any) -> ApiResponse:
         """Send a PATCH."""
         __tracebackhide__ = True
         return self.request("PATCH", path, **options)
 
-    def delete(self, path: str, **options: Any) -> Answer:
+    def delete(self, path: str, **options: Any) -> ApiResponse:
         """Send a DELETE."""
         __tracebackhide__ = True
         return self.request("DELETE", path, **options)
 
-    def head(self, path: str, **options: Any) -> Answer:
+    def head(self, path: str, **options: Any) -> ApiResponse:
         """Send a HEAD."""
         __tracebackhide__ = True
         return self.request("HEAD", path, **options)
 
-    def options(self, path: str, **options: Any) -> Answer:
+    def options(self, path: str, **options: Any) -> ApiResponse:
         """Send an OPTIONS."""
         __tracebackhide__ = True
         return self.request("OPTIONS", path, **options)
 
-    def request(self, method: str, path: str, **options: Any) -> Answer:
+    def request(self, method: str, path: str, **options: Any) -> ApiResponse:
         """Send a request and return the answer, whatever its status.
 
         A token that is refused is taken anew, once, and the request sent again.
@@ -142,7 +142,7 @@ class ApiClient:
             )
         return path
 
-    def _send(self, method: str, path: str, options: Mapping[str, Any]) -> Answer:
+    def _send(self, method: str, path: str, options: Mapping[str, Any]) -> ApiResponse:
         __tracebackhide__ = True
         url = self.url(path)
         if self._timeout is not None and "timeout" not in options:
@@ -162,7 +162,7 @@ class ApiClient:
             self._note(exchange := _exchange(each, took, at, is_read=not options.get("stream")))
         if native.status_code >= 500 and (old := fresh_connections(self.native)) is not None:
             self._left.append(old)
-        return Answer(native, exchange)
+        return ApiResponse(native, exchange)
 
     # --- who is logged in
 

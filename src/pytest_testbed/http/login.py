@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import AppError
-from .answer import Answer, found_at
+from .apiresponse import ApiResponse, found_at
 
 __all__ = ["Login", "Tokens"]
 
@@ -35,7 +35,7 @@ class Login:
         """Return what the request of a login is sent with."""
         return {"data" if self.form else "json": dict(fields)}
 
-    def header_of(self, answer: Answer) -> str:
+    def header_of(self, answer: ApiResponse) -> str:
         """Return the Authorization header that follows from the answer to a login.
 
         Raises:

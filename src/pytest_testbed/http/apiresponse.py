@@ -9,10 +9,10 @@ from ..errors import ConfigurationError
 from ..jsonpart import differences
 from .exchange import Exchange
 
-__all__ = ["Answer"]
+__all__ = ["ApiResponse"]
 
 
-class Answer:
+class ApiResponse:
     """An answer: all that the library's own one has, and assertions.
 
     Args:
@@ -31,13 +31,13 @@ class Answer:
         return bool(self.native)
 
     def __repr__(self) -> str:
-        return f"<Answer {self.native.status_code} to {self._exchange.method} {self._exchange.url}>"
+        return f"<ApiResponse {self.native.status_code} to {self._exchange.method} {self._exchange.url}>"
 
     def json(self, **options: Any) -> Any:
         """Return the body, read as JSON."""
         return self.native.json(**options)
 
-    def assert_status(self, *wanted: int | str | range) -> Answer:
+    def assert_status(self, *wanted: int | str | range) -> ApiResponse:
         """Check the status: a number, "2xx", or a range; one of them where there are several.
 
         Raises:
@@ -52,7 +52,7 @@ class Answer:
             raise AssertionError(f"the status is {status}, not {shown}\n{self._told()}")
         return self
 
-    def assert_json(self, part: Any) -> Answer:
+    def assert_json(self, part: Any) -> ApiResponse:
         """Check that the body is JSON and has all that a part says; keys of objects that it does not name may be there as well.
 
         Raises:
