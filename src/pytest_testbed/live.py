@@ -211,7 +211,7 @@ class AppAddress:
     kind = ""
 
     def __init__(self, url: str = "") -> None:
-        from .http.serving import bound
+        from .http.appserver import bound
 
         self._listener: socket.socket | None = None if url else bound()
         if self._listener is not None:

@@ -15,11 +15,11 @@ import requests
 from flask import Flask, Response, jsonify, redirect, request
 
 from pytest_testbed.errors import AppError, ConfigurationError
+from pytest_testbed.http.appserver import bound
 from pytest_testbed.http.client import ApiClient
 from pytest_testbed.http.exchange import Exchange
 from pytest_testbed.http.live import LiveApp
 from pytest_testbed.http.login import Login, Tokens
-from pytest_testbed.http.serving import bound
 from pytest_testbed.http.threads import ThreadServer
 
 BODY = {"requests": "data", "httpx": "content"}

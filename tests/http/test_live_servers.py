@@ -17,7 +17,7 @@ import pytest
 import requests
 
 from pytest_testbed.errors import AppError, ConfigurationError
-from pytest_testbed.http import serving
+from pytest_testbed.http import appserver
 from pytest_testbed.http.live import LiveApp
 from pytest_testbed.http.starting import Wanted, outside, start
 
@@ -123,7 +123,7 @@ def begin(modules: Path) -> Iterator[Starter]:
 @pytest.fixture(params=["werkzeug", "wsgiref"])
 def wsgi_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "wsgiref":
-        monkeypatch.setattr(serving, "find_spec", lambda name: None)
+        monkeypatch.setattr(appserver, "find_spec", lambda name: None)
     return str(request.param)
 
 
@@ -196,7 +196,7 @@ def test_threads_are_gone_in_the_end(begin: Starter) -> None:
 
 
 def test_small_answers_are_sent_at_once() -> None:
-    with serving.bound() as listener:
+    with appserver.bound() as listener:
         assert listener.proto == socket.IPPROTO_TCP, "asyncio sets TCP_NODELAY by that"
 
 
@@ -247,7 +247,7 @@ def test_a_process_that_ends_without_a_word(begin: Starter, modules: Path) -> No
 
 
 def test_uvicorn_is_missing(begin: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "find_spec", lambda name: None)
+    monkeypatch.setattr(appserver, "find_spec", lambda name: None)
     with pytest.raises(AppError, match=r"pip install 'pytest-testbed\[asgi\]'"):
         begin("live_asgi:app")
 
@@ -394,7 +394,7 @@ def test_what_a_process_has_started_ends_with_it(begin: Starter, modules: Path, 
 
 
 def test_nobody_is_outside() -> None:
-    with serving.bound() as listener:
+    with appserver.bound() as listener:
         port = listener.getsockname()[1]
     with pytest.raises(
         AppError, match=rf"nobody answers at http://127.0.0.1:{port} \(environment BASE_URL\).*testbed_app has it"
@@ -403,7 +403,7 @@ def test_nobody_is_outside() -> None:
 
 
 def test_somebody_is_outside() -> None:
-    with serving.bound() as listener:
+    with appserver.bound() as listener:
         port = listener.getsockname()[1]
         assert outside(f"http://localhost:{port}/api/", "x", "", 5).url == f"http://localhost:{port}/api"
 

@@ -41,9 +41,9 @@ def _end_with(owner: int) -> None:
 
 def _run(told: Any, pipe: Any) -> None:
     from pytest_testbed.errors import ConfigurationError
+    from pytest_testbed.http.appserver import serving
     from pytest_testbed.http.loading import interface_of, load
     from pytest_testbed.http.loading import told as shown
-    from pytest_testbed.http.serving import serving
 
     def say(**what: str) -> None:
         if not pipe.closed:

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import AppError
+from .appserver import bound
 from .exchange import masked_url
 from .live import LiveApp
 from .loading import interface_of, load
 from .process import ProcessServer
-from .serving import bound
 from .stacks import alarm
 from .threads import ThreadServer
 

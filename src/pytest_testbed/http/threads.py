@@ -8,8 +8,8 @@ import threading
 from typing import Any
 
 from ..errors import AppError
+from .appserver import serving
 from .loading import told
-from .serving import serving
 from .stacks import stack_of
 
 __all__ = ["ThreadServer"]
