@@ -12,7 +12,7 @@ __all__ = ["FAULTS", "Answer", "answer_of", "made_answer"]
 
 FAULTS = ("reset", "empty", "garbage", "half-chunk")
 """What can be wrong on the socket: reset by peer, closed without an answer, no HTTP at all, closed in the middle of a chunk."""
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105
 LINE = "[\t\x20-\x7e\x80-\xff]*"
 LONGEST = 1e6
 ABSENT: Any = object()
