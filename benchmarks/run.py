@@ -23,6 +23,7 @@ from firstquery import docker, local
 from frontdoor import frontdoor
 from httpmock import http_mock
 from isolation import isolation
+from live import live
 from messages import messages
 from migrated import migrated
 from mockservice import mockservice
@@ -46,6 +47,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "messages": messages,
     "httpmock": http_mock,
     "mockservice": mockservice,
+    "live": live,
 }
 
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
         UnknownService,
     )
     from .http.answer import Answer
+    from .http.apiresponse import ApiResponse
     from .http.book import Stub
+    from .http.client import ApiClient
+    from .http.live import LiveApp
     from .http.mock import HttpMock
     from .http.request import Request
     from .http.service import MockService
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Answer": ".http.answer",
+    "ApiClient": ".http.client",
+    "ApiResponse": ".http.apiresponse",
     "AppError": ".errors",
     "Broker": ".rabbitmq.broker",
     "BrokerError": ".errors",
@@ -51,6 +56,7 @@ _HOMES = {
     "HostError": ".errors",
     "HttpMock": ".http.mock",
     "IsolationError": ".errors",
+    "LiveApp": ".http.live",
     "Mail": ".mail.message",
     "Mailbox": ".mail.mailbox",
     "Message": ".rabbitmq.message",
@@ -75,6 +81,8 @@ _HOMES = {
 
 __all__ = [
     "Answer",
+    "ApiClient",
+    "ApiResponse",
     "AppError",
     "Broker",
     "BrokerError",
@@ -85,6 +93,7 @@ __all__ = [
     "HostError",
     "HttpMock",
     "IsolationError",
+    "LiveApp",
     "Mail",
     "Mailbox",
     "Message",

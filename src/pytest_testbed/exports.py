@@ -16,7 +16,7 @@ from .nearest import suggestion
 from .plugin import PARTS, RUN, WORKER, CoreSettings, run_of, sections, usage_errors
 from .settings import SETTINGS, Settings
 
-__all__ = ["EXPORTS", "Address", "export", "exported_kinds", "parsed"]
+__all__ = ["EXPORTS", "Address", "environment_before", "export", "exported_kinds", "parsed"]
 
 HANDED_ON = "_PYTEST_TESTBED_PARTY"
 """The variable by which xdist's workers know, before their own configuration does, which run they belong to."""
@@ -98,7 +98,7 @@ def export(config: pytest.Config) -> None:
             run.take_part(handed_on["party"])
         elif hands_on:
             run.share()
-        addresses = {prefix: parts[prefix].export_address(config, run) for prefix in wanted}
+        addresses = {prefix: parts[prefix].export_address(config, run, prefix) for prefix in wanted}
         before = {name: os.environ.get(name) for name, text in lines}
         config.stash[EXPORTS] = Exports(lines, addresses, before)
         config.add_cleanup(lambda: _end(config))  # also where an address cannot be had in some form
@@ -143,6 +143,13 @@ def _end(config: pytest.Config) -> None:
         config.stash[RUN].close()
     os.environ.pop(HANDED_ON, None)
     restore(config.stash[EXPORTS].before)
+
+
+def environment_before(config: pytest.Config) -> dict[str, str]:
+    """Return the environment without what we have exported: it must not be taken for a server that somebody names."""
+    exports = config.stash.get(EXPORTS, None)
+    before = exports.before if exports is not None else {}
+    return {name: value for name, value in {**os.environ, **before}.items() if value is not None}
 
 
 def exported_kinds(config: pytest.Config) -> set[str]:
@@ -217,7 +224,11 @@ def fault_of(name: str, parts: Mapping[str, Any]) -> str:
     if switch := off.get(name.partition(".")[0]):
         return f"and the part that gives it is switched off ({switch}); switch it on, or leave the line out."
     known = ", ".join(f"{{{form.replace('*', 'NAME')}}}" for form in forms)
-    there = f"; there are: {known}." if known else f"; all parts that have some are switched off ({' '.join(off.values())})."
+    there = (
+        f"; there are: {known}."
+        if known
+        else f"; all parts that have some are switched off ({' '.join(dict.fromkeys(off.values()))})."
+    )
     return "which there is not" + (driver_hint(name, parts) or suggestion(name, likely(name, forms)) or there)
 
 

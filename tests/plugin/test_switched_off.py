@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_testbed.plugin import PARTS
+
 from .conftest import PLUGIN, Project
 
 NO_POSTGRES = ["-p", "no:pytest_testbed.plugins.postgres"]
-NO_HTTP = ["-p", "no:pytest_testbed.plugins.http"]
-NO_MAIL = ["-p", "no:pytest_testbed.plugins.mail"]
 
 
 def test_without_the_plugin_nothing_of_it_is_there(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,10 @@ def test_without_rabbitmq_the_rest_works(project: Project, monkeypatch: pytest.M
 
 def test_without_any_part_nothing_can_be_exported(project: Project) -> None:
     project.write(test_it="def test_it(): pass")
-    result = project.run("-o", "testbed_env=A={pq.url}", *NO_POSTGRES, *NO_RABBITMQ, *NO_HTTP, *NO_MAIL)
+    off = [word for name in PARTS for word in ("-p", f"no:{name}")]
+    result = project.run("-o", "testbed_env=A={pq.url}", *off)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    parts = " ".join(f"-p no:*{name}" for name in ("postgres", "rabbitmq", "http", "mail"))
+    parts = " ".join(f"-p no:{name}" for name in PARTS)
     result.stderr.fnmatch_lines([f"*which there is not; all parts that have some are switched off ({parts})."])
 
 

@@ -86,6 +86,7 @@ def request_in(names: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def requests_in(names: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the method and the URL of each request that local variables of a client hold."""
     for name in ("request", "req"):
         made = names.get(name)
         method, url = getattr(made, "method", None), getattr(made, "url", None)

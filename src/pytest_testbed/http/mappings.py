@@ -6,6 +6,7 @@ Source: WireMock's stub mappings (https://wiremock.org/docs/stubbing/), of which
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def _services(folder: Path, option: str) -> list[str]:
                 f"{option} names {folder}, in which {name} belongs to no service: each has a folder of its own in it, such as "
                 f"{folder / 'inventory'}."
             )
-        if NAME.fullmatch(name) is None:
+        if re.fullmatch(NAME, name) is None:
             raise ConfigurationError(
                 f"{option}: {folder / name} has mapping files, and no mock service can be called {name!r}: a name has letters, "
                 "digits, _ and -."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,10 +14,12 @@ from ..settings import SETTINGS, Section, named_values, option, positive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..given import GivenUrl
     from ..http.client import ApiClient
     from ..http.live import LiveApp
     from ..http.mock import HttpMock
     from ..http.service import MockService
+    from ..live import AppAddress
     from ..mocks import MockAddress
     from ..session import Run
 
@@ -77,7 +80,10 @@ class HttpSettings(Section, prefix=""):
         "auto", help="What the application is; auto tells it by its signature."
     )
     app_url: str | None = option(
-        None, secret=True, check=web_address, help="Test the application that runs at this address already; start none."
+        None,
+        secret=True,
+        check=web_address,
+        help="Test the application that runs at this address already, as with the variable BASE_URL for a near host; start none.",
     )
     app_ready: str | None = option(
         None,
@@ -90,7 +96,9 @@ class HttpSettings(Section, prefix=""):
     api_login: str = option("/auth/login", help="The path, behind testbed_api_prefix, where api_client logs in.")
     api_login_as: Literal["json", "form"] = option("json", help="How the login is sent.")
     api_token: str = option(
-        "token", help="Where the token is in the answer to a login: the keys with dots between, such as data.token."
+        "token",
+        help="Where the token is in the answer to a login: the keys with dots between, such as data.token; empty where it "
+        "sets a cookie.",
     )
     api_token_type: str = option("Bearer", help="The word before the token in the Authorization header.")
     api_credentials: tuple[str, ...] = option(
@@ -104,16 +112,20 @@ MARKS = (
     "beginnings of URLs whose requests go through where no stub matches",
 )
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
-EXPORTS = {"mock": ("*.url", "*.host", "*.port")}
+EXPORTS = {"mock": ("*.url", "*.host", "*.port"), "app": ("url", "host", "port")}
 """What `testbed_env` can say of this part; the star is the name of a mock service."""
+GIVEN: pytest.StashKey[GivenUrl | None] = pytest.StashKey()
+"""On the configuration: the application that runs already, if one is named."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Read the files of stubs, so that a wrong one is told before any test; guard the tests where that is asked for."""
+    """Look up what must be known before a test can change it: who is given, files of stubs; guard the tests if asked to."""
     settings = config.stash.get(SETTINGS, None)
     if settings is None:  # somebody asks for help
         return
+    if "BASE_URL" in os.environ:
+        find_given(config)
     if settings[HttpSettings].stubs:
         from ..mocks import all_services
 
@@ -125,8 +137,26 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(BlocksHosts(config), "pytest_testbed.blocked")
 
 
-def export_address(config: pytest.Config, run: Run) -> MockAddress:
-    """Give the mock services that the configuration names their ports, for the whole run."""
+def find_given(config: pytest.Config) -> GivenUrl | None:
+    """Find out, once, whether an application that runs already is named: by our option, else by BASE_URL where that is safe."""
+    if GIVEN not in config.stash:
+        url = config.stash[SETTINGS][HttpSettings].app_url
+        config.stash[GIVEN] = None
+        if url or "BASE_URL" in os.environ:
+            from ..exports import environment_before
+            from ..http.given import given_url
+
+            source = config.stash[SETTINGS].source(HttpSettings, "app_url")
+            config.stash[GIVEN] = given_url(url, source, environment_before(config))
+    return config.stash[GIVEN]
+
+
+def export_address(config: pytest.Config, run: Run, prefix: str) -> MockAddress | AppAddress:
+    """Give the mock services that the configuration names, or the application, their ports for the whole run."""
+    if prefix == "app":
+        from ..live import exported as app_exported
+
+        return app_exported(config)
     from ..mocks import exported
 
     return exported(config)
@@ -171,6 +201,15 @@ def live_app(pytestconfig: pytest.Config) -> Iterator[LiveApp]:
 
     with plain_errors(pytestconfig), running(pytestconfig) as app:
         yield app
+
+
+@pytest.fixture(scope="session")
+def _testbed_app(pytestconfig: pytest.Config) -> Iterator[None]:
+    """The application whose address is in the environment: tests have this without asking for it."""
+    from ..live import running
+
+    with plain_errors(pytestconfig), running(pytestconfig):
+        yield
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ EXPORTS = {"mail": ("host", "port", "address")}
 """What `testbed_env` can say of this part."""
 
 
-def export_address(config: pytest.Config, run: Run) -> MailAddress:
+def export_address(config: pytest.Config, run: Run, prefix: str) -> MailAddress:
     """Give this process's SMTP server its port, for the whole run."""
     from ..mailboxes import exported
 

@@ -174,7 +174,7 @@ def find_given(config: pytest.Config) -> None:
         config.stash[GIVEN] = given_url(url, settings.source(PostgresSettings, "url"), os.environ)
 
 
-def export_address(config: pytest.Config, run: Run) -> DatabaseAddress:
+def export_address(config: pytest.Config, run: Run, prefix: str) -> DatabaseAddress:
     """Choose where applications will reach this process's database, and let the host hold the port."""
     from ..apart import Everywhere
 

@@ -136,7 +136,7 @@ def definitions(config: pytest.Config) -> dict[str, Any]:
     return read_files([config.rootpath / name for name in named], f"testbed_rabbitmq_definitions (from {source})")
 
 
-def export_address(config: pytest.Config, run: Run) -> VhostAddress:
+def export_address(config: pytest.Config, run: Run, prefix: str) -> VhostAddress:
     """Choose where applications will reach this process's virtual host, and let the host hold the port."""
     from ..shared_vhost import SharedVhosts
 
