@@ -1,4 +1,4 @@
-"""Real HTTP servers on real ports, which answer from books of stubs; on the standard library's `socketserver`."""
+"""Real HTTP servers on real ports, which answer from books of stubs; on the standard library's `http.server`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from http import HTTPStatus
-from socketserver import StreamRequestHandler, TCPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import TCPServer
 from typing import Any
+from urllib.parse import quote
 
 from .answer import Answer
 from .book import Book, Served
-from .incoming import Broken, Head, read_body, read_head, read_line
+from .incoming import LONGEST_LINE, Broken, read_body
 from .request import Request
 
 __all__ = ["Site"]
 
 BODILESS = (204, 304)
 FRAMING = ("content-length", "transfer-encoding")
-REASONS = {status.value: status.phrase for status in HTTPStatus}
+PRINTABLE = "".join(map(chr, range(33, 127)))
+TLS = b"\x16\x03"
+"""The first bytes of a client that begins to speak TLS."""
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
-AT_ONCE = 65536
-"""Bytes of a body up to which it is sent together with its head."""
 GARBAGE = b"\x00\xff\xfe this is no HTTP \x00\x01\x02\r\n"
 PATIENCE = 0.5
 """Seconds in which a client is to take the answer that is being sent as the test ends."""
@@ -119,47 +120,75 @@ class Site(TCPServer):
             self._end(self._connections)
 
 
-class Handler(StreamRequestHandler):
-    """One connection."""
+class Handler(BaseHTTPRequestHandler):
+    """One connection; heads are read and written by the base."""
 
     server: Site
+    protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    wbufsize = -1  # head and body leave together: between two, the client's acknowledgement would be waited for
 
-    def handle(self) -> None:
-        """Answer one request after the other."""
-        self.keeps = True
-        while self.keeps:
-            self.keeps = False
-            self._next()
-
-    def _next(self) -> None:
-        line = read_line(self.rfile)
+    def handle_one_request(self) -> None:
+        """Read one request and answer it."""
+        self.close_connection = True
+        self.command, self.path, self.requestline, self.request_version = "", "/", "", self.protocol_version
+        line = self.rfile.readline(LONGEST_LINE + 1)
+        while line in (b"\r\n", b"\n"):  # some clients send one too many behind a body
+            line = self.rfile.readline(LONGEST_LINE + 1)
         site = self.server
         if not line or site.is_closing:
             return
         self.book = site.book  # whose test it is counts from its first line
         site.mark(self.connection, False)
         try:
-            head = read_head(self.rfile, line)
-            if head.waits:
-                self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            body = read_body(self.rfile, head)
+            self._read_head(line)
+            body = read_body(self.rfile, self.headers)
         except Broken as broken:
+            self.close_connection = True
             self._refuse(broken)
             return
-        self.keeps = head.keeps
-        self._answer(head, body)
+        self._answer(body)
         site.mark(self.connection, None)
+
+    def _read_head(self, line: bytes) -> None:
+        """Read a request's head, the first line of which is known."""
+        if line.startswith(TLS):
+            raise Broken("the client speaks TLS: the address of a mock service begins with http://")
+        if len(line) > LONGEST_LINE:
+            raise Broken("the request line is longer than 64 KiB", 414)
+        self.raw_requestline = line
+        if not self.parse_request() or self.request_version == "HTTP/0.9":
+            raise Broken(f"{self.requestline[:80]!r} is not of the form METHOD TARGET HTTP/1.1")
+        if self.headers.defects:
+            raise Broken("a line of its head is no header")
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what the base cannot read.
+
+        Raises:
+            Broken: always.
+        """
+        raise Broken(": ".join(filter(None, (message, explain))) or "it cannot be read", code)
+
+    def handle_expect_100(self) -> bool:
+        """Tell a client that it may send its body."""
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Print nothing: what was said is shown with a test's failure."""
 
     def _refuse(self, broken: Broken) -> None:
         """Tell a client that this is no request; it is shown with a test's failure, and not counted."""
         why = f"no request: {broken}"
         answer = Answer(broken.status, body=why + "\n")
-        method, _, rest = broken.first.partition(" ")
-        request = Request(method or "?", rest.partition(" ")[0] or "/", (), b"", self.client)
+        words = [*self.requestline.split(), "?", "/"]
+        request = Request(words[0], words[1], (), b"", self.client)
         self.server.told(Served(request, None, answer, why), self.book)
         self.server.mark(self.connection, True)
-        self._send(answer, Head(method, "/", (1, 1), [], {}))
+        self.request_version = self.protocol_version  # of which a client of HTTP/0.9 would get no head
+        self._send(answer)
         # who ends a connection in which something is unread, ends it hard, and the client cannot read its answer
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(LINGER)
@@ -174,59 +203,58 @@ class Handler(StreamRequestHandler):
 
     # --- the answer
 
-    def _answer(self, head: Head, body: bytes) -> None:
-        request = Request(head.method, head.target, head.headers, body, self.client)
+    def _answer(self, body: bytes) -> None:
+        target = self.requestline.split()[1]  # the base has only one of several slashes at its beginning
+        if not target.isascii():
+            target = quote(target.encode("latin-1"), safe=PRINTABLE)
+        headers = [(name, " ".join(value.split()) if "\n" in value else value) for name, value in self.headers.items()]
+        request = Request(self.command, target, headers, body, self.client)
         served = self.book.serve(request)
         self.server.told(served, self.book)
         answer = served.answer
         if answer.delay and self.book.over.wait(answer.delay):
-            self.keeps = False
+            self.close_connection = True
         elif answer.fault:
             self._go_wrong(answer)
         else:
             self.server.mark(self.connection, True)
-            self._send(answer, head)
+            self._send(answer)
 
-    def _send(self, answer: Answer, asked: Head) -> None:
-        content = answer.content
-        lines = [f"HTTP/1.1 {answer.status} {answer.reason or REASONS.get(answer.status, '')}"]
+    def _send(self, answer: Answer) -> None:
+        content = b"" if answer.status in BODILESS else answer.content
+        self.send_response_only(answer.status, answer.reason or None)
         said = {}
         for name, value in answer.pairs:
-            lines.append(f"{name}: {value}")
+            self.send_header(name, value)  # heeds Connection
             said[name.lower()] = value.strip().lower()
-        if answer.status in BODILESS:
-            content = b""
-        elif said.get("transfer-encoding") == "chunked":  # as recorded answers have it
+        if said.get("transfer-encoding") == "chunked":  # as recorded answers have it
             content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content) if content else b"0\r\n\r\n"
-        elif "content-length" not in said:
-            lines.append(f"Content-Length: {len(content)}")
-        elif said["content-length"] != str(len(content)) and asked.method != "HEAD":
-            self.keeps = False  # it lies, and the client would wait
-        if said.get("connection") == "close":
-            self.keeps = False
-        elif "connection" not in said and not self.keeps:
-            lines.append("Connection: close")
-        elif asked.version < (1, 1):
-            lines.append("Connection: keep-alive")
-        head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-        if asked.method == "HEAD":
-            content = b""
-        if len(content) <= AT_ONCE:
-            self.connection.sendall(head + content)  # at once: between two, the client's acknowledgement would be waited for
-        else:
-            self.connection.sendall(head)
-            self.connection.sendall(content)
+        elif "content-length" in said:
+            # it may lie, and the client would wait
+            self.close_connection |= said["content-length"] != str(len(content)) and self.command != "HEAD"
+        elif answer.status not in BODILESS:
+            self.send_header("Content-Length", str(len(content)))
+        if "connection" not in said and (self.close_connection or self.request_version < "HTTP/1.1"):
+            self.send_header("Connection", "close" if self.close_connection else "keep-alive")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+        self.wfile.flush()
 
     def _go_wrong(self, answer: Answer) -> None:
         """Do on the socket what a fault asks for, and end the connection."""
-        self.keeps = False
+        self.close_connection = True
         if answer.fault == "garbage":
-            self.connection.sendall(GARBAGE)
+            self.wfile.write(GARBAGE)
         elif answer.fault == "half-chunk":
-            head = f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, '')}\r\nTransfer-Encoding: chunked\r\n"
-            more = "".join(f"{name}: {value}\r\n" for name, value in answer.pairs if name.lower() not in FRAMING)
-            self.connection.sendall(f"{head}{more}\r\n1000\r\n".encode("latin-1") + answer.content[:64])
-        elif answer.fault == "reset":
+            self.send_response_only(answer.status)
+            for name, value in (("Transfer-Encoding", "chunked"), *answer.pairs):
+                if name.lower() not in FRAMING or value == "chunked":
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"1000\r\n" + answer.content[:64])
+        self.wfile.flush()
+        if answer.fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
             self.server.mark(self.connection, None)
             for file in (self.rfile, self.wfile, self.connection):  # the last one to go takes the socket along
