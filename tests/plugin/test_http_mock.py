@@ -121,7 +121,7 @@ def test_it(http_mock):
             "",
             "  POST https://api.example.com/charges?api_key=[*][*][*] (2 times)",
             "      not POST https://api.example.com/charges:",
-            "          *{'amount': 2} doesn't match {'amount': 1}*",
+            "          *{*amount*: 2} doesn't match {*amount*: 1}*",  # responses before 0.26 leaves the quotes out
             "      not POST https://api.example.com/charge:",
             "          the path is /charges, not /charge",
             "      not GET https://elsewhere.example/:",
@@ -557,8 +557,7 @@ def test_it(http_mock):
 """,
         *("-p", "pytest_rerunfailures", "--reruns", "1"),
     )
-    assert "2 rerun" in result.stdout.str()
-    assert "1 passed" in result.stdout.str()
+    result.stdout.re_match_lines([".*1 passed, [12] rerun.*"])  # the error of the teardown is one more, or not
 
 
 def test_under_xdist(project: Project) -> None:
