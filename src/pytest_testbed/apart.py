@@ -154,11 +154,13 @@ class Everywhere:
 
         Other plugins' fixtures may come before ours, and what they do at their end must still be undone.
         """
+        __tracebackhide__ = True
         if not self.is_apart or self._real is None:
             self._look_after(fixturedef, request)
         return (yield)
 
     def _look_after(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+        __tracebackhide__ = True
         if self._item is None or fixturedef.argname in NEEDED or (is_quiet(self._item) and self._real is None):
             return  # who is of a unit starts nothing; what it does where all is there is undone all the same
         with begun_or_not_at_all(fixturedef, request):

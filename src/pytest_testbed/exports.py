@@ -239,7 +239,7 @@ def is_form(name: str, forms: Sequence[str]) -> bool:
 
 def likely(name: str, forms: Sequence[str]) -> list[str]:
     """Return the forms to compare a wrong one with: in those with a star is the name that it has."""
-    middle = name.split(".")[1] if name.count(".") == 2 else "NAME"
+    middle = re.sub(r"[^\w-]+", "-", "".join(name.split(".")[1:2])).strip("-") or "NAME"
     return [form.replace("*", middle) for form in forms]
 
 

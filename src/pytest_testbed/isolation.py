@@ -129,6 +129,7 @@ def argument(marks: Iterable[pytest.Mark], name: str) -> object:
 
 def real_commits(request: pytest.FixtureRequest) -> RealCommits:
     """Return the database isolation of this process."""
+    __tracebackhide__ = True
     found: RealCommits = request.getfixturevalue("_pg_real")
     return found
 

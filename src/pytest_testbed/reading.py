@@ -122,6 +122,8 @@ def convert(each: Option, raw: object) -> object:
 def bad(each: Option, raw: object, source: str, wrong: str) -> pytest.UsageError:
     """Return the error of a bad value, `wrong` being the end of its sentence."""
     shown = each.shown(raw) if each.secret else raw
+    if each.secret and shown == "***":
+        wrong = wrong.partition(", which ")[2] or wrong  # it may quote what is masked
     stop = "" if wrong.endswith("?") else "."
     return pytest.UsageError(f"{each.ini} = {shown!r} (from {source}) {wrong}{stop}")
 

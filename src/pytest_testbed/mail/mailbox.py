@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import TypedDict, Unpack
 
+from ..nearest import suggestion
 from .box import Box, Login
 from .criteria import Criterion, Wanted, of_use
 from .message import Mail
@@ -94,7 +95,7 @@ class Mailbox:
             TypeError: what is said is no text, pattern or predicate.
         """
         __tracebackhide__ = True
-        wanted = Wanted(**criteria)
+        wanted = wanted_of(criteria)
         with self._box.arrival:
             found = self._box.arrival.wait_for(lambda: self._next(wanted), within)
             if found is not None:
@@ -113,7 +114,7 @@ class Mailbox:
             AssertionError: there is one.
         """
         __tracebackhide__ = True
-        wanted = Wanted(**criteria)
+        wanted = wanted_of(criteria)
         with self._box.arrival:
             found = self._box.arrival.wait_for(lambda: self._next(wanted), within)
         if found is not None:
@@ -221,6 +222,17 @@ class Mailbox:
 
     def _undo(self, rule: Rule) -> None:
         self._box.rules.remove(rule)
+
+
+def wanted_of(criteria: Criteria) -> Wanted:
+    """Return what a mail must be like.
+
+    Raises:
+        TypeError: there is no such criterion; says the nearest.
+    """
+    for name in criteria.keys() - Criteria.__annotations__.keys():
+        raise TypeError(f"{name!r} is none of {', '.join(Criteria.__annotations__)}{suggestion(name, Criteria.__annotations__)}")
+    return Wanted(**criteria)
 
 
 def checked(at: Stage, to: Criterion, sender: Criterion) -> Stage:
