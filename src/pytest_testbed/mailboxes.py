@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from .captured_http import show_also
+from .exports import EXPORTS
 from .mail.box import Box
 from .mail.mailbox import Mailbox
 from .mail.message import Mail
@@ -140,6 +141,13 @@ class Mailboxes:
         box = Box(owner, self._came_late)
         box.end()
         return box
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        """Say what is exported."""
+        if self._exported is None:
+            return []
+        names = [name for name, text in config.stash[EXPORTS].templates if "{mail." in text]
+        return [f"testbed: {', '.join(names)} from mailbox"]
 
     # --- from test to test
 

@@ -628,3 +628,13 @@ def test_nothing_is_left_of_a_run(exporting: Project) -> None:
     result = exporting.run_apart("-q", "-W", "error", "-p", "no:cacheprovider")
     result.assert_outcomes(passed=1)
     assert "Warning" not in result.stdout.str() + result.stderr.str()
+
+
+def test_the_header_says_what_is_exported(exporting: Project) -> None:
+    exporting.write(test_it="def test_it(): pass")
+    exporting.run("-p", "no:cacheprovider").stdout.fnmatch_lines(["testbed: SMTP_HOST, SMTP_PORT, SMTP_ADDRESS from mailbox"])
+
+
+def test_a_criterion_that_there_is_not(shop: Project) -> None:
+    shop.write(test_it="def test_it(mailbox): mailbox.expect(sujbect='x')")
+    shop.run("-q").stdout.fnmatch_lines(["E * TypeError: 'sujbect' is none of to, sender, *; did you mean 'subject'?"])
