@@ -202,6 +202,27 @@ def test_expected(http_mock):
     ).assert_outcomes(skipped=1, xfailed=1)
 
 
+def test_secrets_are_not_told(project: Project) -> None:
+    result = run(
+        project,
+        """
+from responses import matchers
+
+def test_it(http_mock):
+    wanted = {"card": "MINE", "token": "MINE", "password": "MINE", "name": "Ada"}
+    http_mock.post("https://pay.example/a", match=[matchers.json_params_matcher(wanted)])
+    with pytest.raises(requests.ConnectionError):
+        requests.post("https://pay.example/a?api_key=SENT", json={**dict.fromkeys(wanted, "SENT"), "name": "Bob"})
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    text = result.stdout.str()
+    assert "MINE" not in text
+    assert "SENT" not in text
+    assert "'token': ***" in text
+    assert "'name': 'Bob'" in text
+
+
 # --- stubs that nothing uses
 
 

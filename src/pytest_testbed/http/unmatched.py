@@ -10,7 +10,7 @@ from re import Pattern
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .exchange import MASK, masked_url
+from .exchange import MASK, NAMES, masked_url
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -22,10 +22,8 @@ SHOWN = 5
 """Stubs that are shown with a request, and requests that are shown."""
 LONGEST = 2000
 """Characters of a reason that are shown."""
-SECRET = re.compile(
-    r"""(?ix) (?P<head> ['"]? [\w-]* (?:authorization|cookie|passw|secret|api[-_]?key) [\w-]* ['"]? \s* [:=] \s* )
-    (?: '[^']*' | "[^"]*" | [^,}\n]+ )"""
-)
+SECRET = rf"""(?i)(?P<head>['"]?(?:{NAMES}|[\w-]*cookie[\w-]*)['"]?\s*[:=]\s*)(?:'[^']*'|"[^"]*"|[^,}}\n]+)"""
+"""A secret member in the reasons of `responses`, which show values as Python does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def compared(request: PreparedRequest, stub: BaseResponse) -> NearStub:
     reasons += url_reasons
     if not reasons:
         _, said = stub.matches(request)
-        reasons.append(SECRET.sub(rf"\g<head>{MASK}", said)[:LONGEST] or "it was used up")
+        reasons.append(re.sub(SECRET, rf"\g<head>{MASK}", said)[:LONGEST] or "it was used up")
     return NearStub(name_of(stub), (len(url_reasons) + (request.method != stub.method), distance), tuple(reasons))
 
 
