@@ -274,7 +274,7 @@ def made(maker: Maker, request: Request) -> tuple[Answer, str]:
     """Return what a stub's code answers, and what went wrong in it."""
     try:
         return answer_of(maker(request)), ""
-    except Exception as error:
+    except BaseException as error:  # also pytest.fail, and whatever else would end a thread of the server's
         import traceback
 
         # only the frames of its own code
