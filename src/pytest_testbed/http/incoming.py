@@ -14,6 +14,8 @@ __all__ = ["Broken", "Head", "read_body", "read_head", "read_line"]
 
 LONGEST_LINE = 65536
 MOST_HEADERS = 256
+LONGEST_BODY = 1 << 31
+"""Bytes; more than that is a mistake, or meant to be one."""
 VERSIONS = {"HTTP/1.1": (1, 1), "HTTP/1.0": (1, 0)}
 TLS = b"\x16\x03"
 """The first bytes of a client that begins to speak TLS."""
@@ -118,7 +120,9 @@ def read_body(file: BufferedIOBase, head: Head) -> bytes:
     text = head.known.get("content-length", "0")
     if not (text.isascii() and text.isdigit()):
         raise Broken(f"Content-Length {text!r} is no number", 400, first)
-    length = int(text)
+    length = int(text[:20])  # of thousands of digits it makes no number
+    if length > LONGEST_BODY:
+        raise Broken("the body is longer than 2 GiB", 413, first)
     body = file.read(length) if length else b""
     if len(body) < length:
         raise Broken(f"the client went away after {len(body)} of {length} bytes of the body", 400, first)
@@ -134,6 +138,8 @@ def _chunks(file: BufferedIOBase, first: str) -> bytes:
             fault = f"{line[:40]!r} is no size of a chunk" if line else "the client went away between two chunks"
             raise Broken(fault, 400, first)
         size = int(text, 16)
+        if size > LONGEST_BODY:
+            raise Broken("a chunk is longer than 2 GiB", 413, first)
         if size == 0:
             while file.readline(LONGEST_LINE).strip():
                 pass  # trailers
