@@ -113,6 +113,41 @@ def test_an_unmatched_request_fails_the_test_at_its_end(project: Project) -> Non
     assert "http/book.py" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("is_exported", [True, False])
+def test_what_was_skipped_or_expected_to_fail_proves_nothing(project: Project, is_exported: bool) -> None:
+    if is_exported:
+        exports(project)
+    project.write(
+        test_it="""
+        import pytest, requests, unittest
+
+        @pytest.fixture(autouse=True)
+        def ask(mock_service):
+            requests.get(mock_service("inventory").url)
+
+        def test_skipped():
+            pytest.skip("no network")
+
+        @pytest.mark.xfail(strict=True)
+        def test_expected():
+            assert False
+
+        @pytest.mark.xfail(raises=LookupError)
+        def test_not_so():
+            assert False
+
+        class TestIt(unittest.TestCase):
+            def test_skipped(self):
+                self.skipTest("no network")
+
+            @unittest.expectedFailure
+            def test_expected(self):
+                assert False
+        """
+    )
+    project.run().assert_outcomes(skipped=2, xfailed=2, failed=1, errors=1)
+
+
 def test_a_verification_that_fails(project: Project) -> None:
     project.write(
         test_it="""
@@ -145,7 +180,7 @@ def test_a_verification_that_fails(project: Project) -> None:
 def test_code_as_an_answer(project: Project) -> None:
     project.write(
         test_it="""
-        import requests
+        import pytest, requests
         from pytest_testbed import Answer
 
         def test_answers(mock_service):
@@ -161,15 +196,22 @@ def test_code_as_an_answer(project: Project) -> None:
                 raise LookupError("no such item")
             api.stub("GET", "/a", answer=answer)
             assert requests.get(api.url + "/a").status_code == 500
+
+        def test_one_that_ends_the_test(mock_service):
+            api = mock_service("api")
+            api.stub("GET", "/b", answer=lambda request: pytest.fail("must not be asked"))
+            assert requests.get(api.url + "/b").status_code == 500
         """
     )
     result = project.run()
-    result.assert_outcomes(passed=2, errors=1)
+    result.assert_outcomes(passed=3, errors=2)
     result.stdout.fnmatch_lines(
         [
             "*StubError: the stub GET /a (from test_it.py:15), asked for GET /a, failed: Traceback *",
             '*raise LookupError("no such item")',
             "*LookupError: no such item",
+            "*StubError: the stub GET /b (from test_it.py:*), asked for GET /b, failed: Traceback *",
+            "Failed: must not be asked",
         ]
     )
 

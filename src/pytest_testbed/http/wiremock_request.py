@@ -14,8 +14,8 @@ from itertools import islice
 from typing import Any
 
 from . import javaregex
-from .jsonequal import Equality, check_placeholders
 from .exchange import masked_literals, masked_text, masked_url, masked_value
+from .jsonequal import Equality, check_placeholders
 from .match import AnyPath, Body, Pattern, Text, body_shown, compared_texts, no_json
 from .match import Path as PathRule
 from .request import Request
