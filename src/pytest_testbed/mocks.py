@@ -104,15 +104,8 @@ def end(item: pytest.Item, services: TestServices) -> None:
         StubError: no stub has answered a request, or the code of one failed.
     """
     faults = services.end()
-    tell_late(item.config)
     if faults and not proves_nothing(item):
         raise StubError("\n".join(faults))
-
-
-def tell_late(config: pytest.Config) -> None:
-    """Let the run's summary tell what came too late."""
-    if lines := all_services(config).late():
-        run_of(config).notices += lines
 
 
 class TellLate:
@@ -120,8 +113,9 @@ class TellLate:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Tell what came after the last test."""
-        tell_late(session.config)
+        """Let the run's summary tell what came too late."""
+        if lines := all_services(session.config).late():
+            run_of(session.config).notices += lines
 
 
 # --- addresses in the environment

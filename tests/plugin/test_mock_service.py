@@ -846,6 +846,27 @@ def test_a_time_out_while_something_is_waited_for(project: Project) -> None:
     result.stdout.fnmatch_lines(["*Timeout (>0.5s) from pytest-timeout*"])
 
 
+def test_what_a_test_was_asked_takes_no_memory_once_it_has_ended(project: Project) -> None:
+    project.write(
+        test_it="""
+        import gc, requests, weakref
+
+        def test_first(mock_service):
+            global request
+            api = mock_service("api")
+            api.stub("POST", "/a")
+            requests.post(api.url + "/a", data=b"x" * 1000)
+            request = weakref.ref(api.requests[0])
+            assert request() is not None
+
+        def test_second():
+            gc.collect()
+            assert request() is None
+        """
+    )
+    project.run("-p", "no:randomly").assert_outcomes(passed=2)
+
+
 def test_nothing_is_left(project: Project) -> None:
     exports(project)
     project.write(

@@ -371,6 +371,16 @@ def test_many_unmatched_requests_are_told_in_short(bed: Bed) -> None:
     assert faults[-1] == "(and 2 others)"
 
 
+def test_who_asks_on_and_on_is_told_in_short(bed: Bed, service: MockService) -> None:
+    bed.services.end()
+    for number in [0] * 9 + [*range(30)]:
+        say(service, b"GET /%d HTTP/1.1\r\n\r\n" % number)
+    late = bed.all.late()
+    assert late[0].endswith("in the test first, which has ended. (10 times)")
+    assert len(late) == 21
+    assert late[-1] == "(and 10 others)"
+
+
 def test_an_error_of_our_own_fails_the_test(bed: Bed, service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Book, "serve", lambda book, request: 1 / 0)
     assert say(service, b"GET /a HTTP/1.1\r\n\r\n") == b""

@@ -131,6 +131,12 @@ class Book:
             self.served.clear()
             self.faults.clear()
 
+    def ended(self) -> Book:
+        """Return a book for what comes when the test has ended: it keeps nothing of what the test was asked."""
+        book = Book(self.name, (), self.test)
+        book.over.set()
+        return book
+
     def add(self, stub: Stub) -> Stub:
         """Add a stub, before those of its priority."""
         with self.changed:

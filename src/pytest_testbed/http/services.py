@@ -23,6 +23,8 @@ KEPT = 32
 """Addresses of earlier tests that are still listened to."""
 TOLD = 5
 """Faults of a test that are told in full."""
+MOST_LATE = 20
+"""Requests that came too late, of which each is told."""
 OUTSIDE = "no test"
 """Whose requests are those that come before, between and after the tests."""
 
@@ -45,7 +47,8 @@ class MockServices:
         self._pid = os.getpid()
         self._kept: dict[str, Site] = {}
         self._earlier: deque[Site] = deque()
-        self._late: list[str] = []
+        self._late: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._current: TestServices | None = None
 
     def serving(self) -> Serving:
@@ -98,7 +101,7 @@ class MockServices:
     def _note(self, told: Told, served: Served, book: Book) -> None:
         """Take note of a request, in the thread of its connection."""
         if served.is_late:
-            self._late.append(served.why)
+            self._note_late(served.why)
             if self._current is not None:
                 self._current.told(served, book)
         else:
@@ -107,7 +110,11 @@ class MockServices:
     def _note_outside(self, served: Served, book: Book) -> None:
         """Take note of a request to an exported address while there is no test."""
         if served.stub is None:
-            self._late.append(f"outside of any test, {served.why}")
+            self._note_late(f"outside of any test, {served.why}")
+
+    def _note_late(self, text: str) -> None:
+        with self._lock:  # what polls does so until the run ends: its text is kept once
+            self._late[text] += 1
 
     def end(self, services: TestServices, sites: Sequence[Site]) -> None:
         """End a test: what comes from now on is too late."""
@@ -116,14 +123,16 @@ class MockServices:
         for site in sites:
             site.cut()
             if site not in self._kept.values():
+                site.book, site.told = site.book.ended(), partial(self._note, nobody)
                 self._earlier.append(site)
         while len(self._earlier) > KEPT:
             self.serving().remove(self._earlier.popleft())
 
     def late(self) -> list[str]:
         """Return a text on each request that came when its test had ended, or in none, and that was not told yet."""
-        late, self._late = self._late, []
-        return late
+        with self._lock:
+            late, self._late = self._late, Counter()
+        return list(counted(late, MOST_LATE))
 
     def close(self) -> None:
         """End all."""
@@ -190,10 +199,15 @@ class TestServices:
         return faults
 
 
-def counted(texts: Iterable[str]) -> Iterator[str]:
+def nobody(served: Served, book: Book) -> None:
+    """Take no note of a request."""
+
+
+def counted(texts: Iterable[str] | Counter[str], most: int = TOLD) -> Iterator[str]:
     """Yield each text once, with how often it came; where there are many, how many more."""
     times = Counter(texts)
-    for text, count in list(times.items())[:TOLD]:
-        yield f"{text}\n({count} times)" if count > 1 else text
-    if len(times) > TOLD:
-        yield f"(and {len(times) - TOLD} others)"
+    for text, count in list(times.items())[:most]:
+        more = "\n" if "\n" in text else " "
+        yield f"{text}{more}({count} times)" if count > 1 else text
+    if len(times) > most:
+        yield f"(and {len(times) - most} others)"
