@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ WRONG: list[tuple[str, bytes, int, str]] = [
     # no JSON
     ("empty", b"", 1, "it is no JSON: Expecting value."),
     ("cut off", lines("{", '"request": {'), 2, "it is no JSON: "),
-    ("a comma too much", lines("{", '"response": {},', "}"), 3, "it is no JSON: "),
+    ("a comma too much", lines("{", '"response": {},', "}"), 3 if sys.version_info < (3, 13) else 2, "it is no JSON: "),
     (
         "a key twice",
         lines('{"response": {', '"status": 200,', '"status": 201}}'),

@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 PARAMETER = r"\{(?P<name>[A-Za-z_]\w*)(?P<all>:path)?\}"
+LOOKED_AT = 2000
+"""Bytes of a body that are looked at for what is shown of it."""
 ANY = ("ANY", "*")
 """Words for any method."""
 
@@ -130,7 +132,7 @@ class Pattern:
             yield compared_texts("header", name, rule, request.headers.all(name))
         for body in self.bodies:
             fault = body.fault(request)
-            yield Field(body.name, body.words, fault or cut(masked_text(request.text)), not fault)
+            yield Field(body.name, body.words, fault or cut(text_of(request)), not fault)
 
 
 def _any_holds(rule: Text, values: Sequence[str]) -> bool:
@@ -288,7 +290,12 @@ def body_rule(wanted: str | bytes | re.Pattern[str]) -> Body:
 
 def body_shown(request: Request) -> str:
     """Return a body for people."""
-    return cut(repr(masked_text(request.text))) if request.body else "empty"
+    return cut(repr(text_of(request))) if request.body else "empty"
+
+
+def text_of(request: Request) -> str:
+    """Return the beginning of a body as text, secrets masked."""
+    return masked_text(request.body[:LOOKED_AT].decode("utf-8", "replace"))
 
 
 def pattern_of(
