@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -369,6 +370,24 @@ def test_many_unmatched_requests_are_told_in_short(bed: Bed) -> None:
     assert faults[0].endswith("(3 times)")
     assert len(faults) == 6
     assert faults[-1] == "(and 2 others)"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_does_not_hold_the_port_of_a_service_that_was_closed(bed: Bed, service: MockService) -> None:
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        bed.all.close()
+        with pytest.raises(ConnectionRefusedError):
+            connect(service).close()
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
 
 
 def test_who_asks_on_and_on_is_told_in_short(bed: Bed, service: MockService) -> None:
