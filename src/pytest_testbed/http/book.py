@@ -150,6 +150,8 @@ class Book:
     def remove(self, stub: Stub) -> None:
         """Take a stub out; ValueError where it is not in."""
         with self.changed:
+            if stub not in self._stubs:
+                raise ValueError(f"mock service {self.name!r} does not have this stub, or no more: {stub}")
             self._stubs.remove(stub)
 
     @property
