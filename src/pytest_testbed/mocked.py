@@ -45,10 +45,10 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
     if proves_nothing(item):
         return
     faults = [unmatched_text(mock.unmatched)] if mock.unmatched else []
-    if mock.assert_all_requests_are_fired and not strict:
-        strict, source = True, "http_mock.assert_all_requests_are_fired"
-    if strict and (unused := mock.unused):
-        faults.append(unused_text(unused, source))
+    if strict and mock.unused:
+        faults.append(unused_text(mock.unused, source))
+    elif mock.assert_all_requests_are_fired and mock.unused:  # the mark has no say in it
+        faults.append(unused_text(mock.unused, "http_mock.assert_all_requests_are_fired", "set that to False"))
     if faults:
         raise StubError("\n\n".join(faults))
 

@@ -253,6 +253,9 @@ def test_by_responses_own_word(http_mock):
     result = project.run("-o", "testbed_http_strict=true")
     result.assert_outcomes(passed=4, errors=3)
     assert "(testbed_http_strict, from -o on the command line)" in result.stdout.str()
+    result = project.run("-k", "own_word")
+    assert "(http_mock.assert_all_requests_are_fired):" in result.stdout.str()
+    assert "or set that to False." in result.stdout.str()
 
 
 # --- what goes through

@@ -216,6 +216,29 @@ def test_code_as_an_answer(project: Project) -> None:
     )
 
 
+def test_of_what_cannot_be_the_line_of_the_test_is_shown(project: Project) -> None:
+    project.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("code", [
+            "mock_service('a b')", "api.stub('GET', 'items')",
+            "api.stub('GET', '/', query='a')", "api.stub('GET', '/', status=99)",
+            "api.stub('GET', '/', times=1, then=object())", "api.stub('GET', '/', answer=1)", "api.verify('GET', '/', times=-1)",
+            "api.verify('G E T', '/')", "api.remove(None)", "api.verify('GET', '/')",
+        ])
+        def test_it(mock_service, code):
+            api = mock_service("api")
+            eval(code)
+        """
+    )
+    result = project.run()
+    result.assert_outcomes(failed=10)
+    text = result.stdout.str()
+    assert "pytest_testbed/http" not in text
+    assert text.count("<string>:1: ") == 10
+
+
 def test_bad_names(project: Project) -> None:
     project.write(
         test_it="""

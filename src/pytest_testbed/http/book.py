@@ -149,6 +149,7 @@ class Book:
 
     def remove(self, stub: Stub) -> None:
         """Take a stub out; ValueError where it is not in."""
+        __tracebackhide__ = True
         with self.changed:
             if stub not in self._stubs:
                 raise ValueError(f"mock service {self.name!r} does not have this stub, or no more: {stub}")

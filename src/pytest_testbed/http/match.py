@@ -31,6 +31,7 @@ __all__ = [
     "text_rule",
 ]
 
+__tracebackhide__ = True  # of what users have given that cannot be, pytest shows their line
 PARAMETER = r"\{(?P<name>[A-Za-z_]\w*)(?P<all>:path)?\}"
 LOOKED_AT = 2000
 """Bytes of a body that are looked at for what is shown of it."""

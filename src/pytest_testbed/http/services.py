@@ -75,6 +75,7 @@ class MockServices:
 
     def book(self, name: str, test: str) -> Book:
         """Return a new book for a service."""
+        __tracebackhide__ = True
         if not isinstance(name, str) or re.fullmatch(NAME, name) is None:
             raise StubError(
                 f"a mock service cannot be called {name!r}: a name has letters, digits, _ and -, such as 'inventory'."
@@ -164,6 +165,7 @@ class TestServices:
         Raises:
             StubError: a mock service cannot have this name.
         """
+        __tracebackhide__ = True
         with self._lock:
             if name not in self._mine:
                 book = self._services.book(name, self._test)

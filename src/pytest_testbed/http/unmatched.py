@@ -139,15 +139,16 @@ def unmatched_text(requests: Sequence[Unmatched]) -> str:
     return "\n".join(lines)
 
 
-def unused_text(stubs: Sequence[BaseResponse], source: str) -> str:
+def unused_text(stubs: Sequence[BaseResponse], source: str, way_out: str = "say @pytest.mark.http_mock(strict=False)") -> str:
     """Return what a test is told that has stubs too many.
 
     Args:
         stubs: those that no request has used.
         source: who said that this is a fault.
+        way_out: what makes it none.
     """
     count = len(stubs)
     lines = [f"{count} stub{'s' * (count > 1)} of http_mock {'were' if count > 1 else 'was'} not used by any request ({source}):"]
     lines += ["", *(f"  {name_of(stub)}" for stub in stubs), ""]
-    lines.append("Take them away, see why the code does not ask, or say @pytest.mark.http_mock(strict=False).")
+    lines.append(f"Take them away, see why the code does not ask, or {way_out}.")
     return "\n".join(lines)
