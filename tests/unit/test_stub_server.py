@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 
 import pytest
 
+from pytest_testbed.errors import StubError
 from pytest_testbed.http.answer import Answer
 from pytest_testbed.http.book import Book, Served
 from pytest_testbed.http.request import Request
@@ -370,6 +371,13 @@ def test_many_unmatched_requests_are_told_in_short(bed: Bed) -> None:
     assert faults[0].endswith("(3 times)")
     assert len(faults) == 6
     assert faults[-1] == "(and 2 others)"
+
+
+def test_a_service_that_is_asked_for_when_the_test_has_ended(bed: Bed, service: MockService) -> None:
+    bed.services.end()
+    assert bed.services("inventory") is service
+    with pytest.raises(StubError, match="mock service 'other' is asked for when its test has ended, first: threads"):
+        bed.services("other")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")

@@ -157,17 +157,23 @@ class TestServices:
         self._services, self._test, self.told = services, test, told
         self._mine: dict[str, tuple[MockService, Site]] = {}
         self._lock = threading.RLock()
+        self._is_over = False
         self._bridges: list[Site] = []
 
     def __call__(self, name: str) -> MockService:
         """Return the service of a name, one and the same in this test.
 
         Raises:
-            StubError: a mock service cannot have this name.
+            StubError: a mock service cannot have this name; or the test has ended.
         """
         __tracebackhide__ = True
         with self._lock:
             if name not in self._mine:
+                if self._is_over:
+                    raise StubError(
+                        f"mock service {name!r} is asked for when its test has ended, {self._test}: threads that ask for one must "
+                        "end with the test."
+                    )
                 book = self._services.book(name, self._test)
                 site = self._services.site_for(book, self.told)
                 self._mine[name] = MockService(book, site, partial(self._bridge, book, site)), site
@@ -190,6 +196,8 @@ class TestServices:
     def end(self) -> list[str]:
         """End them, and return what is wrong: requests that no stub has answered, stubs whose code failed."""
         faults: list[str] = []
+        with self._lock:
+            self._is_over = True
         for service, _ in self._mine.values():
             book = service.book
             with book.changed:
