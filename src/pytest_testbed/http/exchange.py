@@ -120,7 +120,7 @@ def masked_headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, st
         if is_secret(name):
             yield name, masked_login(value)
         elif name.lower() in KNOWN or name.lower().startswith("x-"):
-            yield name, value
+            yield name, masked_url(value) if name.lower() == "location" else value
 
 
 def masked_url(url: str) -> str:
@@ -132,7 +132,8 @@ def masked_url(url: str) -> str:
         return url
     if at:
         parts = parts._replace(netloc=f"{login.partition(':')[0]}:{MASK}@{host}" if ":" in login else f"{MASK}@{host}")
-    return urlunsplit(parts._replace(query=re.sub(PAIR, rf"\g<head>{MASK}", parts.query)))
+    query, fragment = (re.sub(PAIR, rf"\g<head>{MASK}", part) for part in (parts.query, parts.fragment))
+    return urlunsplit(parts._replace(query=query, fragment=fragment))
 
 
 def is_secret(name: str) -> bool:

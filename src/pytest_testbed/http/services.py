@@ -171,8 +171,8 @@ class TestServices:
             if name not in self._mine:
                 if self._is_over:
                     raise StubError(
-                        f"mock service {name!r} is asked for when its test has ended, {self._test}: threads that ask for one must "
-                        "end with the test."
+                        f"mock service {name!r} is asked for when its test has ended, {self._test}: threads that ask for one "
+                        "must end with the test."
                     )
                 book = self._services.book(name, self._test)
                 site = self._services.site_for(book, self.told)
