@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 __all__ = ["differences", "holds"]
@@ -24,14 +24,19 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def differences(whole: Any, part: Any, path: str = "") -> Iterator[str]:
-    """Yield a line for each value of a JSON body that is not as wanted."""
+def plainly(path: str, value: object) -> str:
+    """Return a value as it is."""
+    return repr(value)
+
+
+def differences(whole: Any, part: Any, path: str = "", shown: Callable[[str, Any], str] = plainly) -> Iterator[str]:
+    """Yield a line for each value of a JSON body that is not as wanted; `shown` makes its text, by its path."""
     if isinstance(part, Mapping) and isinstance(whole, Mapping):
         for key, value in part.items():
             here = f"{path}.{key}" if path else str(key)
             if key not in whole:
                 yield f"{here} is missing"
             else:
-                yield from differences(whole[key], value, here)
+                yield from differences(whole[key], value, here, shown)
     elif not holds(whole, part):
-        yield f"{path or 'the body'} is {whole!r}, not {part!r}"
+        yield f"{path or 'the body'} is {shown(path, whole)}, not {shown(path, part)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from re import Pattern
 
@@ -14,15 +14,13 @@ from .http.httpx_side import HttpxSide
 from .http.mock import HttpMock
 from .http.unmatched import unmatched_text, unused_text
 from .near_hosts import places_of
+from .outcomes import proves_nothing, watch_outcome
 from .plugins.http import HttpSettings
 from .settings import SETTINGS
 
 __all__ = ["mocked"]
 
 MARK = "http_mock"
-ENDED: pytest.StashKey[bool] = pytest.StashKey()
-"""On a test: that it was skipped, or failed as it was expected to; what it did till then proves nothing."""
-NAME = "pytest_testbed.mocked"
 
 
 @contextmanager
@@ -33,10 +31,7 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
         ConfigurationError: the test's mark lets through what is no URL.
         StubError: a request met no stub; where that is asked for: a stub met no request.
     """
-    plugins = item.config.pluginmanager
-    if not plugins.has_plugin(NAME):  # a run in which nobody asks has none of it
-        plugins.register(SeesSkips(), NAME)
-    item.stash[ENDED] = False
+    watch_outcome(item)
     strict, source = strictness(item)
     mock = HttpMock(places_of(item.config), passthrough_of(item), journal_of(item))
     mock.start()
@@ -47,27 +42,15 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
     finally:
         side.stop()
         mock.stop(allow_assert=False)
-    if item.stash[ENDED]:
+    if proves_nothing(item):
         return
     faults = [unmatched_text(mock.unmatched)] if mock.unmatched else []
-    if mock.assert_all_requests_are_fired and not strict:
-        strict, source = True, "http_mock.assert_all_requests_are_fired"
-    if strict and (unused := mock.unused):
-        faults.append(unused_text(unused, source))
+    if strict and mock.unused:
+        faults.append(unused_text(mock.unused, source))
+    elif mock.assert_all_requests_are_fired and mock.unused:  # the mark has no say in it
+        faults.append(unused_text(mock.unused, "http_mock.assert_all_requests_are_fired", "set that to False"))
     if faults:
         raise StubError("\n\n".join(faults))
-
-
-class SeesSkips:
-    """A plugin of runs with `http_mock`."""
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note, before fixtures end, that a test was skipped half-way, or failed as expected."""
-        report = yield
-        if report.when == "call":
-            item.stash[ENDED] = report.skipped
-        return report
 
 
 # --- options and marks

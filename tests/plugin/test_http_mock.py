@@ -202,6 +202,27 @@ def test_expected(http_mock):
     ).assert_outcomes(skipped=1, xfailed=1)
 
 
+def test_secrets_are_not_told(project: Project) -> None:
+    result = run(
+        project,
+        """
+from responses import matchers
+
+def test_it(http_mock):
+    wanted = {"card": "MINE", "token": "MINE", "password": "MINE", "name": "Ada"}
+    http_mock.post("https://pay.example/a", match=[matchers.json_params_matcher(wanted)])
+    with pytest.raises(requests.ConnectionError):
+        requests.post("https://pay.example/a?api_key=SENT", json={**dict.fromkeys(wanted, "SENT"), "name": "Bob"})
+""",
+    )
+    result.assert_outcomes(passed=1, errors=1)
+    text = result.stdout.str()
+    assert "MINE" not in text
+    assert "SENT" not in text
+    assert "'token': ***" in text
+    assert "'name': 'Bob'" in text
+
+
 # --- stubs that nothing uses
 
 
@@ -232,6 +253,9 @@ def test_by_responses_own_word(http_mock):
     result = project.run("-o", "testbed_http_strict=true")
     result.assert_outcomes(passed=4, errors=3)
     assert "(testbed_http_strict, from -o on the command line)" in result.stdout.str()
+    result = project.run("-k", "own_word")
+    assert "(http_mock.assert_all_requests_are_fired):" in result.stdout.str()
+    assert "or set that to False." in result.stdout.str()
 
 
 # --- what goes through

@@ -113,6 +113,41 @@ def test_an_unmatched_request_fails_the_test_at_its_end(project: Project) -> Non
     assert "http/book.py" not in result.stdout.str()
 
 
+@pytest.mark.parametrize("is_exported", [True, False])
+def test_what_was_skipped_or_expected_to_fail_proves_nothing(project: Project, is_exported: bool) -> None:
+    if is_exported:
+        exports(project)
+    project.write(
+        test_it="""
+        import pytest, requests, unittest
+
+        @pytest.fixture(autouse=True)
+        def ask(mock_service):
+            requests.get(mock_service("inventory").url)
+
+        def test_skipped():
+            pytest.skip("no network")
+
+        @pytest.mark.xfail(strict=True)
+        def test_expected():
+            assert False
+
+        @pytest.mark.xfail(raises=LookupError)
+        def test_not_so():
+            assert False
+
+        class TestIt(unittest.TestCase):
+            def test_skipped(self):
+                self.skipTest("no network")
+
+            @unittest.expectedFailure
+            def test_expected(self):
+                assert False
+        """
+    )
+    project.run().assert_outcomes(skipped=2, xfailed=2, failed=1, errors=1)
+
+
 def test_a_verification_that_fails(project: Project) -> None:
     project.write(
         test_it="""
@@ -145,7 +180,7 @@ def test_a_verification_that_fails(project: Project) -> None:
 def test_code_as_an_answer(project: Project) -> None:
     project.write(
         test_it="""
-        import requests
+        import pytest, requests
         from pytest_testbed import Answer
 
         def test_answers(mock_service):
@@ -162,24 +197,46 @@ def test_code_as_an_answer(project: Project) -> None:
             api.stub("GET", "/a", answer=answer)
             assert requests.get(api.url + "/a").status_code == 500
 
-        def test_one_that_lets_the_test_fail(mock_service):
-            import pytest
+        def test_one_that_ends_the_test(mock_service):
             api = mock_service("api")
-            api.stub("GET", "/a", answer=lambda request: pytest.fail("not like this"))
-            assert requests.get(api.url + "/a").status_code == 500
+            api.stub("GET", "/b", answer=lambda request: pytest.fail("must not be asked"))
+            assert requests.get(api.url + "/b").status_code == 500
         """
     )
-    result = project.run("-W", "error")
+    result = project.run()
     result.assert_outcomes(passed=3, errors=2)
     result.stdout.fnmatch_lines(
         [
             "*StubError: the stub GET /a (from test_it.py:15), asked for GET /a, failed: Traceback *",
             '*raise LookupError("no such item")',
             "*LookupError: no such item",
-            "*ERROR at teardown of test_one_that_lets_the_test_fail*",
-            "*Failed: not like this",
+            "*StubError: the stub GET /b (from test_it.py:*), asked for GET /b, failed: Traceback *",
+            "Failed: must not be asked",
         ]
     )
+
+
+def test_of_what_cannot_be_the_line_of_the_test_is_shown(project: Project) -> None:
+    project.write(
+        test_it="""
+        import pytest
+
+        @pytest.mark.parametrize("code", [
+            "mock_service('a b')", "api.stub('GET', 'items')",
+            "api.stub('GET', '/', query='a')", "api.stub('GET', '/', status=99)",
+            "api.stub('GET', '/', times=1, then=object())", "api.stub('GET', '/', answer=1)", "api.verify('GET', '/', times=-1)",
+            "api.verify('G E T', '/')", "api.remove(None)", "api.verify('GET', '/')",
+        ])
+        def test_it(mock_service, code):
+            api = mock_service("api")
+            eval(code)
+        """
+    )
+    result = project.run()
+    result.assert_outcomes(failed=10)
+    text = result.stdout.str()
+    assert "pytest_testbed/http" not in text
+    assert text.count("<string>:1: ") == 10
 
 
 def test_bad_names(project: Project) -> None:
@@ -830,6 +887,27 @@ def test_a_time_out_while_something_is_waited_for(project: Project) -> None:
     result = project.run("-p", "pytest_timeout")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*Timeout*>0.5s*"])
+
+
+def test_what_a_test_was_asked_takes_no_memory_once_it_has_ended(project: Project) -> None:
+    project.write(
+        test_it="""
+        import gc, requests, weakref
+
+        def test_first(mock_service):
+            global request
+            api = mock_service("api")
+            api.stub("POST", "/a")
+            requests.post(api.url + "/a", data=b"x" * 1000)
+            request = weakref.ref(api.requests[0])
+            assert request() is not None
+
+        def test_second():
+            gc.collect()
+            assert request() is None
+        """
+    )
+    project.run("-p", "no:randomly").assert_outcomes(passed=2)
 
 
 def test_nothing_is_left(project: Project) -> None:

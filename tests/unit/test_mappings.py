@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ WRONG: list[tuple[str, bytes, int, str]] = [
     # no JSON
     ("empty", b"", 1, "it is no JSON: Expecting value."),
     ("cut off", lines("{", '"request": {'), 2, "it is no JSON: "),
-    ("a comma too much", lines("{", '"response": {},', "}"), 3, "it is no JSON: "),
+    ("a comma too much", lines("{", '"response": {},', "}"), 3 if sys.version_info < (3, 13) else 2, "it is no JSON: "),
     (
         "a key twice",
         lines('{"response": {', '"status": 200,', '"status": 201}}'),
@@ -407,3 +408,20 @@ def test_a_body_that_is_too_deep_is_no_json(folder: Path) -> None:
     deep = b"[" * 100_000
 
     assert answers(folder, {"bodyPatterns": [{"equalToJson": "[]"}]}, Request("POST", "/x", body=deep)) == [404]
+
+
+def test_secrets_of_a_mapping_are_not_told(folder: Path) -> None:
+    wanted = {
+        "method": "POST",
+        "url": "/pay?token=MINE",
+        "headers": {"X-Api-Key": {"equalTo": "MINE", "caseInsensitive": True}, "Authorization": {"contains": "MINE"}},
+        "cookies": {"session": {"equalTo": "MINE"}},
+        "bodyPatterns": [{"equalToJson": {"card": "MINE", "list": [{"secret": "MINE"}]}}, {"equalTo": "password=MINE"}],
+    }
+    book = Book("shop", read(folder, {"request": wanted, "response": {}}))
+    headers = [("X-Api-Key", "SENT"), ("Authorization", "Bearer SENT"), ("Cookie", "session=SENT")]
+    for body in (b'{"card": "SENT", "list": [{"secret": "SENT"}]}', b'{"list": {"secret": "SENT"}}', b"password=SENT", b""):
+        why = book.serve(Request("POST", "/pay?token=SENT", headers, body)).why
+        assert "MINE" not in why
+        assert "SENT" not in why
+        assert "header Authorization  'Bearer ***', not with '***' in it" in why

@@ -54,7 +54,7 @@ def test_two_equal_stubs(book: Book) -> None:
     book.remove(second)
     assert ask(book, "/a") == 201
     assert (len(first.requests), len(second.requests)) == (1, 1)
-    with pytest.raises(ValueError, match="not in list"):
+    with pytest.raises(ValueError, match="does not have this stub, or no more: GET /a"):
         book.remove(second)
 
 

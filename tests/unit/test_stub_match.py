@@ -249,3 +249,46 @@ def test_the_nearest() -> None:
     assert nearest(patterns, asked("/itmes/4")) == "typo"
     assert nearest(patterns, asked("/orders/7", "POST", b'{"a": 2}')) == "json"
     assert distance(patterns["other"], asked("/orders")) == 0
+
+
+# --- secrets
+
+
+def test_secrets_are_shown_neither_of_the_request_nor_of_the_stub() -> None:
+    pattern = pattern_of(
+        "POST",
+        "/charge",
+        query={"api_key": "MINE"},
+        headers={"Authorization": "Bearer MINE", "Cookie": re.compile("session=.+"), "X-Token": None},
+        json={"user": {"password": "MINE"}, "keys": [{"secret": "MINE"}], "name": "Ada"},
+    )
+    request = asked(
+        "/charge?api_key=SENT",
+        "POST",
+        b'{"user": {"password": "SENT"}, "keys": [{"secret": "SENT"}], "name": "Bob"}',
+        Authorization="Bearer SENT",
+        Cookie="SENT",
+        X_Token="SENT",
+    )
+    assert list(compared(pattern, request)) == [
+        "  method                POST",
+        "  path                  /charge?api_key=***",
+        "✗ query api_key         '***', not '***'",
+        "✗ header Authorization  'Bearer ***', not 'Bearer ***'",
+        "✗ header Cookie         '***', not matching 'session=.+'",
+        "✗ header X-Token        '***', not absent",
+        "✗ json                  user.password is ***, not ***; keys is [{'secret': '***'}], not [{'secret': '***'}]; "
+        "name is 'Bob', not 'Ada'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "body", "line"),
+    [
+        ({"json": {"password": "MINE"}}, b"", "there is no body; wanted is {'password': '***'}"),
+        ({"json": {}}, b"password=SENT&a=1", "the body is no JSON: 'password=***&a=1'"),
+        ({"body": "a=1&token=MINE"}, b"token=SENT", "'token=***', not 'a=1&token=***'"),
+    ],
+)
+def test_secrets_in_bodies(wanted: dict[str, Any], body: bytes, line: str) -> None:
+    assert list(compared(pattern_of("POST", "/", **wanted), asked("/", "POST", body)))[-1].endswith(f"  {line}")

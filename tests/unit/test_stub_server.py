@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import struct
@@ -11,6 +12,7 @@ from contextlib import closing, suppress
 
 import pytest
 
+from pytest_testbed.errors import StubError
 from pytest_testbed.http.answer import Answer
 from pytest_testbed.http.book import Book, Served
 from pytest_testbed.http.request import Request
@@ -227,6 +229,9 @@ def test_answers_after_which_the_connection_ends(bed: Bed, headers: dict[str, st
         (b"POST /a HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, "Content-Length 'x' is no number"),
         (b"POST /a HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400, "Content-Length '-1' is no number"),
         (b"POST /a HTTP/1.1\r\nContent-Length: 9\r\n\r\nabc", 400, "the client went away after 3 of 9 bytes of the body"),
+        (b"POST /a HTTP/1.1\r\nContent-Length: 2147483649\r\n\r\nabc", 413, "the body is longer than 2 GiB"),
+        (b"POST /a HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nabc", 413, "the body is longer than 2 GiB"),
+        (b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n", 413, "a chunk is longer than 2 GiB"),
         (b"POST /a HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "Transfer-Encoding 'gzip' is not understood"),
         (b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n\r\n", 400, "b'-1\\r\\n' is no size of a chunk"),
         (b"POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\r\n", 400, "b'zz\\r\\n' is no size of a chunk"),
@@ -384,6 +389,41 @@ def test_many_unmatched_requests_are_told_in_short(bed: Bed) -> None:
     assert faults[0].endswith(" (3 times)")
     assert len(faults) == 6
     assert faults[-1] == "(and 2 others)"
+
+
+def test_a_service_that_is_asked_for_when_the_test_has_ended(bed: Bed, service: MockService) -> None:
+    bed.services.end()
+    assert bed.services("inventory") is service
+    with pytest.raises(StubError, match="mock service 'other' is asked for when its test has ended, first: threads"):
+        bed.services("other")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_child_does_not_hold_the_port_of_a_service_that_was_closed(bed: Bed, service: MockService) -> None:
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    try:
+        bed.all.close()
+        with pytest.raises(ConnectionRefusedError):
+            connect(service).close()
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
+        os.close(reader)
+
+
+def test_who_asks_on_and_on_is_told_in_short(bed: Bed, service: MockService) -> None:
+    bed.services.end()
+    for number in [0] * 9 + [*range(30)]:
+        say(service, b"GET /%d HTTP/1.1\r\n\r\n" % number)
+    late = bed.all.late()
+    assert late[0].endswith("in the test first, which has ended. (10 times)")
+    assert len(late) == 21
+    assert late[-1] == "(and 10 others)"
 
 
 def test_an_error_of_our_own_fails_the_test(bed: Bed, service: MockService, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 __all__ = ["FAULTS", "Answer", "answer_of", "made_answer"]
 
+__tracebackhide__ = True  # of what users have given that cannot be, pytest shows their line
 FAULTS = ("reset", "empty", "garbage", "half-chunk")
 """What can be wrong on the socket: reset by peer, closed without an answer, no HTTP at all, closed in the middle of a chunk."""
 HEADER_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

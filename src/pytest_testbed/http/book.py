@@ -131,6 +131,12 @@ class Book:
             self.served.clear()
             self.faults.clear()
 
+    def ended(self) -> Book:
+        """Return a book for what comes when the test has ended: it keeps nothing of what the test was asked."""
+        book = Book(self.name, (), self.test)
+        book.over.set()
+        return book
+
     def add(self, stub: Stub) -> Stub:
         """Add a stub, before those of its priority."""
         with self.changed:
@@ -143,7 +149,10 @@ class Book:
 
     def remove(self, stub: Stub) -> None:
         """Take a stub out; ValueError where it is not in."""
+        __tracebackhide__ = True
         with self.changed:
+            if stub not in self._stubs:
+                raise ValueError(f"mock service {self.name!r} does not have this stub, or no more: {stub}")
             self._stubs.remove(stub)
 
     @property
@@ -274,7 +283,7 @@ def made(maker: Maker, request: Request) -> tuple[Answer, str]:
     """Return what a stub's code answers, and what went wrong in it."""
     try:
         return answer_of(maker(request)), ""
-    except BaseException as error:  # `pytest.fail` as well
+    except BaseException as error:  # also pytest.fail, and whatever else would end a thread of the server's
         import traceback
 
         # only the frames of its own code

@@ -6,12 +6,24 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-__all__ = ["Exchange", "Journal", "body_text", "masked_headers", "masked_url"]
+__all__ = [
+    "MASK",
+    "NAMES",
+    "Exchange",
+    "Journal",
+    "body_text",
+    "is_secret",
+    "masked_headers",
+    "masked_literals",
+    "masked_text",
+    "masked_url",
+    "masked_value",
+]
 
 KEPT = 50
 """Exchanges of a test that are kept."""
@@ -27,6 +39,7 @@ CONFIDENTIAL = r"(?i)passw|passphrase|secret|token|api[-_]?key|auth|credential|p
 NAMES = r"[\w.-]*(?:passw|passphrase|secret|token|api[-_]?key|auth|credential|private|session|signature|cvc|cvv|card)[\w.-]*"
 PAIR = rf"(?i)(?P<head>(?:^|[?&;\s]){NAMES}=)[^&;\s]+"
 MEMBER = rf'(?i)(?P<head>"{NAMES}"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\w.+-]+)'
+LITERAL = r"""(?<!matching )(?<!matching b)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 KNOWN = ("content-type", "content-length", "location", "www-authenticate", "retry-after", "host")
 """Headers that are shown besides those whose value is a secret."""
 
@@ -104,11 +117,10 @@ class Journal:
 def masked_headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the headers that say something, what is secret of them masked."""
     for name, value in headers:
-        if re.search(CONFIDENTIAL, name):
-            scheme, space, rest = value.partition(" ")
-            yield name, f"{scheme} {MASK}" if space and rest and "=" not in scheme else MASK
+        if is_secret(name):
+            yield name, masked_login(value)
         elif name.lower() in KNOWN or name.lower().startswith("x-"):
-            yield name, value
+            yield name, masked_url(value) if name.lower() == "location" else value
 
 
 def masked_url(url: str) -> str:
@@ -120,7 +132,34 @@ def masked_url(url: str) -> str:
         return url
     if at:
         parts = parts._replace(netloc=f"{login.partition(':')[0]}:{MASK}@{host}" if ":" in login else f"{MASK}@{host}")
-    return urlunsplit(parts._replace(query=re.sub(PAIR, rf"\g<head>{MASK}", parts.query)))
+    query, fragment = (re.sub(PAIR, rf"\g<head>{MASK}", part) for part in (parts.query, parts.fragment))
+    return urlunsplit(parts._replace(query=query, fragment=fragment))
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether what has this name is a secret: a header, a parameter, a key."""
+    return re.search(CONFIDENTIAL, name) is not None
+
+
+def masked_login(value: str) -> str:
+    """Return a secret header's value: no more of it than its scheme, such as Bearer."""
+    scheme, space, rest = value.partition(" ")
+    return f"{scheme} {MASK}" if space and rest and "=" not in scheme else MASK
+
+
+def masked_text(text: str) -> str:
+    """Return a text without what stands in it as the value of a secret parameter or key."""
+    return re.sub(MEMBER, rf'\g<head>"{MASK}"', re.sub(PAIR, rf"\g<head>{MASK}", text))
+
+
+def masked_value(path: str, value: Any) -> str:
+    """Return a JSON value for people, by its path: "user.password"."""
+    return MASK if is_secret(path.rpartition(".")[2]) and is_plain(value) else repr(masked(value))
+
+
+def masked_literals(words: str, mask: Callable[[str], str] = masked_login) -> str:
+    """Return the words of a rule with each text in quotes masked that it compares with; a regular expression is no secret."""
+    return re.sub(LITERAL, lambda found: repr(mask(found[0][1:-1])), words)
 
 
 def body_text(body: bytes) -> str:
@@ -134,14 +173,14 @@ def body_text(body: bytes) -> str:
     try:
         text = json.dumps(masked(json.loads(text)), ensure_ascii=False)
     except ValueError:
-        text = re.sub(MEMBER, rf'\g<head>"{MASK}"', re.sub(PAIR, rf"\g<head>{MASK}", text))
+        text = masked_text(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(body)} bytes)"
 
 
 def masked(value: Any) -> Any:
     """Return a JSON value with the values of secret keys masked."""
     if isinstance(value, Mapping):
-        return {key: MASK if re.search(CONFIDENTIAL, key) and is_plain(each) else masked(each) for key, each in value.items()}
+        return {key: MASK if is_secret(str(key)) and is_plain(each) else masked(each) for key, each in value.items()}
     if isinstance(value, list):
         return [masked(each) for each in value]
     return value

@@ -12,6 +12,8 @@ from io import BufferedIOBase
 __all__ = ["Broken", "read_body"]
 
 LONGEST_LINE = 65536
+LONGEST_BODY = 1 << 31
+"""Bytes; more than that is a mistake, or meant to be one."""
 
 
 class Broken(Exception):
@@ -36,7 +38,9 @@ def read_body(file: BufferedIOBase, headers: Message) -> bytes:
     text = headers.get("Content-Length", "0")
     if not (text.isascii() and text.isdigit()):
         raise Broken(f"Content-Length {text!r} is no number")
-    length = int(text)
+    length = int(text[:20])  # of thousands of digits it makes no number
+    if length > LONGEST_BODY:
+        raise Broken("the body is longer than 2 GiB", 413)
     body = file.read(length) if length else b""
     if len(body) < length:
         raise Broken(f"the client went away after {len(body)} of {length} bytes of the body")
@@ -51,6 +55,8 @@ def _chunks(file: BufferedIOBase) -> bytes:
         if re.fullmatch(rb"[0-9A-Fa-f]{1,16}", text) is None:
             raise Broken(f"{line[:40]!r} is no size of a chunk" if line else "the client went away between two chunks")
         size = int(text, 16)
+        if size > LONGEST_BODY:
+            raise Broken("a chunk is longer than 2 GiB", 413)
         if size == 0:
             while file.readline(LONGEST_LINE).strip():
                 pass  # trailers

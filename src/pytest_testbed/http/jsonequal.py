@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from .exchange import masked_value
 from .javaregex import compiled
 
 __all__ = ["Equality", "check_placeholders"]
@@ -52,13 +53,13 @@ class Equality:
         here = path or "the body"
         if isinstance(wanted, str) and (found := PLACEHOLDER.fullmatch(wanted)) is not None:
             if not stands_for(found, got):
-                yield f"{here} is {got!r}, not {wanted}"
+                yield f"{here} is {masked_value(path, got)}, not {wanted}"
         elif isinstance(wanted, dict) and isinstance(got, dict):
             yield from self._members(got, wanted, path)
         elif isinstance(wanted, list) and isinstance(got, list):
             yield from self._items(got, wanted, path)
         elif not (exact(got) == exact(wanted) if is_number(got) and is_number(wanted) else same(got, wanted)):
-            yield f"{here} is {got!r}, not {wanted!r}"
+            yield f"{here} is {masked_value(path, got)}, not {masked_value(path, wanted)}"
 
     def equal(self, got: Any, wanted: Any) -> bool:
         """Tell whether there is no difference."""
@@ -80,7 +81,7 @@ class Equality:
             yield f"{here} has {len(got)} items, not {len(wanted)}"
         elif self.ignores_order:
             if not self._assigned(got, wanted):
-                yield f"{here} is {got!r}, without all of {wanted!r}"
+                yield f"{here} is {masked_value(path, got)}, without all of {masked_value(path, wanted)}"
         else:
             for index, (mine, theirs) in enumerate(zip(got, wanted, strict=False)):
                 yield from self.differences(mine, theirs, f"{path}[{index}]")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..jsonpart import differences, holds
-from .exchange import masked_url
+from .exchange import is_secret, masked_literals, masked_login, masked_text, masked_url, masked_value
 from .request import SLASH, Request, decoded
 
 __all__ = [
@@ -19,15 +20,21 @@ __all__ = [
     "Pattern",
     "Text",
     "body_rule",
+    "body_shown",
     "compared",
+    "compared_texts",
     "distance",
     "json_part",
+    "no_json",
     "path_rule",
     "pattern_of",
     "text_rule",
 ]
 
+__tracebackhide__ = True  # of what users have given that cannot be, pytest shows their line
 PARAMETER = r"\{(?P<name>[A-Za-z_]\w*)(?P<all>:path)?\}"
+LOOKED_AT = 2000
+"""Bytes of a body that are looked at for what is shown of it."""
 ANY = ("ANY", "*")
 """Words for any method."""
 
@@ -121,23 +128,24 @@ class Pattern:
         yield Field("method", self.method, request.method, self._any or request.method == self.method)
         yield Field("path", self.path.words, masked_url(request.target), self.path.params(request) is not None)
         for name, rule in self.query:
-            values = request.query.get(name, [])
-            yield Field(f"query {name}", rule.words, shown(values), _any_holds(rule, values))
+            yield compared_texts("query", name, rule, request.query.get(name, []))
         for name, rule in self.headers:
-            values = request.headers.all(name)
-            yield Field(f"header {name}", rule.words, shown(values), _any_holds(rule, values))
+            yield compared_texts("header", name, rule, request.headers.all(name))
         for body in self.bodies:
             fault = body.fault(request)
-            yield Field(body.name, body.words, fault or cut(request.text), not fault)
+            yield Field(body.name, body.words, fault or cut(text_of(request)), not fault)
 
 
 def _any_holds(rule: Text, values: Sequence[str]) -> bool:
     return any(map(rule.holds, values)) if values else rule.holds(None)
 
 
-def shown(values: Sequence[str]) -> str:
-    """Return the values of a parameter or header for people."""
-    return " and ".join(map(repr, values)) if values else "(none)"
+def compared_texts(kind: str, name: str, rule: Text, values: Sequence[str]) -> Field:
+    """Return the field of a parameter or header; secrets in it are masked."""
+    words, fits = rule.words, _any_holds(rule, values)
+    if is_secret(name):
+        words, values = masked_literals(words), [masked_login(value) for value in values]
+    return Field(f"{kind} {name}", words, " and ".join(map(repr, values)) if values else "(none)", fits)
 
 
 # --- how far a request is from a pattern
@@ -248,12 +256,17 @@ def json_part(wanted: Any) -> Body:
         try:
             whole = request.peek()
         except (ValueError, RecursionError):
-            return (
-                f"the body is no JSON: {cut(repr(request.text))}" if request.body else f"there is no body; wanted is {wanted!r}"
-            )
-        return "" if holds(whole, wanted) else "; ".join(list(differences(whole, wanted))[:5])
+            return no_json(request, wanted)
+        return "" if holds(whole, wanted) else "; ".join(islice(differences(whole, wanted, shown=masked_value), 5))
 
-    return Body("json", f"{wanted!r} in it", fault)
+    return Body("json", f"{masked_value('', wanted)} in it", fault)
+
+
+def no_json(request: Request, wanted: Any) -> str:
+    """Return what is wrong with a body that was to be JSON."""
+    if not request.body:
+        return f"there is no body; wanted is {masked_value('', wanted)}"
+    return f"the body is no JSON: {body_shown(request)}"
 
 
 def body_rule(wanted: str | bytes | re.Pattern[str]) -> Body:
@@ -265,18 +278,25 @@ def body_rule(wanted: str | bytes | re.Pattern[str]) -> Body:
     if isinstance(wanted, re.Pattern):
         regex = wanted
         return Body(
-            "body", f"matching {regex.pattern!r}", lambda request: "" if regex.fullmatch(request.text) else _body_shown(request)
+            "body", f"matching {regex.pattern!r}", lambda request: "" if regex.fullmatch(request.text) else body_shown(request)
         )
     if not isinstance(wanted, str | bytes):
         raise TypeError(
             f"{wanted!r} is no body: give text, bytes or a compiled regular expression; JSON has an argument of its own"
         )
     exact = wanted.encode() if isinstance(wanted, str) else wanted
-    return Body("body", repr(wanted), lambda request: "" if request.body == exact else _body_shown(request))
+    words = repr(masked_text(wanted) if isinstance(wanted, str) else wanted)
+    return Body("body", words, lambda request: "" if request.body == exact else body_shown(request))
 
 
-def _body_shown(request: Request) -> str:
-    return cut(repr(request.text)) if request.body else "empty"
+def body_shown(request: Request) -> str:
+    """Return a body for people."""
+    return cut(repr(text_of(request))) if request.body else "empty"
+
+
+def text_of(request: Request) -> str:
+    """Return the beginning of a body as text, secrets masked."""
+    return masked_text(request.body[:LOOKED_AT].decode("utf-8", "replace"))
 
 
 def pattern_of(

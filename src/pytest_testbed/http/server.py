@@ -115,6 +115,8 @@ class Site(TCPServer):
     def close(self) -> None:
         """Listen no more, and end all connections."""
         self.is_closing = True
+        with suppress(OSError):  # a child that was forked has the socket as well, and clients would wait for it
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.server_close()
         with self._changed:
             self._end(self._connections)

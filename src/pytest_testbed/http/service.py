@@ -17,6 +17,7 @@ from .server import Site
 
 __all__ = ["MockService"]
 
+__tracebackhide__ = True  # of what users have given that cannot be, pytest shows their line
 HERE = str(Path(__file__).parent)
 NEAREST = 3
 
@@ -199,7 +200,6 @@ class MockService:
             ValueError: a value cannot be one.
             TypeError: a value has a type that none can have.
         """
-        __tracebackhide__ = True
         pattern = pattern_of(method, path, query, headers, json, body)
         wanted = Count(times, at_least, at_most)
         if not isinstance(within, int | float) or isinstance(within, bool) or not 0 <= within < LONGEST:
@@ -210,7 +210,6 @@ class MockService:
         return found
 
     def _unmet(self, pattern: Pattern, wanted: Count, found: Sequence[Request], within: float) -> Iterator[str]:
-        __tracebackhide__ = True
         waited = f" within {within:g} s" if within else ""
         yield f"mock service {self.name!r} was asked {pattern} {spoken(len(found))}{waited}, not {wanted}."
         for request in found[:NEAREST]:

@@ -23,8 +23,8 @@ KEPT = 32
 """Addresses of earlier tests that are still listened to."""
 TOLD = 5
 """Faults of a test that are told in full."""
-LATE = 20
-"""Late requests of a run that are told."""
+MOST_LATE = 20
+"""Requests that came too late, of which each is told."""
 OUTSIDE = "no test"
 """Whose requests are those that come before, between and after the tests."""
 
@@ -47,7 +47,8 @@ class MockServices:
         self._pid = os.getpid()
         self._kept: dict[str, Site] = {}
         self._earlier: deque[Site] = deque()
-        self._late: list[str] = []
+        self._late: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._current: TestServices | None = None
 
     def serving(self) -> Serving:
@@ -74,6 +75,7 @@ class MockServices:
 
     def book(self, name: str, test: str) -> Book:
         """Return a new book for a service."""
+        __tracebackhide__ = True
         if not isinstance(name, str) or NAME.fullmatch(name) is None:
             raise StubError(
                 f"a mock service cannot be called {name!r}: a name has letters, digits, _ and -, such as 'inventory'."
@@ -100,7 +102,7 @@ class MockServices:
     def _note(self, told: Told, served: Served, book: Book) -> None:
         """Take note of a request, in the thread of its connection."""
         if served.is_late:
-            self._late.append(served.why)
+            self._note_late(served.why)
             if self._current is not None:
                 self._current.told(served, book)
         else:
@@ -109,7 +111,11 @@ class MockServices:
     def _note_outside(self, served: Served, book: Book) -> None:
         """Take note of a request to an exported address while there is no test."""
         if served.stub is None:
-            self._late.append(f"outside of any test, {served.why}")
+            self._note_late(f"outside of any test, {served.why}")
+
+    def _note_late(self, text: str) -> None:
+        with self._lock:  # what polls does so until the run ends: its text is kept once
+            self._late[text] += 1
 
     def end(self, services: TestServices, sites: Sequence[Site]) -> None:
         """End a test: what comes from now on is too late."""
@@ -118,14 +124,16 @@ class MockServices:
         for site in sites:
             site.cut()
             if site not in self._kept.values():
+                site.book, site.told = site.book.ended(), partial(self._note, nobody)
                 self._earlier.append(site)
         while len(self._earlier) > KEPT:
             self.serving().remove(self._earlier.popleft())
 
     def late(self) -> list[str]:
         """Return a text on each request that came when its test had ended, or in none, and that was not told yet."""
-        late, self._late = self._late, []
-        return list(counted(late, LATE))
+        with self._lock:
+            late, self._late = self._late, Counter()
+        return list(counted(late, MOST_LATE))
 
     def close(self) -> None:
         """End all."""
@@ -149,16 +157,23 @@ class TestServices:
         self._services, self._test, self.told = services, test, told
         self._mine: dict[str, tuple[MockService, Site]] = {}
         self._lock = threading.RLock()
+        self._is_over = False
         self._bridges: list[Site] = []
 
     def __call__(self, name: str) -> MockService:
         """Return the service of a name, one and the same in this test.
 
         Raises:
-            StubError: a mock service cannot have this name.
+            StubError: a mock service cannot have this name; or the test has ended.
         """
+        __tracebackhide__ = True
         with self._lock:
             if name not in self._mine:
+                if self._is_over:
+                    raise StubError(
+                        f"mock service {name!r} is asked for when its test has ended, {self._test}: threads that ask for one "
+                        "must end with the test."
+                    )
                 book = self._services.book(name, self._test)
                 site = self._services.site_for(book, self.told)
                 self._mine[name] = MockService(book, site, partial(self._bridge, book, site)), site
@@ -181,6 +196,8 @@ class TestServices:
     def end(self) -> list[str]:
         """End them, and return what is wrong: requests that no stub has answered, stubs whose code failed."""
         faults: list[str] = []
+        with self._lock:
+            self._is_over = True
         for service, _ in self._mine.values():
             book = service.book
             with book.changed:
@@ -192,11 +209,15 @@ class TestServices:
         return faults
 
 
-def counted(texts: Iterable[str], most: int = TOLD) -> Iterator[str]:
+def nobody(served: Served, book: Book) -> None:
+    """Take no note of a request."""
+
+
+def counted(texts: Iterable[str] | Counter[str], most: int = TOLD) -> Iterator[str]:
     """Yield each text once, with how often it came; where there are many, how many more."""
     times = Counter(texts)
     for text, count in list(times.items())[:most]:
-        many = f" ({count} times)" if "\n" not in text else f"\n({count} times)"
-        yield f"{text}{many}" if count > 1 else text
+        more = "\n" if "\n" in text else " "
+        yield f"{text}{more}({count} times)" if count > 1 else text
     if len(times) > most:
         yield f"(and {len(times) - most} others)"

@@ -10,7 +10,7 @@ from re import Pattern
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from .exchange import MASK, masked_url
+from .exchange import MASK, NAMES, masked_url
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -22,10 +22,8 @@ SHOWN = 5
 """Stubs that are shown with a request, and requests that are shown."""
 LONGEST = 2000
 """Characters of a reason that are shown."""
-SECRET = re.compile(
-    r"""(?ix) (?P<head> ['"]? [\w-]* (?:authorization|cookie|passw|secret|api[-_]?key) [\w-]* ['"]? \s* [:=] \s* )
-    (?: '[^']*' | "[^"]*" | [^,}\n]+ )"""
-)
+SECRET = rf"""(?i)(?P<head>['"]?(?:{NAMES}|[\w-]*cookie[\w-]*)['"]?\s*[:=]\s*)(?:'[^']*'|"[^"]*"|[^,}}\n]+)"""
+"""A secret member in the reasons of `responses`, which show values as Python does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ def compared(request: PreparedRequest, stub: BaseResponse) -> NearStub:
     reasons += url_reasons
     if not reasons:
         _, said = stub.matches(request)
-        reasons.append(SECRET.sub(rf"\g<head>{MASK}", said)[:LONGEST] or "it was used up")
+        reasons.append(re.sub(SECRET, rf"\g<head>{MASK}", said)[:LONGEST] or "it was used up")
     return NearStub(name_of(stub), (len(url_reasons) + (request.method != stub.method), distance), tuple(reasons))
 
 
@@ -141,15 +139,16 @@ def unmatched_text(requests: Sequence[Unmatched]) -> str:
     return "\n".join(lines)
 
 
-def unused_text(stubs: Sequence[BaseResponse], source: str) -> str:
+def unused_text(stubs: Sequence[BaseResponse], source: str, way_out: str = "say @pytest.mark.http_mock(strict=False)") -> str:
     """Return what a test is told that has stubs too many.
 
     Args:
         stubs: those that no request has used.
         source: who said that this is a fault.
+        way_out: what makes it none.
     """
     count = len(stubs)
     lines = [f"{count} stub{'s' * (count > 1)} of http_mock {'were' if count > 1 else 'was'} not used by any request ({source}):"]
     lines += ["", *(f"  {name_of(stub)}" for stub in stubs), ""]
-    lines.append("Take them away, see why the code does not ask, or say @pytest.mark.http_mock(strict=False).")
+    lines.append(f"Take them away, see why the code does not ask, or {way_out}.")
     return "\n".join(lines)

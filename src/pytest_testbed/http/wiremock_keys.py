@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Collection, Mapping
 from typing import Any
+
+from ..nearest import suggestion
 
 __all__ = ["Bad", "Place", "known", "nearest", "typed"]
 
@@ -53,11 +54,9 @@ def known(value: Any, at: Place, keys: tuple[str, ...], what: str) -> None:
         raise Bad((*at, key), f"{key!r} is not a key of {what}{nearest(key, keys)}")
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
+def nearest(word: str, words: Collection[str]) -> str:
     """Return the end of a sentence on a word that there is not: the nearest one, or all of them."""
-    stems = {each.lower(): each for each in words}
-    near = get_close_matches(word.lower(), stems, n=1)
-    return f"; did you mean {stems[near[0]]!r}?" if near else f"; there are: {', '.join(stems.values())}."
+    return suggestion(word, words) or f"; there are: {', '.join(words)}."
 
 
 def typed(value: Mapping[str, Any], at: Place, key: str, kind: type, default: Any) -> Any:

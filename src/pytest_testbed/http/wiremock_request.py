@@ -10,11 +10,13 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from . import javaregex
+from .exchange import masked_literals, masked_text, masked_url, masked_value
 from .jsonequal import Equality, check_placeholders
-from .match import AnyPath, Body, Pattern, Text
+from .match import AnyPath, Body, Pattern, Text, body_shown, compared_texts, no_json
 from .match import Path as PathRule
 from .request import Request
 from .wiremock_keys import Bad, Place, known, typed
@@ -66,7 +68,7 @@ def path_in(request: Mapping[str, Any], at: Place) -> PathRule:
         raise Bad((*at, given[1]), f"{given[0]!r} and {given[1]!r} exclude each other.")
     key, text = given[0], typed(request, at, given[0], str, "")
     if key == "url":
-        return PathRule(text, lambda asked: {} if url_of(asked) == text else None)
+        return PathRule(masked_url(text), lambda asked: {} if url_of(asked) == text else None)
     if key == "urlPath":
         return PathRule(text, lambda asked: {} if asked.raw_path == text else None)
     if key == "urlPathTemplate":
@@ -118,9 +120,9 @@ def path_parameters_in(request: Mapping[str, Any], at: Place) -> Iterator[Body]:
 
         def fault(asked: Request, name: str = name, rule: Text = rule) -> str:
             value = (path.params(asked) or {}).get(name)
-            return "" if rule.holds(value) else repr(value)
+            return "" if rule.holds(value) else compared_texts("part", name, rule, [value] if value is not None else []).got
 
-        yield Body(f"part {name}", rule.words, fault)
+        yield Body(f"part {name}", compared_texts("part", name, rule, []).wanted, fault)
 
 
 # --- texts
@@ -247,9 +249,9 @@ def cookies_in(request: Mapping[str, Any], at: Place) -> Iterator[Body]:
             values = cookies_of(asked, name)
             if any(map(rule.holds, values)) if values else may_lack:
                 return ""
-            return " and ".join(map(repr, values)) or "(none)"
+            return compared_texts("cookie", f"cookie {name}", rule, values).got
 
-        yield Body(f"cookie {name}", rule.words, fault)
+        yield Body(f"cookie {name}", compared_texts("cookie", f"cookie {name}", rule, []).wanted, fault)
 
 
 def cookies_of(request: Request, name: str) -> list[str]:
@@ -281,9 +283,10 @@ def body_in(rule: Any, at: Place, keys: tuple[str, ...] = BODY_PARTS) -> Body:
         return joined_bodies(word, [body_in(part, place) for part, place in listed(word, value, here)])
     if word == "not":
         inner = body_in(value, here)
-        return Body("body", f"not {inner.words}", lambda asked: "" if inner.fault(asked) else shown(asked))
+        return Body("body", f"not {inner.words}", lambda asked: "" if inner.fault(asked) else body_shown(asked))
     text = text_in(rule, at)
-    return Body("body", text.words, lambda asked: "" if text.holds(asked.text if asked.body else None) else shown(asked))
+    words = masked_literals(text.words, masked_text)
+    return Body("body", words, lambda asked: "" if text.holds(asked.text if asked.body else None) else body_shown(asked))
 
 
 def joined_bodies(word: str, parts: list[Body]) -> Body:
@@ -298,11 +301,6 @@ def joined_bodies(word: str, parts: list[Body]) -> Body:
     return Body("body", f" {word} ".join(part.words for part in parts), fault)
 
 
-def shown(request: Request) -> str:
-    """Return a body for people."""
-    return repr(request.text) if request.body else "empty"
-
-
 def json_in(rule: Mapping[str, Any], value: Any, at: Place) -> Body:
     """Return the rule for a body that is equal as JSON."""
     try:
@@ -315,11 +313,11 @@ def json_in(rule: Mapping[str, Any], value: Any, at: Place) -> Body:
 
     def fault(asked: Request) -> str:
         try:
-            return "; ".join(list(equality.differences(asked.json, value))[:5])
+            return "; ".join(islice(equality.differences(asked.json, value), 5))
         except (ValueError, RecursionError):
-            return f"the body is no JSON: {asked.text!r}" if asked.body else f"there is no body; wanted is {value!r}"
+            return no_json(asked, value)
 
-    return Body("json", repr(value), fault)
+    return Body("json", masked_value("", value), fault)
 
 
 def decoded(text: Any, at: Place) -> bytes:
