@@ -569,8 +569,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "two bodies": (mapping(X, {"body": "a", "jsonBody": {}}), "'body' and 'jsonBody' exclude each other"),
     "a body that is not there": (mapping(X, {"bodyFileName": "none"}), "cannot be read"),
     "a body outside": (mapping(X, {"bodyFileName": "../mappings/m.json"}), "which is not in"),
-    "a status from beyond": (mapping(X, {"status": 600}), "600 is not a status code from 200 to 599"),
-    "a status of informational kind": (mapping(X, {"status": 101}), "101 is not a status code from 200 to 599"),
+    "a status from beyond": (mapping(X, {"status": 600}), "600 is not a status code: a whole number from 200 to 599"),
+    "a status of informational kind": (mapping(X, {"status": 101}), "101 is not a status code: a whole number from 200 to 599"),
     "a status that is a text": (mapping(X, {"status": "200"}), "'status' is '200', not a whole number"),
     "a delay below 0": (mapping(X, {"fixedDelayMilliseconds": -1}), "not a number of seconds from 0 on"),
     "limits the wrong way": (

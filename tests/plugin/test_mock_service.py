@@ -949,7 +949,7 @@ def test_no_bridge_to_containers(project: Project, monkeypatch: pytest.MonkeyPat
     from pytest_testbed.http import bridge
 
     monkeypatch.setattr(bridge, "BRIDGES", ("nobridge0",))
-    monkeypatch.setattr(bridge, "CONTAINERS", ())
+    monkeypatch.setattr(bridge, "IN_CONTAINER", ())
     project.write(test_it="def test_it(mock_service): mock_service('api').container_url")
     result = project.run()
     result.assert_outcomes(failed=1)
@@ -985,3 +985,22 @@ def test_json_is_what_a_report_of_it_says(project: Project) -> None:
     )
     result = project.run()
     assert f"< {json.dumps({'id': 7})}" in result.stdout.str()
+
+
+def test_a_service_by_another_name_than_the_one_with_the_stubs(project: Project) -> None:
+    project.write(
+        test_it="""
+        import requests
+        def test_it(mock_service):
+            mock_service("inventroy").stub("GET", "/a")
+            requests.get(mock_service("inventory").url + "/a")
+        """
+    )
+    project.run().stdout.fnmatch_lines(["*mock service 'inventory' matches GET /a: it has none. * stubs in 'inventroy'."])
+
+
+def test_without_a_name(project: Project) -> None:
+    project.write(test_it="def test_it(mock_service): mock_service.stub('GET', '/a')")
+    project.run().stdout.fnmatch_lines(
+        ["*has no attribute 'stub': call it with a name first, such as mock_service('inventory').stub*"]
+    )

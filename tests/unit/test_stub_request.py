@@ -94,7 +94,7 @@ def test_an_answer_is_what_it_was_when_it_was_made() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"status": 100}, "status 100 is not a status code from 200 to 599"),
+        ({"status": 100}, "status 100 is not a status code: a whole number from 200 to 599"),
         ({"status": True}, "status True is not a status code"),
         ({"status": "200"}, "status '200' is not a status code"),
         ({"json": {}, "body": "x"}, "json= or body=, not both"),

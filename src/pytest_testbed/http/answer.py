@@ -48,7 +48,7 @@ class Answer:
 
     def __post_init__(self) -> None:
         if not isinstance(self.status, int) or isinstance(self.status, bool) or not 200 <= self.status <= 599:
-            raise ValueError(f"status {self.status!r} is not a status code from 200 to 599")
+            raise ValueError(f"status {self.status!r} is not a status code: a whole number from 200 to 599")
         if self.json is not ABSENT and self.body:
             raise ValueError("an answer has json= or body=, not both")
         if not isinstance(self.delay, int | float) or not 0 <= self.delay < LONGEST:

@@ -114,6 +114,8 @@ class Book:
         self.allows_unmatched = False
         self.over = threading.Event()
         """Set when the test has ended: what comes then is too late, and what waits for its answer gets none."""
+        self.others: Callable[[], list[str]] = list
+        """Returns the names of this test's other services that have stubs."""
         self.changed = threading.Condition()
         self._first, self._stubs, self._states = stubs, [], {}
         self.reset()
@@ -234,7 +236,8 @@ class Book:
         """Return why no stub answers a request: the nearest ones, compared field by field."""
         lines = [f"no stub of mock service {self.name!r} matches {request}"]
         if not self._stubs:
-            return f"{lines[0]}: it has none. Add one with .stub({request.method!r}, {request.path!r}, json=...)."
+            with_stubs = f" This test has stubs in {', '.join(map(repr, others))}." if (others := self.others()) else ""
+            return f"{lines[0]}: it has none. Add one with .stub({request.method!r}, {request.path!r}, json=...).{with_stubs}"
         near = sorted(self._stubs, key=lambda stub: distance(stub.pattern, request))
         lines[0] += ". The nearest:" if len(near) > 1 else ". The only one:"
         for stub in near[: NEAREST if len(near) <= NEAREST else 2]:

@@ -9,13 +9,12 @@ import sys
 from pathlib import Path
 
 from ..errors import StubError
+from .machine import IN_CONTAINER
 
 __all__ = ["address_for_containers"]
 
 BRIDGES = ("docker0", "podman0", "cni-podman0")
 """The default bridges of engines on Linux."""
-CONTAINERS = ("/.dockerenv", "/run/.containerenv")
-"""What engines put into each container."""
 SIOCGIFADDR = 0x8915
 DESKTOP = "host.docker.internal"
 """The name by which containers of Docker Desktop reach what listens on the machine's loopback."""
@@ -32,7 +31,7 @@ def address_for_containers() -> tuple[str, str]:
     for name in BRIDGES:  # also where this is a container that has an engine of its own, or the machine's network
         if (address := _address_of(name)) is not None:
             return address, address
-    if any(Path(name).exists() for name in CONTAINERS):
+    if any(Path(name).exists() for name in IN_CONTAINER):
         own = _own_address()
         return own, own
     where = f"DOCKER_HOST is {os.environ['DOCKER_HOST']}" if os.environ.get("DOCKER_HOST") else "is the engine running?"

@@ -12,11 +12,12 @@ from pathlib import Path
 
 from .places import address_of, host_and_port
 
-__all__ = ["engine_hosts", "is_of_containers", "is_own_address", "is_own_name"]
+__all__ = ["IN_CONTAINER", "engine_hosts", "is_of_containers", "is_own_address", "is_own_name"]
 
 ROUTES = Path("/proc/net/route")
 NAMES = Path("/etc/hosts")
 IN_CONTAINER = ("/.dockerenv", "/run/.containerenv")
+"""What engines put into each container."""
 BRIDGES = ("docker", "br-", "podman", "cni-podman")
 """How the names of engines' networks begin."""
 ENGINE_NAMES = ("host.docker.internal", "gateway.docker.internal", "host.containers.internal")

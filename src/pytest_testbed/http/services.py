@@ -8,6 +8,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from ..errors import StubError
 from .book import Book, Served, Stub
@@ -175,9 +176,18 @@ class TestServices:
                         "must end with the test."
                     )
                 book = self._services.book(name, self._test)
+                book.others = partial(self._with_stubs, name)
                 site = self._services.site_for(book, self.told)
                 self._mine[name] = MockService(book, site, partial(self._bridge, book, site)), site
             return self._mine[name][0]
+
+    def __getattr__(self, name: str) -> Any:
+        """Tell who takes this for a service how to get one."""
+        hint = f": call it with a name first, such as mock_service('inventory').{name}" if hasattr(MockService, name) else ""
+        raise AttributeError(f"mock_service has no attribute {name!r}{hint}")
+
+    def _with_stubs(self, name: str) -> list[str]:
+        return [other for other, (service, _) in list(self._mine.items()) if other != name and service.book.stubs]
 
     def _bridge(self, book: Book, site: Site) -> tuple[str, int]:
         """Return where containers reach a service."""
