@@ -23,10 +23,14 @@ READ = 1_000_000
 """Bytes of a body up to which it is looked into."""
 MASK = "***"
 # texts, not compiled: most runs never need them, and compiling them takes milliseconds
-SECRET = r"(?i)passw|passphrase|secret|token|api[-_]?key|auth|credential|private|cookie|session|signature|cvc|cvv|card"  # noqa: S105
-NAMES = r"[\w.-]*(?:passw|passphrase|secret|token|api[-_]?key|auth|credential|private|session|signature|cvc|cvv|card)[\w.-]*"
-PAIR = rf"(?i)(?P<head>(?:^|[?&;\s]){NAMES}=)[^&;\s]+"
+WORDS = r"passw|passphrase|secret|token|api[-_]?key|auth(?!or(?!i[sz]))|credential|private|session|signature|cvc|cvv|card"
+"""What names of secrets have in them; an author is none."""
+SECRET = rf"(?i){WORDS}|cookie"
+NAMES = rf"[\w.-]*(?:{WORDS})[\w.-]*"
+PAIR = rf"(?i)(?P<head>(?:^|[?&;#\s]){NAMES}=)[^&;\s]+"
 MEMBER = rf'(?i)(?P<head>"{NAMES}"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\w.+-]+)'
+FIELD = rf'(?is)(?P<head>\bname="{NAMES}"(?:[^\r\n]*\r?\n)+?\r?\n).*?(?=\r?\n--|$)'
+"""A field of a form in parts."""
 KNOWN = ("content-type", "content-length", "location", "www-authenticate", "retry-after", "host")
 """Headers that are shown besides those whose value is a secret."""
 
@@ -65,7 +69,9 @@ class Exchange:
         """Yield the lines of a report."""
         came = str(self.status) if self.status is not None else "no answer"
         took = f" in {self.seconds * 1000:.0f} ms" if self.seconds is not None else ""
-        yield f"{self.who}: {self.method} {masked_url(self.url)} → {came}{took}" + (f" ({self.note})" if self.note else "")
+        yield f"{self.who}: {self.method} {masked_url(self.url)} → {came}{took}" + (
+            f" ({masked_pairs(self.note)})" if self.note else ""
+        )
         yield from self._part("> ", self.sent_headers, self.sent)
         yield from self._part("< ", self.headers, self.body)
 
@@ -108,7 +114,12 @@ def masked_headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, st
             scheme, space, rest = value.partition(" ")
             yield name, f"{scheme} {MASK}" if space and rest and "=" not in scheme else MASK
         elif name.lower() in KNOWN or name.lower().startswith("x-"):
-            yield name, value
+            yield name, masked_pairs(value)
+
+
+def masked_pairs(text: str) -> str:
+    """Return a text with the values of secret parameters in it masked, as they stand in URLs and forms."""
+    return re.sub(PAIR, rf"\g<head>{MASK}", text)
 
 
 def masked_url(url: str) -> str:
@@ -120,7 +131,7 @@ def masked_url(url: str) -> str:
         return url
     if at:
         parts = parts._replace(netloc=f"{login.partition(':')[0]}:{MASK}@{host}" if ":" in login else f"{MASK}@{host}")
-    return urlunsplit(parts._replace(query=re.sub(PAIR, rf"\g<head>{MASK}", parts.query)))
+    return urlunsplit(parts._replace(query=masked_pairs(parts.query), fragment=masked_pairs(parts.fragment)))
 
 
 def body_text(body: bytes) -> str:
@@ -134,7 +145,7 @@ def body_text(body: bytes) -> str:
     try:
         text = json.dumps(masked(json.loads(text)), ensure_ascii=False)
     except ValueError:
-        text = re.sub(MEMBER, rf'\g<head>"{MASK}"', re.sub(PAIR, rf"\g<head>{MASK}", text))
+        text = re.sub(FIELD, rf"\g<head>{MASK}", re.sub(MEMBER, rf'\g<head>"{MASK}"', masked_pairs(text)))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(body)} bytes)"
 
 

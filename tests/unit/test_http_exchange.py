@@ -1,0 +1,70 @@
+"""What a report shows of HTTP, and what it must not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_testbed.http.exchange import Exchange, body_text, masked_headers, masked_url
+
+FORM = """--b\r
+Content-Disposition: form-data; name="email"\r
+\r
+ada@example.com\r
+--b\r
+Content-Disposition: form-data; name="password"\r
+Content-Type: text/plain\r
+\r
+hidden\r
+of two lines\r
+--b--"""
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("http://ada:hidden@shop/a", "http://ada:***@shop/a"),
+        ("http://shop/a?page=2&access_token=hidden", "http://shop/a?page=2&access_token=***"),
+        ("http://shop/a#id_token=hidden&x=1", "http://shop/a#id_token=***&x=1"),
+        ("/a?author=Ada&authorization=hidden", "/a?author=Ada&authorization=***"),
+    ],
+)
+def test_urls(url: str, shown: str) -> None:
+    assert masked_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("Authorization", "Bearer hidden", "Bearer ***"),
+        ("Set-Cookie", "a=hidden; Path=/", "***"),
+        ("X-Api-Key", "hidden", "***"),
+        ("Location", "http://shop/back?code=1&token=hidden", "http://shop/back?code=1&token=***"),
+        ("X-Next", "/a#access_token=hidden", "/a#access_token=***"),
+    ],
+)
+def test_headers(name: str, value: str, shown: str) -> None:
+    assert list(masked_headers([(name, value)])) == [(name, shown)]
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"author": "Ada", "auth": "hidden"}', '{"author": "Ada", "auth": "***"}'),
+        ('{"authority": "the shop", "authorization": "hidden"}', '{"authority": "the shop", "authorization": "***"}'),
+        ("email=ada&password=hidden", "email=ada&password=***"),
+        ('{"password": "hidden", and no JSON', '{"password": "***", and no JSON'),
+        (FORM, FORM.replace("hidden\r\nof two lines", "***")),
+    ],
+)
+def test_bodies(body: str, shown: str) -> None:
+    assert body_text(body.encode()) == shown
+    assert json.dumps("hidden") not in body_text(body.encode())
+
+
+def test_what_an_error_says() -> None:
+    exchange = Exchange("api_client", "GET", "http://shop/a", note="ConnectionError: refused for url: /a?token=hidden")
+    assert list(exchange.lines()) == [
+        "api_client: GET http://shop/a → no answer (ConnectionError: refused for url: /a?token=***)"
+    ]
