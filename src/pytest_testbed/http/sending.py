@@ -26,7 +26,8 @@ def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
 
         transport = httpx.WSGITransport(app.app, raise_app_exceptions=False) if app.is_in_process else None
         # no connection is kept: see `fresh_connections`
-        return httpx.Client(transport=transport, trust_env=not is_near, limits=httpx.Limits(max_keepalive_connections=0))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(transport=transport, trust_env=not is_near, limits=limits, follow_redirects=True)
     import requests
 
     session = requests.Session()
