@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
-from pytest_testbed.http.exchange import Exchange, body_text, masked_headers, masked_url
+from pytest_testbed.http.exchange import Exchange, Journal, body_text, masked_headers, masked_url
 
 FORM = """--b\r
 Content-Disposition: form-data; name="email"\r
@@ -68,3 +69,15 @@ def test_what_an_error_says() -> None:
     assert list(exchange.lines()) == [
         "api_client: GET http://shop/a → no answer (ConnectionError: refused for url: /a?token=***)"
     ]
+
+
+def test_large_bodies_are_not_kept() -> None:
+    journal = Journal()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            journal.add(Exchange("api_client", "POST", "http://shop/a", 200, sent=bytes(5_000_000), body=bytes(3_000_000)))
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert journal.report().splitlines()[1:3] == ["    > (5000000 bytes)", "    < (3000000 bytes)"]

@@ -7,7 +7,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -75,6 +75,11 @@ class Exchange:
         yield from self._part("> ", self.sent_headers, self.sent)
         yield from self._part("< ", self.headers, self.body)
 
+    def lightened(self) -> Exchange:
+        """Return it with what is shown of its large bodies, instead of them."""
+        large = {name: body_text(body).encode() for name in ("sent", "body") if len(body := getattr(self, name)) > READ}
+        return replace(self, **large) if large else self  # type: ignore[arg-type]
+
     def _part(self, mark: str, headers: Iterable[tuple[str, str]], body: bytes) -> Iterator[str]:
         for name, value in masked_headers(headers):
             yield f"    {mark}{name}: {value}"
@@ -93,8 +98,8 @@ class Journal:
         return self._count
 
     def add(self, exchange: Exchange) -> None:
-        """Keep an exchange; may be called from any thread."""
-        self._exchanges.append(exchange)
+        """Keep an exchange, without bodies so large that none would be shown; may be called from any thread."""
+        self._exchanges.append(exchange.lightened())
         self._count += 1
 
     def report(self) -> str:
