@@ -32,6 +32,8 @@ def app(environ, start_response):
         held.wait(20)
     if environ["PATH_INFO"] == "/broken":
         raise RuntimeError("no such thing")
+    if environ["PATH_INFO"] == "/exit":
+        raise SystemExit(3)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return [b"hello"]
 """
@@ -163,7 +165,8 @@ def test_wsgi_answers_several_at_once(begin: Starter) -> None:
 def test_an_error_of_the_application_is_an_answer(begin: Starter) -> None:
     app = begin("live_wsgi:app")
 
-    assert requests.get(f"{app.url}/broken", timeout=5).status_code == 500
+    for path in ("/broken", "/exit"):
+        assert requests.get(f"{app.url}{path}", timeout=5).status_code == 500
     assert requests.get(app.url, timeout=5).status_code == 200
 
 

@@ -168,6 +168,8 @@ class _Wsgi:
         self._running[me] = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         try:
             return self._app(environ, start_response)
+        except SystemExit as error:  # it would end the thread without a word and without an answer
+            raise RuntimeError(f"the application called sys.exit({error.code!r}) instead of an answer") from error
         finally:
             with self._idle:
                 self._running.pop(me, None)
