@@ -17,6 +17,7 @@ import requests
 from flask import Flask, Response, jsonify, redirect, request
 
 from pytest_testbed.errors import AppError, ConfigurationError
+from pytest_testbed.http import sending
 from pytest_testbed.http.appserver import bound
 from pytest_testbed.http.client import ApiClient
 from pytest_testbed.http.exchange import Exchange
@@ -246,6 +247,12 @@ def test_a_time_out_is_always_set(library: str) -> None:
                 api.get("/", timeout=0.06)
     assert [each.status for each in notes] == [None, None]
     assert "Timeout" in notes[0].note
+
+
+def test_httpx_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'pytest-testbed\[httpx\]'"):
+        ApiClient(LiveApp("http://127.0.0.1:1"), library="httpx")
 
 
 def test_assertions_show_the_exchange(api: ApiClient) -> None:

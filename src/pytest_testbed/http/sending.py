@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import Any
 
+from ..errors import ConfigurationError
 from .called import WsgiAdapter, asgi_client
 from .live import LiveApp
 
@@ -18,10 +20,18 @@ def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
         app: the application.
         library: "requests" or "httpx"; an ASGI application that is called directly has Starlette's client.
         is_near: whether its host is this machine: then no proxy and no .netrc of the user's is asked.
+
+    Raises:
+        ConfigurationError: httpx is not installed.
     """
     if app.is_in_process and app.interface == "asgi":
         return asgi_client(app.app, app.portal)
     if library == "httpx":
+        if find_spec("httpx") is None:
+            raise ConfigurationError(
+                "testbed_api_library = httpx needs the package httpx, which is not installed: pip install 'pytest-testbed[httpx]'. "
+                "Or leave the option out: then api_client sends with requests."
+            )
         import httpx
 
         transport = httpx.WSGITransport(app.app, raise_app_exceptions=False) if app.is_in_process else None
