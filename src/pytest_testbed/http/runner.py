@@ -25,7 +25,8 @@ def main() -> None:
     sys.path[:] = told["path"]
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, all_threads=True)  # who waits too long for us asks where we are
-    from pytest_testbed.services.death import wait_for_end  # not in the thread: two that import at once may meet half of a package
+    # not in the thread: two that import at once may meet half a package
+    from pytest_testbed.services.death import wait_for_end
 
     threading.Thread(target=_end_with, args=(told["owner"], wait_for_end), name="testbed-owner", daemon=True).start()
     with os.fdopen(told["pipe"], "w") as pipe:

@@ -29,8 +29,8 @@ def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
     if library == "httpx":
         if find_spec("httpx") is None:
             raise ConfigurationError(
-                "testbed_api_library = httpx needs the package httpx, which is not installed: pip install 'pytest-testbed[httpx]'. "
-                "Or leave the option out: then api_client sends with requests."
+                "testbed_api_library = httpx needs the package httpx, which is not installed: pip install "
+                "'pytest-testbed[httpx]'. Or leave the option out: then api_client sends with requests."
             )
         import httpx
 
