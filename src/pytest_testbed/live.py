@@ -17,7 +17,7 @@ from .http.live import LiveApp
 from .http.login import Login, Tokens
 from .http.process import ProcessServer
 from .http.starting import Wanted, outside, start
-from .plugin import plain_errors
+from .plugin import plain_errors, run_of
 from .plugins.http import HttpSettings, find_given
 from .services.logs import cut
 from .settings import SETTINGS
@@ -92,6 +92,8 @@ def started(config: pytest.Config) -> LiveApp:
             "or say in testbed_app_url where it runs already. The variable BASE_URL does the same as testbed_app_url"
             + (f": {given.passed_over}." if given is not None and given.passed_over else ", where it names a host that is near.")
         )
+    if given is not None and given.passed_over:  # who said it must not take these tests for tests of that server
+        run_of(config).tell(f"{given.passed_over}; testbed_app was started")
     address = config.stash.get(ADDRESS, None)
     wanted = Wanted(
         mine.app,
