@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -75,7 +76,8 @@ def _unseen() -> Any:
 
     send = HTTPAdapter.send
     if send.__module__ != HTTPAdapter.__module__ and "responses" in sys.modules:  # it is patched just now
-        send = sys.modules["responses"]._real_send
+        mock = sys.modules["responses"].RequestsMock
+        send = signature(mock).parameters["real_adapter_send"].default  # what it calls where it lets a request through
     if send not in _made:
         _made[send] = type("Adapter", (HTTPAdapter,), {"send": lambda self, *args, **more: send(self, *args, **more)})
     return _made[send]
