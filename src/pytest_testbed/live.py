@@ -12,6 +12,7 @@ import pytest
 from .captured_http import journal_of
 from .errors import AppError, ConfigurationError, TestbedError, TestbedWarning
 from .given import is_near
+from .http.appserver import BACKLOG, bound
 from .http.client import ApiClient
 from .http.live import LiveApp
 from .http.login import Login, Tokens
@@ -213,15 +214,14 @@ class AppAddress:
     kind = ""
 
     def __init__(self, url: str = "") -> None:
-        from .http.appserver import bound
-
-        self._listener: socket.socket | None = None if url else bound()
+        # it does not listen: who asks before the application is there must be refused, and not wait for an answer for ever
+        self._listener: socket.socket | None = None if url else bound(is_listening=False)
         if self._listener is not None:
             url = "http://{}:{}".format(*self._listener.getsockname())
         self._app = LiveApp(url.rstrip("/"))
 
     def take(self) -> socket.socket:
-        """Return the socket that listens there; it is the taker's.
+        """Return the socket, which listens from now on; it is the taker's.
 
         Raises:
             AppError: somebody has had it already, and the application has ended since.
@@ -229,6 +229,7 @@ class AppAddress:
         if self._listener is None:
             raise AppError(f"the application at {self._app.url} has ended, and its address cannot be given to another one.")
         listener, self._listener = self._listener, None
+        listener.listen(BACKLOG)
         return listener
 
     def form(self, name: str) -> str:

@@ -349,6 +349,24 @@ def existing(shop: Project) -> Project:
     return shop
 
 
+def test_who_asks_before_it_is_started_is_refused(existing: Project) -> None:
+    existing.write(
+        test_it="""
+        import pytest, requests
+        from conftest import URL
+
+        @pytest.mark.unit
+        def test_unit():
+            with pytest.raises(requests.ConnectionError, match="refused"):
+                requests.get(URL, timeout=5)
+
+        def test_it():
+            assert requests.get(URL, timeout=5).status_code == 200
+        """
+    )
+    existing.run("-W", "error").assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize("server", ["thread", "process"])
 def test_an_existing_suite_needs_two_lines(existing: Project, server: str) -> None:
     existing.run("-W", "error", "-o", f"testbed_app_server={server}").assert_outcomes(passed=3)

@@ -16,10 +16,12 @@ from typing import Any, Protocol
 
 from ..errors import AppError
 
-__all__ = ["Serving", "bound", "serving"]
+__all__ = ["BACKLOG", "Serving", "bound", "serving"]
 
 KEPT = 300
 """Seconds for which a connection may be idle: one that is closed while a request is on its way looks like a crash."""
+BACKLOG = 128
+"""Clients that may wait to be accepted."""
 
 
 class Serving(Protocol):
@@ -35,13 +37,14 @@ class Serving(Protocol):
         """Return what it still does, for people."""
 
 
-def bound() -> socket.socket:
-    """Return a socket that listens on a port of loopback that nobody else has."""
+def bound(*, is_listening: bool = True) -> socket.socket:
+    """Return a socket that listens on a port of loopback that nobody else has, or only holds it: then clients are refused."""
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named: else each waits some 40 ms
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+        if is_listening:
+            listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
