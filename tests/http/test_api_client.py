@@ -217,6 +217,7 @@ def test_the_url(api: ApiClient, app: LiveApp) -> None:
     assert api.url("/users?page=1") == api.url("users?page=1") == f"{app.url}/api/users?page=1"
     assert api.url("") == f"{app.url}/api"
     assert api.url("?next=http://x/") == f"{app.url}/api?next=http://x/"
+    assert api.url("/proxy/http://x/") == f"{app.url}/api/proxy/http://x/"
     assert api.url(f"{app.url}/api/users") == f"{app.url}/api/users"
     with pytest.raises(AppError, match="For other servers take requests or httpx itself"):
         api.get("https://payments.example.com/v1")

@@ -138,7 +138,7 @@ class ApiClient:
         Raises:
             AppError: it leads to another server: nobody shall be sent the token by mistake.
         """
-        if "://" not in path.partition("?")[0]:
+        if path.startswith("/") or "://" not in path.partition("?")[0]:
             return f"{self.base_url}/{path.lstrip('/')}" if path and path[0] != "?" else self.base_url + path
         if _origin(path) != self._origin:
             raise AppError(
