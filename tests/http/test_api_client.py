@@ -455,7 +455,7 @@ def test_asgi_is_called_directly(caplog: pytest.LogCaptureFixture) -> None:
 
     from fastapi import FastAPI
 
-    from pytest_testbed.http.starting import _called
+    from pytest_testbed.http.starting import Wanted, _called
 
     begun = []
 
@@ -478,7 +478,7 @@ def test_asgi_is_called_directly(caplog: pytest.LogCaptureFixture) -> None:
     def hello() -> str:
         return "hello"
 
-    live = _called(app, "asgi")
+    live = _called(app, "asgi", Wanted("shop:app", "testbed_app"))
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
             with ApiClient(live) as api:

@@ -246,6 +246,17 @@ def test_a_lifespan_that_waits_for_ever(begin: Starter) -> None:
     sys.modules["live_asgi"].asyncio = None
 
 
+@pytest.mark.parametrize("path", ["live_asgi:hangs_at_start", "live_asgi:hangs_at_stop"])
+def test_a_hang_without_a_server_is_bounded(begin: Starter, path: str) -> None:
+    began = time.perf_counter()
+    if path.endswith("start"):
+        with pytest.raises(AppError, match="the start of live_asgi:hangs_at_start takes longer than 0.3 s"):
+            begin(path, "none", timeout=0.3)
+    else:
+        assert "the end of live_asgi:hangs_at_stop takes longer than 0.3 s" in begin(path, "none", timeout=0.3).stop()
+    assert time.perf_counter() - began < 5
+
+
 def test_a_module_that_hangs_is_waited_for_just_so_long(begin: Starter) -> None:
     began = time.perf_counter()
     with pytest.raises(AppError, match="takes longer than 0.2 s"):
@@ -336,7 +347,7 @@ def test_a_request_that_hangs_at_the_stop_is_named(begin: Starter) -> None:
         slow.join()
 
 
-@pytest.mark.parametrize("server", ["thread", "process"])
+@pytest.mark.parametrize("server", ["thread", "process", "none"])
 def test_an_error_at_the_stop_is_told(begin: Starter, server: str) -> None:
     app = begin("live_asgi:raises_at_stop", server)
 
