@@ -12,12 +12,13 @@ import pytest
 from .captured_http import journal_of
 from .errors import AppError, ConfigurationError, TestbedError, TestbedWarning
 from .given import is_near
+from .http.appserver import BACKLOG, bound
 from .http.client import ApiClient
 from .http.live import LiveApp
 from .http.login import Login, Tokens
 from .http.process import ProcessServer
 from .http.starting import Wanted, outside, start
-from .plugin import plain_errors
+from .plugin import plain_errors, run_of
 from .plugins.http import HttpSettings, find_given
 from .services.logs import cut
 from .settings import SETTINGS
@@ -92,6 +93,8 @@ def started(config: pytest.Config) -> LiveApp:
             "or say in testbed_app_url where it runs already. The variable BASE_URL does the same as testbed_app_url"
             + (f": {given.passed_over}." if given is not None and given.passed_over else ", where it names a host that is near.")
         )
+    if given is not None and given.passed_over:  # who said it must not take these tests for tests of that server
+        run_of(config).tell(f"{given.passed_over}; testbed_app was started")
     address = config.stash.get(ADDRESS, None)
     wanted = Wanted(
         mine.app,
@@ -211,15 +214,14 @@ class AppAddress:
     kind = ""
 
     def __init__(self, url: str = "") -> None:
-        from .http.appserver import bound
-
-        self._listener: socket.socket | None = None if url else bound()
+        # it does not listen: who asks before the application is there must be refused, and not wait for an answer for ever
+        self._listener: socket.socket | None = None if url else bound(is_listening=False)
         if self._listener is not None:
             url = "http://{}:{}".format(*self._listener.getsockname())
         self._app = LiveApp(url.rstrip("/"))
 
     def take(self) -> socket.socket:
-        """Return the socket that listens there; it is the taker's.
+        """Return the socket, which listens from now on; it is the taker's.
 
         Raises:
             AppError: somebody has had it already, and the application has ended since.
@@ -227,6 +229,7 @@ class AppAddress:
         if self._listener is None:
             raise AppError(f"the application at {self._app.url} has ended, and its address cannot be given to another one.")
         listener, self._listener = self._listener, None
+        listener.listen(BACKLOG)
         return listener
 
     def form(self, name: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import logging
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ import requests
 from flask import Flask, Response, jsonify, redirect, request
 
 from pytest_testbed.errors import AppError, ConfigurationError
+from pytest_testbed.http import sending
 from pytest_testbed.http.appserver import bound
 from pytest_testbed.http.client import ApiClient
 from pytest_testbed.http.exchange import Exchange
@@ -35,9 +38,11 @@ class Shop:
         self.valid: set[str] = set()
         self.refuses = False
         self.grants = True
+        self.elsewhere = ""
         app.add_url_rule("/api/auth/login", view_func=self.login, methods=["POST"])
         app.add_url_rule("/api/me", view_func=self.me, methods=["GET", "POST"])
         app.add_url_rule("/api/echo", view_func=self.echo, methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+        app.add_url_rule("/api/elsewhere", "elsewhere", view_func=lambda: redirect(self.elsewhere))
         app.add_url_rule("/api/moved", view_func=lambda: redirect("/api/echo"))
         app.add_url_rule("/api/cookie", view_func=self.cookie)
         app.add_url_rule("/api/broken", view_func=self.broken)
@@ -138,11 +143,43 @@ def test_an_answer_has_what_the_native_one_has(api: ApiClient, library: str) -> 
     assert type(answer.native).__module__.startswith(library)
 
 
-def test_redirects(app: LiveApp, notes: list[Exchange]) -> None:
-    with ApiClient(app, prefix="api/", note=notes.append) as api:
-        api.get("/moved").assert_status(200)
+def test_redirects(api: ApiClient, notes: list[Exchange]) -> None:
+    api.get("/moved").assert_status(200)
 
     assert [each.status for each in notes] == [302, 200]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_redirect_elsewhere_has_no_token(api: ApiClient, app: LiveApp, shop: Shop, host: str) -> None:
+    heard: list[bytes] = []
+
+    def serve(listener: socket.socket) -> None:
+        connection = listener.accept()[0]
+        heard.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+        connection.close()
+
+    api.login(**USER)
+    if app.is_in_process:
+        pytest.skip("such a client reaches nothing but the application")
+    with bound() as listener:
+        shop.elsewhere = f"http://{host}:{listener.getsockname()[1]}/"
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        api.get("/elsewhere").assert_status(204)
+        thread.join()
+    assert b"authorization" not in heard[0].lower()
+
+
+def test_an_answer_that_is_a_stream(app: LiveApp) -> None:
+    with ApiClient(app, prefix="/api") as api, api.get("/echo", stream=True) as answer:
+        assert b"GET" in b"".join(answer.iter_content())
+
+
+def test_an_answer_can_be_copied_and_shown(api: ApiClient) -> None:
+    answer = copy.copy(api.get("/echo?token=abc"))
+    assert answer.status_code == 200
+    assert repr(answer).endswith("/api/echo?token=***>")
 
 
 def test_an_error_of_the_application(api: ApiClient) -> None:
@@ -180,6 +217,7 @@ def test_the_url(api: ApiClient, app: LiveApp) -> None:
     assert api.url("/users?page=1") == api.url("users?page=1") == f"{app.url}/api/users?page=1"
     assert api.url("") == f"{app.url}/api"
     assert api.url("?next=http://x/") == f"{app.url}/api?next=http://x/"
+    assert api.url("/proxy/http://x/") == f"{app.url}/api/proxy/http://x/"
     assert api.url(f"{app.url}/api/users") == f"{app.url}/api/users"
     with pytest.raises(AppError, match="For other servers take requests or httpx itself"):
         api.get("https://payments.example.com/v1")
@@ -210,6 +248,12 @@ def test_a_time_out_is_always_set(library: str) -> None:
                 api.get("/", timeout=0.06)
     assert [each.status for each in notes] == [None, None]
     assert "Timeout" in notes[0].note
+
+
+def test_httpx_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'pytest-testbed\[httpx\]'"):
+        ApiClient(LiveApp("http://127.0.0.1:1"), library="httpx")
 
 
 def test_assertions_show_the_exchange(api: ApiClient) -> None:
@@ -337,6 +381,27 @@ def test_one_s_own_header_goes_first(api: ApiClient, shop: Shop) -> None:
     assert shop.logins == 1
 
 
+def test_a_login_of_requests_own_goes_first(app: LiveApp, shop: Shop) -> None:
+    with ApiClient(app, prefix="/api") as api:
+        api.login(**USER)
+        assert api.get("/me", auth=("ada", "wrong")).status_code == 401
+    assert shop.logins == 1
+
+
+def test_threads_that_meet_a_token_that_has_ended(api: ApiClient, shop: Shop) -> None:
+    together = threading.Barrier(10)
+
+    def ask(_: int) -> int:
+        together.wait(10)
+        return int(api.get("/me").status_code)
+
+    api.login(**USER)
+    shop.valid.clear()
+    with ThreadPoolExecutor(10) as pool:
+        assert set(pool.map(ask, range(10))) == {200}
+    assert shop.logins == 2
+
+
 def test_headers_for_others(api: ApiClient, shop: Shop, app: LiveApp) -> None:
     assert api.auth_headers(**USER) == {"Authorization": "Bearer token-ada@example.com-1"}
     assert api.auth_headers(**USER) == {"Authorization": "Bearer token-ada@example.com-2"}
@@ -390,7 +455,7 @@ def test_asgi_is_called_directly(caplog: pytest.LogCaptureFixture) -> None:
 
     from fastapi import FastAPI
 
-    from pytest_testbed.http.starting import _called
+    from pytest_testbed.http.starting import Wanted, _called
 
     begun = []
 
@@ -413,7 +478,7 @@ def test_asgi_is_called_directly(caplog: pytest.LogCaptureFixture) -> None:
     def hello() -> str:
         return "hello"
 
-    live = _called(app, "asgi")
+    live = _called(app, "asgi", Wanted("shop:app", "testbed_app"))
     with caplog.at_level(logging.ERROR):
         for _ in range(2):
             with ApiClient(live) as api:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -31,6 +32,8 @@ def app(environ, start_response):
         held.wait(20)
     if environ["PATH_INFO"] == "/broken":
         raise RuntimeError("no such thing")
+    if environ["PATH_INFO"] == "/exit":
+        raise SystemExit(3)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "5")])
     return [b"hello"]
 """
@@ -162,7 +165,8 @@ def test_wsgi_answers_several_at_once(begin: Starter) -> None:
 def test_an_error_of_the_application_is_an_answer(begin: Starter) -> None:
     app = begin("live_wsgi:app")
 
-    assert requests.get(f"{app.url}/broken", timeout=5).status_code == 500
+    for path in ("/broken", "/exit"):
+        assert requests.get(f"{app.url}{path}", timeout=5).status_code == 500
     assert requests.get(app.url, timeout=5).status_code == 200
 
 
@@ -235,9 +239,29 @@ def test_a_hang_is_told_with_its_place(begin: Starter, path: str, where: str, se
 
 
 def test_a_lifespan_that_waits_for_ever(begin: Starter) -> None:
+    began = time.perf_counter()
     with pytest.raises(AppError, match="has not started within 0.3 s"):
         begin("live_asgi:hangs_at_start", timeout=0.3)
+    assert 0.3 <= time.perf_counter() - began < 3, "it waits so long once, and for nothing else"
     sys.modules["live_asgi"].asyncio = None
+
+
+@pytest.mark.parametrize("path", ["live_asgi:hangs_at_start", "live_asgi:hangs_at_stop"])
+def test_a_hang_without_a_server_is_bounded(begin: Starter, path: str) -> None:
+    began = time.perf_counter()
+    if path.endswith("start"):
+        with pytest.raises(AppError, match="the start of live_asgi:hangs_at_start takes longer than 0.3 s"):
+            begin(path, "none", timeout=0.3)
+    else:
+        assert "the end of live_asgi:hangs_at_stop takes longer than 0.3 s" in begin(path, "none", timeout=0.3).stop()
+    assert time.perf_counter() - began < 5
+
+
+def test_a_module_that_hangs_is_waited_for_just_so_long(begin: Starter) -> None:
+    began = time.perf_counter()
+    with pytest.raises(AppError, match="takes longer than 0.2 s"):
+        begin("live_hangs:app", timeout=0.2)
+    assert 0.2 <= time.perf_counter() - began < 3
 
 
 def test_a_process_that_ends_without_a_word(begin: Starter, modules: Path) -> None:
@@ -250,6 +274,21 @@ def test_uvicorn_is_missing(begin: Starter, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(appserver, "find_spec", lambda name: None)
     with pytest.raises(AppError, match=r"pip install 'pytest-testbed\[asgi\]'"):
         begin("live_asgi:app")
+
+
+def test_a_suite_with_many_open_files(begin: Starter) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] < 2048:
+        pytest.skip("this user may not open so many")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2048), limits[1]))
+    first = os.open(os.devnull, os.O_RDONLY)
+    copies = [os.dup(first) for _ in range(1100)]
+    try:
+        assert requests.get(begin("live_wsgi:app", "process").url, timeout=5).text == "hello"
+    finally:
+        for each in (first, *copies):
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def test_the_interface_can_be_said(begin: Starter, modules: Path) -> None:
@@ -308,7 +347,7 @@ def test_a_request_that_hangs_at_the_stop_is_named(begin: Starter) -> None:
         slow.join()
 
 
-@pytest.mark.parametrize("server", ["thread", "process"])
+@pytest.mark.parametrize("server", ["thread", "process", "none"])
 def test_an_error_at_the_stop_is_told(begin: Starter, server: str) -> None:
     app = begin("live_asgi:raises_at_stop", server)
 

@@ -296,6 +296,17 @@ def test_a_far_address_is_passed_over(project: Project, monkeypatch: pytest.Monk
     result.stdout.fnmatch_lines(["*BASE_URL names the server shop.example.com*passed over*testbed_app_url*"])
 
 
+def test_a_far_address_is_passed_over_with_a_word(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASE_URL", "https://shop.example.com")
+    shop.write(test_it="def test_it(live_app): assert live_app.host == '127.0.0.1'\ndef test_next(live_app): pass")
+    result = shop.run()
+
+    result.assert_outcomes(passed=2)
+    told = "testbed: BASE_URL names the server shop.example.com*passed over*testbed_app_url*; testbed_app was started"
+    result.stdout.fnmatch_lines([told])
+    assert result.stdout.str().count("shop.example.com") == 1
+
+
 def test_nobody_answers_there(project: Project) -> None:
     project.write(test_it="def test_it(live_app): pass")
     result = project.run("-o", "testbed_app_url=http://127.0.0.1:1")
@@ -336,6 +347,24 @@ def existing(shop: Project) -> Project:
         """,
     )
     return shop
+
+
+def test_who_asks_before_it_is_started_is_refused(existing: Project) -> None:
+    existing.write(
+        test_it="""
+        import pytest, requests
+        from conftest import URL
+
+        @pytest.mark.unit
+        def test_unit():
+            with pytest.raises(requests.ConnectionError, match="refused"):
+                requests.get(URL, timeout=5)
+
+        def test_it():
+            assert requests.get(URL, timeout=5).status_code == 200
+        """
+    )
+    existing.run("-W", "error").assert_outcomes(passed=2)
 
 
 @pytest.mark.parametrize("server", ["thread", "process"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..jsonpart import differences
-from .exchange import Exchange
+from .exchange import Exchange, masked_url
 
 __all__ = ["ApiResponse"]
 
@@ -25,13 +25,21 @@ class ApiResponse:
         self._exchange = exchange
 
     def __getattr__(self, name: str) -> Any:
+        if name == "native":  # of a copy that is not yet made
+            raise AttributeError(name)
         return getattr(self.native, name)
+
+    def __enter__(self) -> ApiResponse:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.native.close()
 
     def __bool__(self) -> bool:
         return bool(self.native)
 
     def __repr__(self) -> str:
-        return f"<ApiResponse {self.native.status_code} to {self._exchange.method} {self._exchange.url}>"
+        return f"<ApiResponse {self.native.status_code} to {self._exchange.method} {masked_url(self._exchange.url)}>"
 
     def json(self, **options: Any) -> Any:
         """Return the body, read as JSON."""

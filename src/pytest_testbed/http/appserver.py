@@ -16,10 +16,12 @@ from typing import Any, Protocol
 
 from ..errors import AppError
 
-__all__ = ["Serving", "bound", "serving"]
+__all__ = ["BACKLOG", "Serving", "bound", "serving"]
 
 KEPT = 300
 """Seconds for which a connection may be idle: one that is closed while a request is on its way looks like a crash."""
+BACKLOG = 128
+"""Clients that may wait to be accepted."""
 
 
 class Serving(Protocol):
@@ -35,13 +37,14 @@ class Serving(Protocol):
         """Return what it still does, for people."""
 
 
-def bound() -> socket.socket:
-    """Return a socket that listens on a port of loopback that nobody else has."""
+def bound(*, is_listening: bool = True) -> socket.socket:
+    """Return a socket that listens on a port of loopback that nobody else has, or only holds it: then clients are refused."""
     # asyncio sends small answers at once (TCP_NODELAY) only where the protocol is named: else each waits some 40 ms
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
+        if is_listening:
+            listener.listen(BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -168,6 +171,8 @@ class _Wsgi:
         self._running[me] = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
         try:
             return self._app(environ, start_response)
+        except SystemExit as error:  # it would end the thread without a word and without an answer
+            raise RuntimeError(f"the application called sys.exit({error.code!r}) instead of an answer") from error
         finally:
             with self._idle:
                 self._running.pop(me, None)
@@ -180,12 +185,21 @@ class _Wsgi:
             selector.register(self._wake, selectors.EVENT_READ)
             ready()
             while all(key.fileobj is not self._wake for key, _ in selector.select()):
-                self._server._handle_request_noblock()
+                self._accept()
         with self._idle:
             self._idle.wait_for(lambda: not self._running)
         for connection in list(self._connections):  # those that clients keep for later; answers may still be on their way
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
+
+    def _accept(self) -> None:
+        """Begin with a client. `handle_request` would do so, too, but look at a clock that a test may have stopped."""
+        with suppress(OSError):  # who has gone already
+            request, address = self._server.get_request()
+            try:
+                self._server.process_request(request, address)
+            except Exception:  # no thread could be started
+                self._server.shutdown_request(request)
 
     def stop(self) -> None:
         """Let it end."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -58,6 +59,7 @@ class ApiClient:
         self._tokens = tokens if tokens is not None else Tokens()
         self._note = note or (lambda exchange: None)
         self._user: dict[str, Any] | None = None
+        self._renewal = threading.Lock()
         self._others: list[ApiClient] = []
         self._left: list[Any] = []
         self.native = native_client(app, library, is_near)
@@ -111,8 +113,10 @@ class ApiClient:
             Exception: the library's own, where there was no answer for another reason.
         """
         __tracebackhide__ = True
-        own = any(str(name).lower() == "authorization" for name in dict(options.get("headers") or ()))
-        used = None if own else self.authorization
+        headers = dict(options.get("headers") or ())
+        is_own = options.get("auth") is not None or any(str(name).lower() == "authorization" for name in headers)
+        with self._renewal:  # while another thread takes a new token there is none
+            used = None if is_own else self.authorization
         rewind = rewinder(options) if self._user is not None and used else None
         answer = self._send(method, path, options)
         if answer.native.status_code != 401 or self._user is None or not used:
@@ -125,6 +129,7 @@ class ApiClient:
                 f"body is a stream that was read. Send bytes, or log in anew before it: login_anew().\n{answer._told()}"
             )
         rewind()
+        answer.native.close()  # where it is a stream, its connection is not free before
         return self._send(method, path, options)
 
     def url(self, path: str) -> str:
@@ -133,7 +138,7 @@ class ApiClient:
         Raises:
             AppError: it leads to another server: nobody shall be sent the token by mistake.
         """
-        if "://" not in path.partition("?")[0]:
+        if path.startswith("/") or "://" not in path.partition("?")[0]:
             return f"{self.base_url}/{path.lstrip('/')}" if path and path[0] != "?" else self.base_url + path
         if _origin(path) != self._origin:
             raise AppError(
@@ -243,22 +248,25 @@ class ApiClient:
         return self._how.header_of(answer)
 
     def _renewed(self, used: str) -> bool:
-        """Get a new token in place of one that was refused; tell whether there is one.
+        """Get a new token in place of one that was refused, or find that another thread has; tell whether there is one.
 
         A login that is refused now is the application's matter: its 401 is what the test gets, and the report shows the rest.
         """
-        user = self._user
-        assert user is not None
-        self._tokens.drop(self._key(user))
-        del self.native.headers["Authorization"]
-        try:
-            header = self._header_for(user)
-        except AppError:
-            self._become(user, used)
-            return False
-        self._tokens.put(self._key(user), header)
-        self._become(user, header)
-        return True
+        with self._renewal:
+            user = self._user
+            if user is None or self.authorization != used:
+                return True
+            self._tokens.drop(self._key(user))
+            del self.native.headers["Authorization"]  # some applications refuse a login that comes with a bad token
+            header = used
+            try:
+                header = self._header_for(user)
+                self._tokens.put(self._key(user), header)
+            except AppError:
+                return False
+            finally:
+                self._become(user, header)
+            return True
 
     # --- its end
 

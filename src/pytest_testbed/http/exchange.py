@@ -7,7 +7,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -35,10 +35,14 @@ READ = 1_000_000
 """Bytes of a body up to which it is looked into."""
 MASK = "***"
 # texts, not compiled: most runs never need them, and compiling them takes milliseconds
-CONFIDENTIAL = r"(?i)passw|passphrase|secret|token|api[-_]?key|auth|credential|private|cookie|session|signature|cvc|cvv|card"
-NAMES = r"[\w.-]*(?:passw|passphrase|secret|token|api[-_]?key|auth|credential|private|session|signature|cvc|cvv|card)[\w.-]*"
-PAIR = rf"(?i)(?P<head>(?:^|[?&;\s]){NAMES}=)[^&;\s]+"
+WORDS = r"passw|passphrase|secret|token|api[-_]?key|auth(?!or(?!i[sz]))|credential|private|session|signature|cvc|cvv|card"
+"""What names of secrets have in them; an author is none."""
+CONFIDENTIAL = rf"(?i){WORDS}|cookie"
+NAMES = rf"[\w.-]*(?:{WORDS})[\w.-]*"
+PAIR = rf"(?i)(?P<head>(?:^|[?&;#\s]){NAMES}=)[^&;\s]+"
 MEMBER = rf'(?i)(?P<head>"{NAMES}"\s*:\s*)("(?:[^"\\]|\\.)*"?|[\w.+-]+)'
+FIELD = rf'(?is)(?P<head>\bname="{NAMES}"(?:[^\r\n]*\r?\n)+?\r?\n).*?(?=\r?\n--|$)'
+"""A field of a form in parts."""
 LITERAL = r"""(?<!matching )(?<!matching b)(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 KNOWN = ("content-type", "content-length", "location", "www-authenticate", "retry-after", "host")
 """Headers that are shown besides those whose value is a secret."""
@@ -78,9 +82,16 @@ class Exchange:
         """Yield the lines of a report."""
         came = str(self.status) if self.status is not None else "no answer"
         took = f" in {self.seconds * 1000:.0f} ms" if self.seconds is not None else ""
-        yield f"{self.who}: {self.method} {masked_url(self.url)} → {came}{took}" + (f" ({self.note})" if self.note else "")
+        yield f"{self.who}: {self.method} {masked_url(self.url)} → {came}{took}" + (
+            f" ({masked_pairs(self.note)})" if self.note else ""
+        )
         yield from self._part("> ", self.sent_headers, self.sent)
         yield from self._part("< ", self.headers, self.body)
+
+    def lightened(self) -> Exchange:
+        """Return it with what is shown of its large bodies, instead of them."""
+        large = {name: body_text(body).encode() for name in ("sent", "body") if len(body := getattr(self, name)) > READ}
+        return replace(self, **large) if large else self  # type: ignore[arg-type]
 
     def _part(self, mark: str, headers: Iterable[tuple[str, str]], body: bytes) -> Iterator[str]:
         for name, value in masked_headers(headers):
@@ -100,8 +111,8 @@ class Journal:
         return self._count
 
     def add(self, exchange: Exchange) -> None:
-        """Keep an exchange; may be called from any thread."""
-        self._exchanges.append(exchange)
+        """Keep an exchange, without bodies so large that none would be shown; may be called from any thread."""
+        self._exchanges.append(exchange.lightened())
         self._count += 1
 
     def report(self) -> str:
@@ -120,7 +131,12 @@ def masked_headers(headers: Iterable[tuple[str, str]]) -> Iterator[tuple[str, st
         if is_secret(name):
             yield name, masked_login(value)
         elif name.lower() in KNOWN or name.lower().startswith("x-"):
-            yield name, masked_url(value) if name.lower() == "location" else value
+            yield name, masked_pairs(value)
+
+
+def masked_pairs(text: str) -> str:
+    """Return a text with the values of secret parameters in it masked, as they stand in URLs and forms."""
+    return re.sub(PAIR, rf"\g<head>{MASK}", text)
 
 
 def masked_url(url: str) -> str:
@@ -132,8 +148,7 @@ def masked_url(url: str) -> str:
         return url
     if at:
         parts = parts._replace(netloc=f"{login.partition(':')[0]}:{MASK}@{host}" if ":" in login else f"{MASK}@{host}")
-    query, fragment = (re.sub(PAIR, rf"\g<head>{MASK}", part) for part in (parts.query, parts.fragment))
-    return urlunsplit(parts._replace(query=query, fragment=fragment))
+    return urlunsplit(parts._replace(query=masked_pairs(parts.query), fragment=masked_pairs(parts.fragment)))
 
 
 def is_secret(name: str) -> bool:
@@ -149,7 +164,7 @@ def masked_login(value: str) -> str:
 
 def masked_text(text: str) -> str:
     """Return a text without what stands in it as the value of a secret parameter or key."""
-    return re.sub(MEMBER, rf'\g<head>"{MASK}"', re.sub(PAIR, rf"\g<head>{MASK}", text))
+    return re.sub(FIELD, rf"\g<head>{MASK}", re.sub(MEMBER, rf'\g<head>"{MASK}"', masked_pairs(text)))
 
 
 def masked_value(path: str, value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ..errors import AppError
+from .loading import told
 
 __all__ = ["LiveApp", "Server"]
 
@@ -84,9 +85,19 @@ class LiveApp:
     def stop(self) -> str:
         """End it; return what did not go well, "" for nothing, or nothing that was not told already."""
         if self._close is not None:
-            self._close()
+            return self._closed(self._close)
         fault = self._server.stop() if self._server is not None else ""
         return "" if self._is_told else fault
+
+    @staticmethod
+    def _closed(close: Callable[[], None]) -> str:
+        try:
+            close()
+        except AppError as error:
+            return str(error)
+        except Exception as error:
+            return f"the application ended with an error:\n{told(error)}"
+        return ""
 
     @property
     def server(self) -> Server | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import socket
 import subprocess
@@ -101,21 +101,22 @@ class ProcessServer:
     def _answer(self, reader: int) -> dict[str, Any]:
         """Wait for what the process says of its start."""
         said = b""
-        while True:
-            # each turn brings more of what it says, or an end
-            watched: list[Any] = [reader, self._heard]
-            found = select.select(watched, [], [], self._timeout)[0]
-            if not found:
-                raise AppError(
-                    f"the application has not started within {self._timeout:g} s (testbed_app_timeout). It is here:\n"
-                    f"{self._stacks()}"
-                )
-            more = os.read(reader, 65536) if reader in found else b""
-            said += more
-            if said.endswith(b"\n"):
-                return dict(json.loads(said))
-            if not more and (self._heard in found or self._ended.wait(self._timeout)):
-                raise AppError(f"the application could not be started: {self._end()}")
+        with selectors.DefaultSelector() as selector:
+            selector.register(reader, selectors.EVENT_READ)
+            selector.register(self._heard, selectors.EVENT_READ)
+            while True:  # each turn brings more of what it says, or an end
+                found = [key.fileobj for key, _ in selector.select(self._timeout)]
+                if not found:
+                    raise AppError(
+                        f"the application has not started within {self._timeout:g} s (testbed_app_timeout). It is here:\n"
+                        f"{self._stacks()}"
+                    )
+                more = os.read(reader, 65536) if reader in found else b""
+                said += more
+                if said.endswith(b"\n"):
+                    return dict(json.loads(said))
+                if not more and (self._heard in found or self._ended.wait(self._timeout)):
+                    raise AppError(f"the application could not be started: {self._end()}")
 
     def _settle(self, said: dict[str, Any]) -> None:
         if "error" in said:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["main"]
@@ -24,15 +25,16 @@ def main() -> None:
     sys.path[:] = told["path"]
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, all_threads=True)  # who waits too long for us asks where we are
-    threading.Thread(target=_end_with, args=(told["owner"],), name="testbed-owner", daemon=True).start()
+    # not in the thread: two that import at once may meet half a package
+    from pytest_testbed.services.death import wait_for_end
+
+    threading.Thread(target=_end_with, args=(told["owner"], wait_for_end), name="testbed-owner", daemon=True).start()
     with os.fdopen(told["pipe"], "w") as pipe:
         _run(told, pipe)
 
 
-def _end_with(owner: int) -> None:
+def _end_with(owner: int, wait_for_end: Callable[[int, int], None]) -> None:
     """End this process, and those that it has started, when pytest has ended, by kill -9 for one."""
-    from pytest_testbed.services.death import wait_for_end
-
     wake, _held = socket.socketpair()  # nobody wakes us
     if os.getppid() == owner:
         wait_for_end(owner, wake.fileno())

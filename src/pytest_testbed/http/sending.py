@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
+from ..errors import ConfigurationError
 from .called import WsgiAdapter, asgi_client
 from .live import LiveApp
 
@@ -18,15 +21,24 @@ def native_client(app: LiveApp, library: str, is_near: bool) -> Any:
         app: the application.
         library: "requests" or "httpx"; an ASGI application that is called directly has Starlette's client.
         is_near: whether its host is this machine: then no proxy and no .netrc of the user's is asked.
+
+    Raises:
+        ConfigurationError: httpx is not installed.
     """
     if app.is_in_process and app.interface == "asgi":
         return asgi_client(app.app, app.portal)
     if library == "httpx":
+        if find_spec("httpx") is None:
+            raise ConfigurationError(
+                "testbed_api_library = httpx needs the package httpx, which is not installed: pip install "
+                "'pytest-testbed[httpx]'. Or leave the option out: then api_client sends with requests."
+            )
         import httpx
 
         transport = httpx.WSGITransport(app.app, raise_app_exceptions=False) if app.is_in_process else None
         # no connection is kept: see `fresh_connections`
-        return httpx.Client(transport=transport, trust_env=not is_near, limits=httpx.Limits(max_keepalive_connections=0))
+        limits = httpx.Limits(max_keepalive_connections=0)
+        return httpx.Client(transport=transport, trust_env=not is_near, limits=limits, follow_redirects=True)
     import requests
 
     session = requests.Session()
@@ -64,7 +76,8 @@ def _unseen() -> Any:
 
     send = HTTPAdapter.send
     if send.__module__ != HTTPAdapter.__module__ and "responses" in sys.modules:  # it is patched just now
-        send = sys.modules["responses"]._real_send
+        mock = sys.modules["responses"].RequestsMock
+        send = signature(mock).parameters["real_adapter_send"].default  # what it calls where it lets a request through
     if send not in _made:
         _made[send] = type("Adapter", (HTTPAdapter,), {"send": lambda self, *args, **more: send(self, *args, **more)})
     return _made[send]

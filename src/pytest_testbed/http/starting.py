@@ -64,7 +64,7 @@ def start(wanted: Wanted) -> LiveApp:
         app = load(wanted.path, wanted.said)
     interface = wanted.interface or interface_of(app, wanted.path)
     if wanted.server == "none":
-        return _called(app, interface)
+        return _called(app, interface, wanted)
     listener = wanted.listener()
     url = _url(listener)
     try:
@@ -87,14 +87,20 @@ def _in_process(wanted: Wanted) -> LiveApp:
     return _ready(LiveApp(url, None, server.interface, server), wanted)
 
 
-def _called(app: Any, interface: str) -> LiveApp:
+def _called(app: Any, interface: str, wanted: Wanted) -> LiveApp:
     if interface == "wsgi":
         return LiveApp(PLACE, app, interface)
     from .called import asgi_portal
 
     stack = ExitStack()
-    portal = stack.enter_context(asgi_portal(app))
-    return LiveApp(PLACE, app, interface, portal=portal, close=stack.close)
+    with alarm(wanted.timeout, f"the start of {wanted.path}"):
+        portal = stack.enter_context(asgi_portal(app))
+
+    def close() -> None:
+        with alarm(wanted.timeout, f"the end of {wanted.path}"):
+            stack.close()
+
+    return LiveApp(PLACE, app, interface, portal=portal, close=close)
 
 
 def _url(listener: socket.socket) -> str:

@@ -34,7 +34,7 @@ def needs_aiosmtpd(who: str) -> None:
     from importlib.util import find_spec
 
     if find_spec("aiosmtpd") is None:
-        raise ConfigurationError(f"{who} needs the package aiosmtpd, which is not installed: pip install pytest-testbed[mail]")
+        raise ConfigurationError(f"{who} needs the package aiosmtpd, which is not installed: pip install 'pytest-testbed[mail]'")
 
 
 class MailPort:
