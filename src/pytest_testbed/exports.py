@@ -303,8 +303,16 @@ def _filled(text: str, addresses: Mapping[str, Address]) -> Iterator[str]:
         if form.partition("+")[0] == "url" and (more := MORE.match(text, at)):
             at = more.end()
             value = continued(value, text[at:])
+        if match["name"] == "app.url":  # a named one may end with the path that the text goes on with
+            at += _doubled(value, text[at:])
         yield value
     yield text[at:]
+
+
+def _doubled(url: str, more: str) -> int:
+    """Return how many letters of a text behind a URL say once more what the URL ends with: "/api" after "http://host/api"."""
+    path = "/" + url.partition("://")[2].partition("/")[2].strip("/")
+    return len(path) if path != "/" and re.match(re.escape(path) + r"(/|$)", more) else 0
 
 
 def continued(url: str, more: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 from .captured_http import journal_of
 from .errors import AppError, ConfigurationError, TestbedError, TestbedWarning
+from .exports import EXPORTS
 from .given import is_near
 from .http.appserver import BACKLOG, bound
 from .http.client import ApiClient
@@ -18,10 +19,12 @@ from .http.live import LiveApp
 from .http.login import Login, Tokens
 from .http.process import ProcessServer
 from .http.starting import Wanted, outside, start
+from .near_hosts import block_told
 from .plugin import plain_errors, run_of
 from .plugins.http import HttpSettings, find_given
 from .services.logs import cut
 from .settings import SETTINGS
+from .watch import in_short, own_error
 
 if TYPE_CHECKING:
     import socket
@@ -68,6 +71,7 @@ def running(config: pytest.Config) -> Iterator[LiveApp]:
             held.app = started(config)
         except TestbedError as error:
             held.error = error
+            config.pluginmanager.register(ToldOnce(error))
             raise
     held.users += 1
     try:
@@ -104,11 +108,35 @@ def started(config: pytest.Config) -> LiveApp:
         mine.app_ready or "",
         mine.app_timeout,
         **({"listener": address.take} if address is not None else {}),
+        block=block_told(config),
     )
     app = start(wanted)
     if not config.pluginmanager.has_plugin(WATCH):
         config.pluginmanager.register(AppWatch(app), WATCH)
     return app
+
+
+class ToldOnce:
+    """A plugin of runs whose application could not be started: the first test tells all of it, the others that it did."""
+
+    def __init__(self, error: TestbedError) -> None:
+        self._text = str(error)
+        self._first = ""
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Shorten what an earlier test has told in full."""
+        report = yield
+        if call.excinfo is None or call.when != "setup" or "\n" not in self._text:
+            return report
+        error = call.excinfo.value
+        if str(own_error(error)) == self._text and not item.config.getoption("fulltrace", False):
+            self._first = self._first or item.nodeid
+            if self._first != item.nodeid:
+                report.longrepr = in_short(item, error, self._first)
+        return report
 
 
 class AppWatch:
@@ -253,9 +281,16 @@ def exported(config: pytest.Config) -> AppAddress:
     given = find_given(config)
     if given is None or not given.url:
         if not mine.app:
-            raise ConfigurationError("it is the address of the application under test, which testbed_app has to name.")
+            raise ConfigurationError(
+                "testbed_env names {app.…}, the address of the application under test, and nobody says which that is: name it in "
+                "testbed_app, such as shop.web:app, or say where it runs already, in testbed_app_url."
+            )
         if mine.app_server == "none":
-            raise ConfigurationError("with testbed_app_server = none the application has no address; say thread, or process.")
+            source = settings.source(HttpSettings, "app_server")
+            raise ConfigurationError(
+                "testbed_env names {app.…}, the address of the application under test, and with testbed_app_server = none "
+                f"(from {source}) it has none; say thread, or process."
+            )
     config.stash[ADDRESS] = address = AppAddress(given.url or "" if given is not None else "")
     config.pluginmanager.register(ExportedApp(), "pytest_testbed.exported_app")
     return address
@@ -263,6 +298,11 @@ def exported(config: pytest.Config) -> AppAddress:
 
 class ExportedApp:
     """A plugin of runs whose environment has the application's address."""
+
+    def pytest_report_header(self, config: pytest.Config) -> list[str]:
+        """Say what is exported."""
+        names = [name for name, text in config.stash[EXPORTS].templates if "{app." in text]
+        return [f"testbed: {', '.join(names)} from the application"]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Iterator[None]:

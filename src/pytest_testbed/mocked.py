@@ -8,8 +8,9 @@ from re import Pattern
 
 import pytest
 
-from .captured_http import journal_of
+from .captured_http import journal_of, show_also
 from .errors import ConfigurationError, StubError
+from .http.exchange import masked_url
 from .http.httpx_side import HttpxSide
 from .http.mock import HttpMock
 from .http.unmatched import unmatched_text, unused_text
@@ -34,6 +35,7 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
     watch_outcome(item)
     strict, source = strictness(item)
     mock = HttpMock(places_of(item.config), passthrough_of(item), journal_of(item))
+    show_also(item, "Unused stubs of http_mock", lambda: unused_lines(item.config, mock))
     mock.start()
     side = HttpxSide(mock)
     try:
@@ -51,6 +53,15 @@ def mocked(item: pytest.Item) -> Iterator[HttpMock]:
         faults.append(unused_text(mock.unused, "http_mock.assert_all_requests_are_fired", "set that to False"))
     if faults:
         raise StubError("\n\n".join(faults))
+
+
+def unused_lines(config: pytest.Config, mock: HttpMock) -> str:
+    """Return, for the report of a failure, the stubs that no request has used, and why that may be."""
+    lines = [f"{stub.method} {masked_url(str(getattr(stub.url, 'pattern', stub.url)))}" for stub in mock.unused]
+    options = config.stash[SETTINGS][HttpSettings]
+    if lines and options.app and options.app_server == "process":
+        lines.append("(testbed_app_server is process: http_mock does not reach the application there; mock_service does)")
+    return "\n".join(lines)
 
 
 # --- options and marks

@@ -14,7 +14,7 @@ from .plugin import PARTS, RUN
 from .plugins.http import HttpSettings
 from .settings import SETTINGS
 
-__all__ = ["places_of"]
+__all__ = ["block_told", "places_of"]
 
 PLACES: pytest.StashKey[Places] = pytest.StashKey()
 
@@ -30,6 +30,19 @@ def places_of(config: pytest.Config) -> Places:
         named = frozenset(named_hosts(config))
         config.stash[PLACES] = Places(allowed, lambda: named.union(service_hosts(config)))
     return config.stash[PLACES]
+
+
+def block_told(config: pytest.Config) -> dict[str, Any] | None:
+    """Return what a process of the application must know to guard itself as this one does; None where nothing is guarded."""
+    settings = config.stash[SETTINGS]
+    if not settings[HttpSettings].http_block:
+        return None
+    places = places_of(config)
+    return {
+        "allowed": [place.text for place in places.allowed if place.name or place.network],
+        "services": sorted(places.services()),
+        "because": f"testbed_http_block, from {settings.source(HttpSettings, 'http_block')}",
+    }
 
 
 def named_hosts(config: pytest.Config) -> Iterable[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .errors import TestbedError
+from .errors import AppError, TestbedError
 from .services.logs import cut
 from .services.model import LogMark
 
@@ -80,7 +80,11 @@ class Watch:
 
     def _first_to_meet(self, error: BaseException | None, item: pytest.Item) -> str:
         """Return which test met an error of a service or its schema first: all that need it will meet it."""
-        if error is None or not isinstance(own_error(error), TestbedError) or item.config.getoption("fulltrace", False):
+        own = own_error(error) if error is not None else None
+        # the application's are told by who started it; one of a single line has nothing to be shortened
+        if not isinstance(own, TestbedError) or isinstance(own, AppError) or "\n" not in str(own):
+            return item.nodeid
+        if error is None or item.config.getoption("fulltrace", False):
             return item.nodeid
         return self._told.setdefault((type(error), str(error)), item.nodeid)
 

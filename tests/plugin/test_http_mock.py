@@ -611,3 +611,25 @@ def test_it(http_mock):
             '    < {"error": "card_declined"}',
         ]
     )
+
+
+@pytest.mark.parametrize("server", ["thread", "process"])
+def test_a_failure_shows_the_stubs_that_nobody_used(project: Project, server: str) -> None:
+    result = run(
+        project,
+        """
+def test_it(http_mock):
+    http_mock.get("https://a.example/?token=t")
+    assert False
+
+def test_all_used(http_mock):
+    http_mock.get("https://b.example/", body="x")
+    requests.get("https://b.example/")
+    assert False
+""",
+        *("-o", "testbed_app=shop:app", "-o", f"testbed_app_server={server}"),
+    )
+    text = result.stdout.str()
+    result.stdout.fnmatch_lines(["*Unused stubs of http_mock*", "GET https://a.example/?token=[*][*][*]"])
+    assert text.count("Unused stubs of http_mock") == 1
+    assert ("http_mock does not reach the application there" in text) is (server == "process")

@@ -181,12 +181,28 @@ def test_a_crash_at_import_is_told_once_in_each_test(shop: Project) -> None:
 
 
 @pytest.mark.parametrize("server", ["thread", "process"])
+def test_a_long_error_is_told_in_full_by_the_first_test(shop: Project, server: str) -> None:
+    shop.write(
+        live_shop="def f():\n    raise RuntimeError('no settings')\nf()",
+        test_it="def test_one(live_app): pass\ndef test_two(api_client): pass\ndef test_three(auth_headers): pass",
+    )
+    result = shop.run("-o", f"testbed_app_server={server}")
+    result.assert_outcomes(errors=3)
+    text = result.stdout.str()
+    assert text.count("RuntimeError: no settings") == 1
+    assert text.count("(told in full by test_it.py::test_one)") == 2
+    assert shop.run("--full-trace").stdout.str().count("RuntimeError: no settings") >= 3
+
+
+@pytest.mark.parametrize("server", ["thread", "process"])
 def test_a_hang_at_the_start(shop: Project, server: str) -> None:
     shop.write(live_shop="import threading\nthreading.Event().wait(30)", test_it="def test_it(api_client): pass")
     result = shop.run("-o", f"testbed_app_server={server}", "-o", "testbed_app_timeout=0.5")
 
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["AppError: *0.5 s (testbed_app_timeout). It is here:", "*live_shop.py*line 2*"])
+    if server == "thread":  # of a process, it is the interpreter that tells
+        result.stdout.no_fnmatch_line("*site-packages*pluggy*")
 
 
 HANGS = """
@@ -382,6 +398,48 @@ def test_a_given_address_is_exported_as_it_is(existing: Project, outside: str, m
     existing.run().assert_outcomes(passed=1)
 
 
+def test_a_given_address_that_ends_as_the_text_goes_on(existing: Project, outside: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASE_URL", f"{outside}/v1")
+    existing.write(test_it=f"import os\ndef test_it(live_app): assert os.environ['BASE_URL'] == '{outside}/v1'")
+    existing.run().assert_outcomes(passed=1)
+
+
+def test_the_header_says_what_leads_to_the_application(existing: Project) -> None:
+    existing.run("--collect-only").stdout.fnmatch_lines(["testbed: BASE_URL from the application"])
+
+
+@pytest.mark.parametrize(("more", "outcome"), [((), "HostBlocked"), (("-o", "testbed_http_allow=203.0.113.7"), "not blocked")])
+def test_the_block_holds_in_a_process_of_its_own(shop: Project, more: tuple[str, ...], outcome: str) -> None:
+    shop.write(
+        live_shop="""
+        import socket
+
+        def app(environ, start_response):
+            try:
+                socket.create_connection(("203.0.113.7", 80), timeout=0.01).close()
+            except Exception as error:
+                text = type(error).__name__
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return [text.encode()]
+        """,
+        test_it=f"""
+        def test_it(api_client):
+            text = api_client.get("/").text
+            assert (text if text == "HostBlocked" else "not blocked") == {outcome!r}
+        """,
+    )
+    options = ("testbed_app_server=process", "testbed_http_block=true")
+    shop.run(*(word for option in options for word in ("-o", option)), *more).assert_outcomes(passed=1)
+
+
+def test_the_log_of_werkzeug_has_no_colours(shop: Project) -> None:
+    pytest.importorskip("werkzeug")
+    shop.write(test_it="def test_it(api_client):\n    api_client.get('/users')\n    assert False")
+    result = shop.run("-o", "log_level=INFO")
+    result.stdout.fnmatch_lines(['*"GET /users HTTP/1.1" 200 *'])
+    result.stdout.no_fnmatch_line("*\x1b*")
+
+
 def test_what_we_export_names_no_application(shop: Project) -> None:
     shop.pytester.makeini(INI + "testbed_env = BASE_URL=http://127.0.0.1:1")
     shop.write(test_it="def test_it(live_app): assert live_app.app is not None")
@@ -391,8 +449,8 @@ def test_what_we_export_names_no_application(shop: Project) -> None:
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ("testbed_app_server = none", "with testbed_app_server = none the application has no address"),
-        ("", "which testbed_app has to name"),
+        ("testbed_app_server = none", "with testbed_app_server = none (from *tox.ini) it has none"),
+        ("", "nobody says which that is: name it in testbed_app"),
     ],
 )
 def test_an_address_that_cannot_be_had(shop: Project, more: str, text: str) -> None:

@@ -234,6 +234,9 @@ def _werkzeug(app: Any, listener: socket.socket) -> Any:
     class Handler(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+            self.log("info", '"%s" %s %s', self.requestline, code, size)  # the base colours it
+
         def log(self, type: str, message: str, *args: Any) -> None:
             _log(type, message, *args)
 

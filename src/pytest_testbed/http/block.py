@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -19,7 +19,7 @@ from ..errors import HostBlocked
 from .callers import Caller, caller_of
 from .exchange import Exchange, masked_url
 from .machine import engine_hosts, is_of_containers, is_own_address, is_own_name
-from .places import Places, address_of
+from .places import Place, Places, address_of
 
 __all__ = ["Guard"]
 
@@ -48,6 +48,12 @@ class Guard:
         self._names: set[str] = set()
         self._addresses: set[str] = set()
         self._tell: Callable[[Exchange], None] | None = None
+
+    @classmethod
+    def from_told(cls, told: Mapping[str, Any]) -> Guard:
+        """Return the guard that another process has described: its allowed places, the hosts of services, the reason."""
+        hosts = tuple(told["services"])
+        return cls(Places(map(Place.from_text, told["allowed"]), lambda: hosts), told["because"])
 
     @contextmanager
     def on(self, tell: Callable[[Exchange], None] | None = None) -> Iterator[None]:

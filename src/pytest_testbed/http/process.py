@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,11 +35,14 @@ class ProcessServer:
         interface: what it is, "wsgi" or "asgi"; "" for what its signature says.
         listener: the socket that it answers on; closed here once the process has it.
         timeout: seconds that its start may take, and its stop.
+        block: the hosts that it may reach, as `Guard.from_told` has them; None for all.
     """
 
-    def __init__(self, path: str, said: str, interface: str, listener: socket.socket, timeout: float) -> None:
+    def __init__(
+        self, path: str, said: str, interface: str, listener: socket.socket, timeout: float, block: Mapping[str, Any] | None
+    ) -> None:
         self.interface = interface
-        self._told = {"app": path, "said": said, "interface": interface}
+        self._told = {"app": path, "said": said, "interface": interface, "block": block}
         self._listener = listener
         self._timeout = timeout
         self._pid = os.getpid()

@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 __all__ = ["main"]
@@ -29,8 +30,17 @@ def main() -> None:
     from pytest_testbed.services.death import wait_for_end
 
     threading.Thread(target=_end_with, args=(told["owner"], wait_for_end), name="testbed-owner", daemon=True).start()
-    with os.fdopen(told["pipe"], "w") as pipe:
+    with os.fdopen(told["pipe"], "w") as pipe, _guarded(told["block"]):
         _run(told, pipe)
+
+
+def _guarded(block: Any) -> AbstractContextManager[None]:
+    """Let no connection leave this machine, where pytest's own process does not either."""
+    if block is None:
+        return nullcontext()
+    from pytest_testbed.http.block import Guard
+
+    return Guard.from_told(block).on()
 
 
 def _end_with(owner: int, wait_for_end: Callable[[int, int], None]) -> None:

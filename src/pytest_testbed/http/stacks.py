@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -13,11 +14,19 @@ from ..errors import AppError
 
 __all__ = ["alarm", "stack_of"]
 
+OURS = os.path.dirname(__file__)
+FROZEN = "<frozen importlib"
+
 
 def stack_of(thread: int) -> str:
     """Return where a thread is, by its identity, as the lines of a traceback."""
     frame = sys._current_frames().get(thread)
-    return "".join(traceback.format_stack(frame)).rstrip() if frame is not None else "  (it has ended)"
+    if frame is None:
+        return "  (it has ended)"
+    steps = traceback.extract_stack(frame)
+    own = [at for at, step in enumerate(steps) if step.filename.startswith(OURS)]
+    shown = steps[own[-1] + 1 :] if own else steps  # not how pytest came here
+    return "".join(traceback.format_list([step for step in shown or steps if not step.filename.startswith(FROZEN)])).rstrip()
 
 
 class _Alarm:

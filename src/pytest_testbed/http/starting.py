@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,6 +40,7 @@ class Wanted:
         ready: a path to ask until the answer is less than 500; "" for none.
         timeout: seconds that the start may take, and the stop.
         listener: makes the socket that it answers on, or has it already.
+        block: the hosts that a process of its own may reach, as `Guard.from_told` has them; None for all.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Wanted:
     ready: str = ""
     timeout: float = 30.0
     listener: Callable[[], socket.socket] = field(default=bound)
+    block: Mapping[str, Any] | None = None
 
 
 def start(wanted: Wanted) -> LiveApp:
@@ -79,7 +81,7 @@ def start(wanted: Wanted) -> LiveApp:
 def _in_process(wanted: Wanted) -> LiveApp:
     listener = wanted.listener()
     url = _url(listener)
-    server = ProcessServer(wanted.path, wanted.said, wanted.interface, listener, wanted.timeout)
+    server = ProcessServer(wanted.path, wanted.said, wanted.interface, listener, wanted.timeout, wanted.block)
     try:
         server.start()
     finally:
