@@ -32,6 +32,7 @@ __all__ = [
     "said_early",
     "size",
     "version_number",
+    "web_address",
 ]
 
 T = TypeVar("T")
@@ -97,6 +98,21 @@ def named_values(lines: Sequence[str]) -> None:
     for line in lines:
         if not line.partition("=")[0].isidentifier() or "=" not in line:
             raise ValueError(f"holds {line!r}, which is not of the form NAME=value")
+
+
+def web_address(url: str, example: str = "http://host:8000") -> None:
+    """Check that a URL is one of a web server."""
+    if url.partition("://")[0] not in ("http", "https"):
+        raise ValueError("does not begin with http:// or https://")
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(url)
+        is_whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if not is_whole:
+        raise ValueError(f"is not of the form {example}")
 
 
 class Option:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from ..plugin import plain_errors, usage_errors
-from ..settings import SETTINGS, Section, named_values, option, positive
+from ..settings import SETTINGS, Section, named_values, option, positive, web_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,21 +30,6 @@ def application(text: str) -> None:
     dotted = [*module.split("."), *name.removesuffix("()").split(".")]
     if not colon or not all(part.isidentifier() for part in dotted):
         raise ValueError("is not of the form module:name, such as shop.web:app or shop.web:create_app()")
-
-
-def web_address(url: str) -> None:
-    """Check that a URL is one of a web server."""
-    if url.partition("://")[0] not in ("http", "https"):
-        raise ValueError("does not begin with http:// or https://")
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole:
-        raise ValueError("is not of the form http://host:8000")
 
 
 def hosts(texts: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..plugin import plain_errors, usage_errors, worker_of
-from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
+from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number, web_address
 
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection
@@ -38,20 +38,10 @@ def broker_address(url: str) -> None:
         raise ValueError(f"cannot be used: {error}") from None
 
 
-def web_address(url: str) -> None:
+def management_address(url: str) -> None:
     """Check that a URL is one of a web server, without a login: that is the broker's."""
-    if url.partition("://")[0] not in ("http", "https"):
-        raise ValueError("does not begin with http:// or https://")
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(url)
-        is_whole = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_whole = False
-    if not is_whole:
-        raise ValueError("is not of the form http://host:15672")
-    if "@" in parts.netloc:
+    web_address(url, "http://host:15672")
+    if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("must not name a user: the one of testbed_rabbitmq_url logs in there as well")
 
 
@@ -71,7 +61,10 @@ class RabbitSettings(Section, prefix="rabbitmq"):
         None, secret=True, check=broker_address, help="Use the broker at this URL, whose user is an administrator; start none."
     )
     management_url: str | None = option(
-        None, secret=True, check=web_address, help="Where that broker's management API is; without it: port 15672 of its host."
+        None,
+        secret=True,
+        check=management_address,
+        help="Where that broker's management API is; without it: port 15672 of its host.",
     )
     home: Path | None = option(None, help="Directory of the server, with sbin and plugins, for the local provider.")
     plugins: tuple[str, ...] = option((), check=plugin_names, help="Plugins that are enabled, besides the management API.")
