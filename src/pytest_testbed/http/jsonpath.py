@@ -12,13 +12,18 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
+from .javaregex import compiled
+
 __all__ = ["JsonPath", "parsed", "texts_of"]
 
 UNDERSTOOD = "$, .key, ['key'], [0], [-1], [*], .*, ..key, and filters such as [?(@.key == 'value' && @.size > 1)]"
-KEY = re.compile(r"""[^\s.\[\]()*'",?]+""")
+KEY = re.compile(r"""[^\s.\[\]()*'",?=!<>&|~]+""")
 QUOTED = re.compile(r"""'((?:[^'\\]|\\['"\\])*)'|"((?:[^"\\]|\\['"\\])*)\"""")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")
 INDEX = re.compile(r"\[\s*(-?\d+)\s*\]")
+FILTER = re.compile(r"\[\s*\?\s*\(")
+FILTER_END = re.compile(r"\s*\)\s*\]")
+REGEX = re.compile(r"\s*=~\s*/((?:[^/\\]|\\.)+)/(i?)(?=[\s)&|])")
 ALL = re.compile(r"\[\s*\*\s*\]")
 COMPARISON = re.compile(r"\s*(==|!=|<=|>=|<(?!=)|>(?!=))(?![=~])\s*")
 WORDS = {"true": True, "false": False, "null": None}
@@ -153,7 +158,7 @@ class Reader:
         """Return the error on what is next."""
         rest = self.text[self.at :]
         return ValueError(
-            f"{rest!r} in it is not; there are: {UNDERSTOOD}" if rest else f"it ends too early; there are: {UNDERSTOOD}"
+            f"not from {rest!r} on; there are: {UNDERSTOOD}" if rest else f"it ends too early; there are: {UNDERSTOOD}"
         )
 
     def path(self) -> JsonPath:
@@ -163,8 +168,8 @@ class Reader:
             start = self.at
             is_deep = self.skip("..")
             step, named = self.step(is_deep or self.skip("."))
-            if is_deep and (self.at < len(self.text) if named is None else step is EVERY):
-                self.at = start  # the Java library goes astray behind ..* and the like
+            if is_deep and named is None and (self.at < len(self.text) or "?" in self.text[start : self.at]):
+                self.at = start  # there the Java library goes ways of its own
                 raise self.wrong()
             steps.append(deep(step) if is_deep else step)
             key = named or key
@@ -179,10 +184,9 @@ class Reader:
         if found := self.take(INDEX):
             return item(int(found[1])), None
         start = self.at
-        if self.skip("[?("):
+        if self.take(FILTER):
             holds = self.any_of()
-            self.blank()
-            if self.skip(")]"):
+            if self.take(FILTER_END):
                 return chosen(holds), None
         elif self.skip("["):
             self.blank()
@@ -211,15 +215,26 @@ class Reader:
                 return lambda value: any(all(holds(value) for holds in part) for part in parts)
 
     def term(self) -> Callable[[Any], bool]:
-        """Return one term of a filter: that something is there, or how it compares."""
+        """Return one term of a filter: that something is there, how it compares, or more terms in parentheses."""
         self.blank()
-        start = self.at
+        start, is_not = self.at, self.skip("!")
+        if self.skip("("):
+            inner = self.any_of()
+            self.blank()
+            if not self.skip(")"):
+                raise self.wrong()
+            return (lambda value: not inner(value)) if is_not else inner
         if not self.skip("@"):
             raise self.wrong()
         path = self.path()
         if not path.is_definite:
             self.at = start
             raise self.wrong()
+        if is_not:
+            return lambda value: not values_at(path, value)
+        if found := self.take(REGEX):
+            regex = compiled(f"(?i){found[1]}" if found[2] else found[1])
+            return lambda value: fits(values_at(path, value), regex)
         if (found := self.take(COMPARISON)) is None:
             return lambda value: bool(values_at(path, value))
         wanted, sign = self.literal(), found[1]
@@ -261,6 +276,12 @@ def compares(found: list[Any], sign: str, wanted: Any) -> bool:
     if isinstance(got, str) and isinstance(wanted, str) or isinstance(got, Decimal) and isinstance(wanted, Decimal):
         return ORDERS[sign](got, wanted)
     return False
+
+
+def fits(found: list[Any], regex: re.Pattern[str]) -> bool:
+    """Tell whether a regular expression matches all of a value; what is no text, number or boolean counts as empty text."""
+    is_plain = bool(found) and found[0] is not None and not isinstance(found[0], dict | list)
+    return regex.fullmatch(text_of(found[0]) if is_plain else "") is not None
 
 
 def is_equal(got: Any, wanted: Any) -> bool:
