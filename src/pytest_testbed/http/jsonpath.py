@@ -10,6 +10,7 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
+from math import isfinite
 from typing import Any, NamedTuple
 
 from .javaregex import compiled
@@ -298,8 +299,9 @@ def is_equal(got: Any, wanted: Any) -> bool:
 
 
 def number_of(value: Any) -> Any:
-    """Return a number as a Decimal, another value as it is."""
-    return Decimal(repr(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    """Return a number as a Decimal, another value as it is; so is what is too large for a float."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return Decimal(repr(value)) if is_number and isfinite(value) else value
 
 
 # --- what is found, as texts
@@ -334,6 +336,8 @@ def text_of(value: Any) -> str:
     """Return a value as Java prints it."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}={text_of(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, float) and not isfinite(value):
+        return json.dumps(value)
     if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e7:
         sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
         assert isinstance(exponent, int)

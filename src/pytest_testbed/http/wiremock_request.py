@@ -342,7 +342,7 @@ def json_path_in(value: Any, at: Place) -> Body:
                 return "the body is null"
             return path_fault(body)
         except ValueError:
-            return f"{body_shown(asked)}, which is no JSON"
+            return f"the body is no JSON: {body_shown(asked)}" if asked.body else "there is no body"
         except RecursionError:
             return "the body is nested too deeply"
 
@@ -422,7 +422,7 @@ def found_at(path: JsonPath, body: Any) -> tuple[Any, str]:
 
 def shown_path(path: JsonPath) -> str:
     """Return a path for people: what a filter compares a secret with is one itself."""
-    return masked_literals(path.text, lambda _: MASK) if "[?(" in path.text and is_secret(path.text) else path.text
+    return re.sub(r"\?\s*\(.*\)", f"?({MASK})", path.text) if is_secret(path.text) else path.text
 
 
 def decoded(text: Any, at: Place) -> bytes:
