@@ -361,6 +361,126 @@ def test_json(both: Both, wanted: Any, flags: dict[str, bool], fits: list[str], 
     matched(both, {**X, "bodyPatterns": [{"equalToJson": wanted, **flags}]}, posts(*fits), posts(*others))
 
 
+# --- matchesJsonPath
+
+PATHS: list[tuple[str | dict[str, Any], list[str], list[str]]] = [
+    # a path alone: "", 0 and false are something; null, [] and {} are nothing
+    ("$", ['{"a":1}', "[1]", "5", '"x"', "false"], ["{}", "[]", "null", "", "<a/>"]),
+    (
+        "$.a",
+        ['{"a":1}', '{"a":0}', '{"a":false}', '{"a":""}', '{"a":[null]}', '{"a":{"b":null}}'],
+        ['{"a":null}', '{"a":[]}', '{"a":{}}', '{"b":1}', '[{"a":1}]', "{}", "[]", "5", '"a"', "null", ""],
+    ),
+    ("$['a']", ['{"a":1}'], ['{"b":1}', '[{"a":1}]']),
+    ('$["a"]', ['{"a":1}'], ['{"b":1}']),
+    ("$[ 'a b' ].c", ['{"a b":{"c":1}}'], ['{"a":1}']),
+    ("$['a.b']", ['{"a.b":1}'], ['{"a":{"b":1}}']),
+    (r"$['it\'s']", ['{"it\'s":1}'], ["{}"]),
+    ("$.a-b", ['{"a-b":1}'], ['{"a":1}']),
+    ("$.é_1", ['{"é_1":1}'], ["{}"]),
+    ("$.a.b", ['{"a":{"b":1}}', '{"a":{"b":false}}'], ['{"a":{}}', '{"a":[{"b":1}]}', '{"a":{"b":null}}', '{"a":"b"}', "{}"]),
+    ("$.a[0]", ['{"a":[1,2]}', '{"a":[""]}'], ['{"a":[]}', '{"a":[null,1]}', '{"a":{"0":1}}', '{"a":"x"}']),
+    ("$.a[1].b", ['{"a":[0,{"b":1}]}'], ['{"a":[{"b":1}]}']),
+    ("$[0]", ["[1]", "[[0]]"], ["[]", "[[]]", '{"0":1}']),
+    ("$.[0]", ["[1]"], ["[]"]),
+    ("$.a[-1]", ['{"a":[null,2]}', '{"a":[1]}'], ['{"a":[1,null]}', '{"a":[]}']),
+    ("$.a[-2]", ['{"a":[1,2]}'], ['{"a":[1]}']),
+    # a path that may lead to several: nulls are something
+    ("$.a[*]", ['{"a":[1]}', '{"a":[null]}', '{"a":{"b":1}}'], ['{"a":[]}', '{"a":{}}', '{"a":1}', '{"a":null}', "{}"]),
+    ("$.*", ['{"a":null}', "[null]"], ["{}", "[]", "5"]),
+    ("$.a[*].b", ['{"a":[{"c":1},{"b":2}]}', '{"a":[{"b":null}]}', '{"a":{"x":{"b":1}}}'], ['{"a":[{"c":1}]}', '{"a":{"b":1}}']),
+    ("$.a.*.b[0]", ['{"a":[{"b":[1]},5]}'], ['{"a":[{"b":1}]}']),
+    ("$..a", ['{"a":null}', '{"b":[{"c":{"a":1}}]}', '[[{"a":0}]]'], ['{"b":"a"}', "[]", '"a"']),
+    ("$..['a']", ['{"b":[{"a":1}]}'], ["[]"]),
+    ("$.b..a", ['{"b":{"c":[{"a":1}]}}'], ['{"a":1,"b":2}']),
+    ("$..a..b", ['{"a":{"c":{"b":1}}}'], ['{"b":{"a":1}}']),
+    ("$..a[0]", ['{"b":{"a":[null]}}'], ['{"b":{"a":[]}}', '{"a":1}']),
+    ("$..a[*].b", ['{"x":{"a":[{"b":1}]}}'], ['{"a":{"b":1}}']),
+    ("$..*", ['{"a":null}', "[1]"], ["{}", "[]", "1"]),
+    ("$..[-1]", ['{"a":[1]}'], ['{"a":{"b":1}}']),
+    # filters
+    ("$.a[?(@.k)]", ['{"a":[{"k":null}]}', '{"a":[1,{"k":0}]}', '{"a":{"k":1}}'], ['{"a":[{"b":1}]}', '{"a":["k"]}', '{"a":5}']),
+    ("$[?(@.k == 'x')]", ['[{"k":"x"}]', '{"k":"x"}'], ['[{"k":"X"}]', '{"a":{"k":"x"}}', "[]", '"x"']),
+    ("$.a[?(@['k'] == \"x\")].n", ['{"a":[{"k":"x","n":null}]}'], ['{"a":[{"k":"x"},{"k":"y","n":1}]}']),
+    ("$[?(@ == 'x')]", ['["y","x"]'], ['["y"]', '{"a":"x"}', '"x"']),
+    ("$[?(@.k.n[0] == 1)]", ['[{"k":{"n":[1]}}]'], ['[{"k":{"n":1}}]']),
+    ("$[?(@.k == 1)]", ['[{"k":1}]', '[{"k":1.0}]', '[{"k":"1"}]'], ['[{"k":true}]', '[{"k":"1.0"}]', '[{"k":2}]']),
+    ("$[?(@.k == '1.0')]", ['[{"k":1}]', '[{"k":"1.0"}]'], ['[{"k":"1"}]']),
+    ("$[?(@.k == true)]", ['[{"k":true}]'], ['[{"k":"true"}]', '[{"k":1}]', "[{}]"]),
+    ("$[?(@.k == null)]", ['[{"k":null}]'], ['[{"k":0}]', "[{}]"]),
+    ("$[?(@.k != 'x')]", ['[{"k":"y"}]', '[{"k":1}]', "[{}]", "[1]"], ['[{"k":"x"}]', "[]"]),
+    ("$[?(@.k>1)]", ['[{"k":1.5}]'], ['[{"k":1}]', '[{"k":"2"}]', "[{}]", '[{"k":null}]']),
+    ("$[?(@.k >= 1 && @.k<3)]", ['[{"k":1}]', '[{"k":2.9}]'], ['[{"k":3}]', '[{"k":0}]']),
+    ("$[?(@.k <= 'b')]", ['[{"k":"a"}]', '[{"k":"b"}]'], ['[{"k":"c"}]', '[{"k":1}]']),
+    ("$[?(@.k=='x'&&@.n==-1)]", ['[{"k":"x","n":-1}]'], ['[{"k":"x"},{"n":-1}]']),
+    ("$[?(@.a || @.b && @.c)]", ['[{"a":1}]', '[{"b":1,"c":1}]'], ['[{"b":1}]', '[{"c":1}]']),
+    ("$[?( (@.a || @.b) && !@.c )]", ['[{"a":1}]'], ['[{"a":1,"c":1}]', "[{}]"]),
+    ("$[?(!(@.k == 'x'))]", ['[{"k":"y"}]', "[{}]"], ['[{"k":"x"}]']),
+    ("$[?(@.k =~ /x.*/)]", ['[{"k":"xy"}]', '[{"k":"x"}]'], ['[{"k":"yx"}]', '[{"k":"XY"}]', "[{}]"]),
+    ("$[?(@.k =~ /x[0-9]|1/i && @.n)]", ['[{"k":"X1","n":1}]', '[{"k":1,"n":0}]'], ['[{"k":"X1"}]', '[{"k":"x"}]']),
+    ("$[?(@.k =~ /.*/)]", ['[{"k":"x"}]', "[{}]", "[1]", '[{"k":null}]', '[{"k":[1]}]'], ["[]"]),
+    # what is there, by a rule: one value of several is enough
+    ({"expression": "$.a", "equalTo": "x"}, ['{"a":"x"}', '{"a":["y","x"]}'], ['{"a":"X"}', '{"a":{"x":1}}', "{}", "[]", ""]),
+    ({"expression": "$.a", "equalTo": "X", "caseInsensitive": True}, ['{"a":"x"}'], ['{"a":"y"}']),
+    ({"expression": "$.a", "equalTo": ""}, ['{"a":""}'], ['{"a":null}', "{}", '{"a":[]}']),
+    ({"expression": "$.a", "equalTo": "1"}, ['{"a":1}', '{"a":"1"}', '{"a":[0,1]}'], ['{"a":1.0}', '{"a":true}']),
+    ({"expression": "$.a", "equalTo": "1.5"}, ['{"a":1.5}', '{"a":1.50}', '{"a":15e-1}'], ['{"a":"1.50"}']),
+    ({"expression": "$.a", "equalTo": "1.25E7"}, ['{"a":12500000.0}', '{"a":1.25e7}'], ['{"a":12500000}']),
+    ({"expression": "$.a", "equalTo": "-1.0E-5"}, ['{"a":-0.00001}'], ['{"a":1e-5}']),
+    ({"expression": "$.a", "equalTo": "true"}, ['{"a":true}', '{"a":"true"}'], ['{"a":1}', '{"a":false}']),
+    ({"expression": "$.a", "equalTo": "null"}, ['{"a":"null"}'], ['{"a":null}', "{}"]),
+    ({"expression": "$.a", "matches": "x+"}, ['{"a":"xx"}', '{"a":["y","x"]}'], ['{"a":"xy"}', "{}"]),
+    (
+        {"expression": "$.a", "doesNotMatch": "x+"},
+        ['{"a":"y"}', '{"a":["x","y"]}', '{"a":1}'],
+        ['{"a":"x"}', '{"a":["x"]}', "{}"],
+    ),
+    ({"expression": "$.a", "contains": "b"}, ['{"a":"abc"}', '{"a":{"b":1}}'], ['{"a":"c"}', "{}"]),
+    ({"expression": "$.a", "doesNotContain": "b"}, ['{"a":"c"}', '{"a":["b","c"]}'], ['{"a":"b"}', "{}", '{"a":null}']),
+    (
+        {"expression": "$.a", "equalTo": '{\n  "b" : [ 1, {\n    "c" : { }\n  }, "é", [ ] ]\n}'},
+        ['{"a":{"b":[1,{"c":{}},"é",[]]}}'],
+        ['{"a":{"b":[]}}'],
+    ),
+    ({"expression": "$.a", "equalTo": "{b=1, c={d=null}}"}, ['{"a":[{"b":1,"c":{"d":null}}]}'], ['{"a":{"b":1,"c":{"d":null}}}']),
+    ({"expression": "$.a[*]", "equalTo": '["x",1,null]'}, ['{"a":[["x",1,null]]}'], ['{"a":["x"]}']),
+    ({"expression": "$.a", "and": [{"contains": "a"}, {"contains": "b"}]}, ['{"a":"ab"}'], ['{"a":["a","b"]}', '{"a":"a"}']),
+    ({"expression": "$.a", "or": [{"equalTo": "a"}, {"absent": True}]}, ['{"a":"a"}'], ['{"a":"b"}', "{}"]),
+    ({"expression": "$.a[*].b", "equalTo": "1"}, ['{"a":[{"b":2},{"b":1}]}'], ['{"a":[{"b":2}]}', '{"a":{"b":1}}']),
+    ({"expression": "$..a", "equalTo": "x"}, ['{"b":[{"a":"y"},{"a":"x"}]}'], ['{"a":["x"]}', "{}"]),
+    ({"expression": "$.a[?(@.k == 'x')].n", "equalTo": "1"}, ['{"a":[{"k":"x","n":1}]}'], ['{"a":[{"k":"y","n":1}]}']),
+    (
+        {"expression": "$.a", "absent": True},
+        ["{}", '{"a":null}', '{"a":[]}', "[]", "5"],
+        ['{"a":0}', '{"a":{}}', "", "null", '{"a":""}'],
+    ),
+    ({"expression": "$.a[*].b", "absent": True}, ["{}", '{"a":[{"c":1}]}'], ['{"a":[{"b":1}]}']),
+    ({"expression": "$..a", "absent": True}, ['{"b":1}'], ['{"b":{"a":1}}', ""]),
+    (
+        {"expression": "$.a", "equalToJson": '{"b": 1}'},
+        ['{"a":{"b":1.0}}'],
+        ['{"a":{"b":1,"c":2}}', '{"a":[{"b":1}]}', "{}", '{"b":1}', ""],
+    ),
+    ({"expression": "$.a", "equalToJson": {"b": 1}, "ignoreExtraElements": True}, ['{"a":{"b":1,"c":2}}'], ['{"a":{}}']),
+    ({"expression": "$.a", "equalToJson": "[2, 1]", "ignoreArrayOrder": True}, ['{"a":[1,2]}'], ['{"a":[1]}', '{"a":1}']),
+    ({"expression": "$.a", "equalToJson": '"x"'}, ['{"a":"x"}'], ['{"a":["x"]}']),
+    ({"expression": "$.a", "equalToJson": "null"}, ['{"a":null}', "{}"], ['{"a":0}', "null", ""]),
+    ({"expression": "$.a[*].b", "equalToJson": "[1, 2]"}, ['{"a":[{"b":1},{"c":0},{"b":2}]}'], ['{"a":[{"b":2},{"b":1}]}']),
+    ({"expression": "$.a[*]", "equalToJson": "[]"}, ['{"a":[]}', '{"a":5}'], ["{}"]),
+]
+
+
+@pytest.mark.parametrize(("path", "fits", "others"), PATHS, ids=[str(row[0]) for row in PATHS])
+def test_json_paths(both: Both, path: Any, fits: list[str], others: list[str]) -> None:
+    matched(both, {**X, "bodyPatterns": [{"matchesJsonPath": path}]}, posts(*fits), posts(*others))
+
+
+def test_json_paths_beside_other_rules(both: Both) -> None:
+    rules = [{"or": [{"matchesJsonPath": "$.a"}, {"contains": "x"}]}, {"matchesJsonPath": {"expression": "$.b", "absent": True}}]
+
+    matched(both, {**X, "bodyPatterns": rules}, posts('{"a":1}', '{"c":"x"}'), posts('{"a":1,"b":1}', '{"c":1}'))
+
+
 # --- answers
 
 RESPONSES: dict[str, tuple[dict[str, Any], int | str]] = {
@@ -518,6 +638,11 @@ def test_several_mappings(both: Both, name: str) -> None:
 
 # --- where they differ, on purpose
 
+
+def in_body(path: Any) -> dict[str, Any]:
+    return mapping({**X, "bodyPatterns": [{"matchesJsonPath": path}]})
+
+
 DIFFERENCES: dict[str, tuple[dict[str, Any], Ask, Any, Any]] = {
     # with what the real one has, and what ours has: a status, a failure, or an outcome without headers
     "/ without a stub": (mapping(), Ask("/"), 403, 404),
@@ -527,6 +652,23 @@ DIFFERENCES: dict[str, tuple[dict[str, Any], Ask, Any, Any]] = {
     "a fragment in a target": (mapping({"url": "/x"}), Ask("/x#part"), 200, 404),
     "more behind a JSON body": (mapping({**X, "bodyPatterns": [{"equalToJson": "{}"}]}), posts("{} x")[0], 200, 404),
     "a JSON body in other quotes": (mapping({**X, "bodyPatterns": [{"equalToJson": {"a": 1}}]}), posts("{'a': 1}")[0], 200, 404),
+    "more behind a JSON body, by path": (in_body("$.a"), posts('{"a":1} x')[0], 200, 404),
+    "a JSON body in other quotes, by path": (in_body("$.a"), posts("{'a':1}")[0], 200, 404),
+    "a text is a JSON body, by path": (in_body({"expression": "$.a", "absent": True}), posts("x")[0], 200, 404),
+    "null in a list": (in_body({"expression": "$.a", "equalTo": "x"}), posts('{"a":["x",null]}')[0], 500, 200),
+    "only null in a list": (in_body({"expression": "$.a", "absent": True}), posts('{"a":[null]}')[0], 500, 200),
+    "absent behind a filter that has nothing to filter": (
+        in_body({"expression": "$.a[?(@.b)]", "absent": True}),
+        posts('{"a":5}')[0],
+        404,
+        200,
+    ),
+    "null behind an item that is missing": (
+        in_body({"expression": "$.a[1][*]", "equalToJson": "null"}),
+        posts('{"a":[]}')[0],
+        404,
+        200,
+    ),
     "1e30": (mapping({**X, "bodyPatterns": [{"equalToJson": {"a": 10**30}}]}), posts('{"a":1e30}')[0], 404, 200),
     "1.0 in a jsonBody": (mapping(X, {"jsonBody": 1.0}), get(), Outcome(200, "OK", {}, b"1"), Outcome(200, "OK", {}, b"1.0")),
     "a status that has no words": (mapping(X, {"status": 599}), get(), Outcome(599, "599"), Outcome(599, "")),
@@ -559,7 +701,24 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "absent that is false": (rule({"absent": False}), "'absent' is False, and WireMock takes that for true"),
     "a set of letters in another": (rule({"matches": "[a-z&&[^b]]"}), "brackets in brackets"),
     "a class of Unicode": (rule({"matches": r"\p{Lu}"}), "has no like in Python"),
-    "matchesJsonPath": (mapping({**X, "bodyPatterns": [{"matchesJsonPath": "$.a"}]}), "one of WireMock's keys"),
+    "a function in a JSON path": (in_body("$.a.length()"), "not from '()' on; there are: $, .key, ['key'], "),
+    "a slice": (in_body("$.a[0:2]"), "not from '[0:2]' on"),
+    "several items": (in_body("$.a[0,1]"), "not from '[0,1]' on"),
+    "several keys": (in_body("$['a','b']"), "not from \"['a','b']\" on"),
+    "a filter at any depth": (in_body("$..[?(@.a)]"), "not from '..[?(@.a)]' on"),
+    "a step behind all": (in_body("$..*.a"), "not from '..*.a' on"),
+    "in a filter: another sign": (in_body("$[?(@.a in [1])]"), "not from '[?(@.a in [1])]' on"),
+    "in a filter: the whole body": (in_body("$[?($.a)]"), "not from '$.a)]' on"),
+    "in a filter: any depth": (in_body("$[?(@..a)]"), "not from '@..a)]' on"),
+    "in a filter: the other way round": (in_body("$[?(1 == @.a)]"), "not from '1 == @.a)]' on"),
+    "a path without its $": (in_body("a"), "'a' is no JSON path that is understood: not from 'a' on"),
+    "a path that is cut off": (in_body("$."), "it ends too early"),
+    "a blank behind a path": (in_body("$.a "), "not from ' ' on"),
+    "a path in a path": (in_body({"expression": "$.a", "matchesJsonPath": "$.b"}), "is not a key of 'matchesJsonPath'"),
+    "two rules for a path": (
+        in_body({"expression": "$.a", "equalTo": "x", "contains": "x"}),
+        "this one has equalTo and contains",
+    ),
     "proxyBaseUrl": (mapping(X, {"proxyBaseUrl": "http://127.0.0.1:1"}), "one of WireMock's keys"),
     "transformers": (mapping(X, {"body": "x", "transformers": ["response-template"]}), "one of WireMock's keys"),
     "chunkedDribbleDelay": (

@@ -110,7 +110,13 @@ WRONG: list[tuple[str, bytes, int, str]] = [
     ),
     ("a proxy", in_response('"proxyBaseUrl": "http://other.test"'), 4, "'proxyBaseUrl' is one of WireMock's keys"),
     ("a template", in_response('"transformers": ["response-template"]'), 4, "'transformers' is one of WireMock's keys"),
-    ("a JSON path", in_body('{"matchesJsonPath": "$.a"}'), 3, "'matchesJsonPath' is one of WireMock's keys"),
+    (
+        "what a JSON path leads not to",
+        in_body('{"doesNotMatchJsonPath": "$.a"}'),
+        3,
+        "'doesNotMatchJsonPath' is one of WireMock's",
+    ),
+    ("a JSON schema", in_body('{"matchesJsonSchema": "{}"}'), 3, "'matchesJsonSchema' is one of WireMock's keys"),
     ("XML", in_body('{"equalToXml": "<a/>"}'), 3, "'equalToXml' is one of WireMock's keys"),
     ("a form", in_request('"formParameters": {"a": {"equalTo": "1"}}'), 3, "'formParameters' is one of WireMock's keys"),
     # types
@@ -166,6 +172,23 @@ WRONG: list[tuple[str, bytes, int, str]] = [
     ),
     ("JSON in a text", in_body('{"equalToJson": "{"}'), 3, "'equalToJson' is no JSON that is understood: "),
     ("Base64", in_body('{"binaryEqualTo": "A"}'), 3, "'A' is no Base64: "),
+    ("a JSON path", in_body('{"matchesJsonPath": "$.a.size()"}'), 3, "'$.a.size()' is no JSON path that is understood: not from"),
+    (
+        "in an expression",
+        in_body('{"matchesJsonPath": {"absent": true,\n"expression": "$["}}'),
+        4,
+        "not from '[' on; there are: $, ",
+    ),
+    ("no path", in_body('{"matchesJsonPath": 5}'), 3, "5 is no JSON path: that is a text such as '$.key'."),
+    ("no expression", in_body('{"matchesJsonPath": {"absent": true}}'), 3, "'matchesJsonPath' needs 'expression', the path."),
+    ("a key of a path", in_body('{"matchesJsonPath": {"expresion": "$"}}'), 3, "did you mean 'expression'?"),
+    ("a path without a rule", in_body('{"matchesJsonPath": {"expression": "$"}}'), 3, "this one has none."),
+    (
+        "a regular expression in a filter",
+        in_body('{"matchesJsonPath": "$[?(@.a =~ /(/)]"}'),
+        3,
+        "is no JSON path that is understood",
+    ),
     ("a template", in_request('"urlPathTemplate": "/{a"'), 3, "is no template: "),
     (
         "a part without a template",
@@ -408,6 +431,61 @@ def test_a_body_that_is_too_deep_is_no_json(folder: Path) -> None:
     deep = b"[" * 100_000
 
     assert answers(folder, {"bodyPatterns": [{"equalToJson": "[]"}]}, Request("POST", "/x", body=deep)) == [404]
+
+
+@pytest.mark.parametrize(
+    ("rule", "body", "words"),
+    [
+        ("$.a.b", '{"a": {}}', "$.a.b is missing"),
+        ("$.a", '{"a": []}', "$.a is []"),
+        ("$.a", '{"a": null}', "$.a is null"),
+        ("$.a", "", "there is no body"),
+        ("$.a", "a=1", "the body is no JSON: 'a=1'"),
+        ("$.a", "null", "the body is null"),
+        ("$..a", "[" * 100_000 + "]" * 100_000, "the body is nested too deeply"),
+        ("$..a", '{"b": 1}', "$..a leads to nothing"),
+        ("$[?(@.a == 'x')]", '[{"a": "y"}]', "$[?(@.a == 'x')] leads to nothing"),
+        ({"expression": "$.a", "equalTo": "x"}, '{"a": "y"}', "$.a is 'y', not 'x'"),
+        ({"expression": "$.a", "equalTo": "x"}, "{}", "$.a is missing, not 'x'"),
+        ({"expression": "$.a", "matches": "x+"}, '{"a": 1e999}', "$.a is inf, not matching 'x+'"),
+        ({"expression": "$[?(@ > 1)]", "equalTo": "x"}, "[1e999, NaN]", "leads to nothing, not 'x'"),
+        ({"expression": "$..a", "contains": "x"}, '[{"a": 1}, {"a": 2}]', "$..a is [1, 2], not with 'x' in it"),
+        ({"expression": "$.a", "absent": True}, '{"a": 1}', "$.a is 1, not absent"),
+        ({"expression": "$.a", "equalToJson": {"b": [1]}}, '{"a": {"b": [2]}}', "$.a.b[0] is 2, not 1"),
+        ({"expression": "$.a", "equalToJson": {"b": 1}}, "{}", "$.a is missing, not {'b': 1}"),
+    ],
+)
+def test_what_a_json_path_leads_to_is_told(folder: Path, rule: Any, body: str, words: str) -> None:
+    book = Book("shop", read(folder, {"request": {"bodyPatterns": [{"matchesJsonPath": rule}]}, "response": {}}))
+
+    assert words in book.serve(Request("POST", "/x", body=body.encode())).why
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "$.user[?(@.password == 'MINE' && @.pin == 1)].none",
+        "$.user[?(@.password =~ /MINE/)].none",
+        *(
+            {"expression": path, word: "MINE"}
+            for path in ("$.user.password", "$.user['password']", "$..password")
+            for word in ("equalTo", "contains")
+        ),
+        {"expression": "$.user.password", "equalToJson": '"MINE"'},
+        {"expression": "$.user", "equalToJson": {"password": "MINE"}},
+        {"expression": "$.none", "equalToJson": {"password": "MINE"}},
+        {"expression": "$.user", "contains": '"password" : "MINE"'},
+    ],
+    ids=str,
+)
+def test_secrets_of_a_json_path_are_not_told(folder: Path, rule: Any) -> None:
+    book = Book("shop", read(folder, {"request": {"bodyPatterns": [{"matchesJsonPath": rule}]}, "response": {}}))
+
+    why = book.serve(Request("POST", "/x", body=b'{"user": {"password": "SENT"}}')).why
+
+    assert "MINE" not in why
+    assert "SENT" not in why
+    assert "***" in why
 
 
 def test_secrets_of_a_mapping_are_not_told(folder: Path) -> None:

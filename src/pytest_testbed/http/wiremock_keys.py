@@ -16,7 +16,7 @@ FOREIGN = {
     *("postServeActions", "serveEventListeners", "transformers", "transformerParameters", "proxyBaseUrl"),
     *("additionalProxyRequestHeaders", "removeProxyRequestHeaders", "proxyUrlPrefixToRemove", "chunkedDribbleDelay"),
     *("customMatcher", "multipartPatterns", "formParameters", "host", "port", "scheme", "clientIp", "importOptions"),
-    *("matchesJsonPath", "matchesJsonSchema", "equalToXml", "matchesXPath", "equalToNumber", "hasExactly", "includes"),
+    *("matchesJsonSchema", "equalToXml", "matchesXPath", "equalToNumber", "hasExactly", "includes"),
     *("before", "after", "equalToDateTime", "doesNotMatchJsonPath"),
 }
 """Words of WireMock's that are known, and not understood."""

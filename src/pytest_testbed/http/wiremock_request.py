@@ -14,8 +14,9 @@ from itertools import islice
 from typing import Any
 
 from . import javaregex
-from .exchange import masked_literals, masked_text, masked_url, masked_value
+from .exchange import MASK, is_secret, masked_literals, masked_text, masked_url, masked_value
 from .jsonequal import Equality, check_placeholders
+from .jsonpath import JsonPath, parsed, texts_of
 from .match import AnyPath, Body, Pattern, Text, body_shown, compared_texts, no_json
 from .match import Path as PathRule
 from .request import Request
@@ -30,7 +31,8 @@ REQUEST = (
 )
 RULES = ("equalTo", "contains", "doesNotContain", "matches", "doesNotMatch", "absent", "and", "or", "not")
 FLAGS = {"equalTo": ("caseInsensitive",), "equalToJson": ("ignoreArrayOrder", "ignoreExtraElements")}
-BODY_PARTS = (*RULES, "equalToJson")
+BODY_PARTS = (*RULES, "equalToJson", "matchesJsonPath")
+PATH_RULES = (*RULES, "equalToJson")
 BODY_RULES = (*BODY_PARTS, "binaryEqualTo")
 PARAMETER = re.compile(r"\{([^/{}]+)\}")
 
@@ -276,6 +278,8 @@ def body_in(rule: Any, at: Place, keys: tuple[str, ...] = BODY_PARTS) -> Body:
     here = (*at, word)
     if word == "equalToJson":
         return json_in(rule, value, at)
+    if word == "matchesJsonPath":
+        return json_path_in(value, here)
     if word == "binaryEqualTo":
         exact = decoded(value, here)
         return Body("body", f"{len(exact)} bytes", lambda asked: "" if asked.body == exact else f"other {len(asked.body)} bytes")
@@ -303,21 +307,122 @@ def joined_bodies(word: str, parts: list[Body]) -> Body:
 
 def json_in(rule: Mapping[str, Any], value: Any, at: Place) -> Body:
     """Return the rule for a body that is equal as JSON."""
+    wanted, equality = equality_in(rule, value, at)
+
+    def fault(asked: Request) -> str:
+        try:
+            return "; ".join(islice(equality.differences(asked.json, wanted), 5))
+        except (ValueError, RecursionError):
+            return no_json(asked, wanted)
+
+    return Body("json", masked_value("", wanted), fault)
+
+
+def equality_in(rule: Mapping[str, Any], value: Any, at: Place) -> tuple[Any, Equality]:
+    """Return what a value has to be equal to, and what counts as equal."""
     try:
         if isinstance(value, str):
             value = json.loads(value)
         check_placeholders(value)
     except (ValueError, RecursionError) as error:
         raise Bad((*at, "equalToJson"), f"'equalToJson' is no JSON that is understood: {error}.") from None
-    equality = Equality(typed(rule, at, "ignoreArrayOrder", bool, False), typed(rule, at, "ignoreExtraElements", bool, False))
+    return value, Equality(typed(rule, at, "ignoreArrayOrder", bool, False), typed(rule, at, "ignoreExtraElements", bool, False))
+
+
+# --- paths in a JSON body
+
+
+def json_path_in(value: Any, at: Place) -> Body:
+    """Return the rule for what a JSON path leads to in the body."""
+    path, words, path_fault = path_rule_in(value, at)
 
     def fault(asked: Request) -> str:
         try:
-            return "; ".join(islice(equality.differences(asked.json, value), 5))
-        except (ValueError, RecursionError):
-            return no_json(asked, value)
+            if (body := asked.peek()) is None:  # null is no JSON to the real one
+                return "the body is null"
+            return path_fault(body)
+        except ValueError:
+            return f"the body is no JSON: {body_shown(asked)}" if asked.body else "there is no body"
+        except RecursionError:
+            return "the body is nested too deeply"
 
-    return Body("json", masked_value("", value), fault)
+    return Body("json", f"{shown_path(path)} {words}", fault)
+
+
+def path_rule_in(value: Any, at: Place) -> tuple[JsonPath, str, Callable[[Any], str]]:
+    """Return a path, the rule on it in words, and what is wrong with a body by it; "" for nothing."""
+    if not isinstance(value, dict):
+        path = path_of_json(value, at)
+        return path, "there", lambda body: nothing_at(path, body)
+    flags = tuple(flag for each in PATH_RULES for flag in FLAGS.get(each, ()))
+    known(value, at, ("expression", *PATH_RULES, *flags), "'matchesJsonPath'")
+    if "expression" not in value:
+        raise Bad(at, "'matchesJsonPath' needs 'expression', the path.")
+    path = path_of_json(value["expression"], (*at, "expression"))
+    rule = {key: each for key, each in value.items() if key != "expression"}
+    word, wanted = only(rule, at, PATH_RULES)
+    if word == "equalToJson":
+        wanted, equality = equality_in(rule, wanted, at)
+        return path, masked_value(path.key, wanted), lambda body: unequal_at(path, body, wanted, equality)
+    text = text_in(rule, at)
+    words = masked_literals(text.words, (lambda _: MASK) if is_secret(path.key) else masked_text)
+    return path, words, lambda body: other_text_at(path, body, text, words, word == "absent")
+
+
+def path_of_json(text: Any, at: Place) -> JsonPath:
+    """Return a JSON path.
+
+    Raises:
+        Bad: it is none that is understood.
+    """
+    if not isinstance(text, str):
+        raise Bad(at, f"{text!r} is no JSON path: that is a text such as '$.key'.")
+    try:
+        return parsed(text)
+    except ValueError as error:
+        raise Bad(at, f"{text!r} is no JSON path that is understood: {error}.") from None
+
+
+def nothing_at(path: JsonPath, body: Any) -> str:
+    """Return that a path leads to nothing; "" if it leads to something: null, [] and {} are nothing, "", 0 and false are not."""
+    found, shown = found_at(path, body)
+    return f"{shown_path(path)} {shown}" if found is None or found in ([], {}) else ""
+
+
+def unequal_at(path: JsonPath, body: Any, wanted: Any, equality: Equality) -> str:
+    """Return in what differs what a path leads to; what is not there counts as null."""
+    found, shown = found_at(path, body)
+    differences = [*islice(equality.differences(found, wanted, shown_path(path)), 5)]
+    if differences and found is None:
+        return f"{shown_path(path)} {shown}, not {masked_value(path.key, wanted)}"
+    return "; ".join(differences)
+
+
+def other_text_at(path: JsonPath, body: Any, rule: Text, words: str, is_absent: bool) -> str:
+    """Return that no text to which a path leads is as it has to be. Where there is none, no rule holds but absent."""
+    found, shown = found_at(path, body)
+    texts = texts_of(found)
+    fits = not texts if is_absent else any(map(rule.holds, texts))
+    return "" if fits else f"{shown_path(path)} {shown}, not {words}"
+
+
+def found_at(path: JsonPath, body: Any) -> tuple[Any, str]:
+    """Return what a path leads to, None for nothing, and the same in words."""
+    try:
+        found = path.read(body)
+    except LookupError:
+        return None, "is missing"
+    if found is None:
+        return None, "is null"
+    if not path.is_definite and found == []:
+        return found, "leads to nothing"
+    masks = is_secret(path.key) and isinstance(found, list)
+    return found, f"is {MASK if masks else masked_value(path.key, found)}"
+
+
+def shown_path(path: JsonPath) -> str:
+    """Return a path for people: what a filter compares a secret with is one itself."""
+    return re.sub(r"\?\s*\(.*\)", f"?({MASK})", path.text) if is_secret(path.text) else path.text
 
 
 def decoded(text: Any, at: Place) -> bytes:
