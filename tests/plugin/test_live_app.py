@@ -19,6 +19,7 @@ import json, logging, os, sys
 
 ENVIRON = dict(os.environ)
 log = logging.getLogger("shop")
+log.disabled = False  # in one process with other tests: those of Alembic disable what is there
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
@@ -434,7 +435,8 @@ def test_the_block_holds_in_a_process_of_its_own(shop: Project, more: tuple[str,
 
 def test_the_log_of_werkzeug_has_no_colours(shop: Project) -> None:
     pytest.importorskip("werkzeug")
-    shop.write(test_it="def test_it(api_client):\n    api_client.get('/users')\n    assert False")
+    enabled = "import logging\nlogging.getLogger('werkzeug').disabled = False  # as those of Alembic have left it\n"
+    shop.write(test_it=enabled + "def test_it(api_client):\n    api_client.get('/users')\n    assert False")
     result = shop.run("-o", "log_level=INFO")
     result.stdout.fnmatch_lines(['*"GET /users HTTP/1.1" 200 *'])
     result.stdout.no_fnmatch_line("*\x1b*")
