@@ -12,7 +12,6 @@ from typing import Any
 
 from ..errors import StubError
 from .book import Book, Served, Stub
-from .bridge import address_for_containers
 from .server import Site
 from .service import MockService
 from .serving import Serving
@@ -195,6 +194,8 @@ class TestServices:
             for each in self._bridges:
                 if each.book is book:
                     return each.reached_as, each.port
+            from .bridge import address_for_containers  # few tests have containers
+
             name, address = address_for_containers()
             if address == site.host:
                 return name, site.port
