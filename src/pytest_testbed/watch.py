@@ -81,8 +81,7 @@ class Watch:
     def _first_to_meet(self, error: BaseException | None, item: pytest.Item) -> str:
         """Return which test met an error of a service or its schema first: all that need it will meet it."""
         own = own_error(error) if error is not None else None
-        # the application's are told by who started it; one of a single line has nothing to be shortened
-        if not isinstance(own, TestbedError) or isinstance(own, AppError) or "\n" not in str(own):
+        if not isinstance(own, TestbedError) or isinstance(own, AppError):  # the application's are told by who started it
             return item.nodeid
         if error is None or item.config.getoption("fulltrace", False):
             return item.nodeid

@@ -19,7 +19,6 @@ import json, logging, os, sys
 
 ENVIRON = dict(os.environ)
 log = logging.getLogger("shop")
-log.disabled = False  # in one process with other tests: those of Alembic disable what is there
 
 def app(environ, start_response):
     path = environ["PATH_INFO"]
@@ -121,7 +120,7 @@ def test_a_failure_shows_what_was_said_and_the_log(shop: Project) -> None:
             api_client.get("/log").assert_status(201)
         """
     )
-    result = shop.run("-o", "testbed_app_server=thread")
+    result = shop.run_apart("-o", "testbed_app_server=thread")  # in this one others may have switched logs off
 
     result.stdout.fnmatch_lines(
         [
@@ -435,9 +434,8 @@ def test_the_block_holds_in_a_process_of_its_own(shop: Project, more: tuple[str,
 
 def test_the_log_of_werkzeug_has_no_colours(shop: Project) -> None:
     pytest.importorskip("werkzeug")
-    enabled = "import logging\nlogging.getLogger('werkzeug').disabled = False  # as those of Alembic have left it\n"
-    shop.write(test_it=enabled + "def test_it(api_client):\n    api_client.get('/users')\n    assert False")
-    result = shop.run("-o", "log_level=INFO")
+    shop.write(test_it="def test_it(api_client):\n    api_client.get('/users')\n    assert False")
+    result = shop.run_apart("-o", "log_level=INFO")  # in this one others may have switched logs off
     result.stdout.fnmatch_lines(['*"GET /users HTTP/1.1" 200 *'])
     result.stdout.no_fnmatch_line("*\x1b*")
 

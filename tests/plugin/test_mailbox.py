@@ -468,14 +468,14 @@ class TestWithoutThePackage:
         result = shop.run("-q")
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines(
-            ["ConfigurationError: mailbox needs the package aiosmtpd, * pip install pytest-testbed[[]mail]*"]
+            ["ConfigurationError: mailbox needs the package aiosmtpd, * pip install 'pytest-testbed[[]mail]'*"]
         )
 
     def test_an_exported_address_says_so(self, exporting: Project) -> None:
         exporting.write(test_it="def test_it(): pass")
         result = exporting.run("-q")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["*{mail} needs the package aiosmtpd, *pip install pytest-testbed[[]mail]*"])
+        result.stderr.fnmatch_lines(["*{mail} needs the package aiosmtpd, *pip install 'pytest-testbed[[]mail]'*"])
 
 
 @pytest.fixture
