@@ -121,7 +121,7 @@ def test_bytes_that_are_no_ascii_can_be_printed() -> None:
     raw = "Content-Disposition: attachment; filename=März.pdf\r\nTo: <ä\r\nFrom: ö <\r\n\r\n%PDF".encode()
     mail = Mail(raw)
     assert [each.name for each in mail.attachments] == ["März.pdf"]
-    assert mail.headers["From"] == "ö <"
+    assert mail.headers["From"].startswith("ö")  # what else there is depends on the version of Python
     f"{mail!r} {mail.headers!r} {mail.to}".encode()
 
 
