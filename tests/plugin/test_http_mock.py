@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import requests
 import responses  # loaded once for all runs in here
@@ -219,8 +221,8 @@ def test_it(http_mock):
     text = result.stdout.str()
     assert "MINE" not in text
     assert "SENT" not in text
-    assert "'token': ***" in text
-    assert "'name': 'Bob'" in text
+    assert re.search(r"'?token'?: \*\*\*", text)  # responses before 0.26 leaves the quotes out
+    assert re.search("'?name'?: '?Bob", text)
 
 
 # --- stubs that nothing uses

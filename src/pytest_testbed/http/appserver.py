@@ -116,14 +116,13 @@ class _Asgi:
 
     def run(self, ready: Callable[[], None]) -> None:
         """Serve until told to stop."""
-        server, begin = self._server, self._server.startup
+        server, loop = self._server, self._server.main_loop
 
-        async def startup(sockets: Any = None) -> None:
-            await begin(sockets=sockets)
-            if server.started:
-                ready()
+        async def main_loop() -> None:
+            ready()  # not with its startup: who tells it to end before this point would have it leave out the lifespan's end
+            await loop()
 
-        server.startup = startup
+        server.main_loop = main_loop
         try:
             server.run(sockets=[self._listener])
         finally:
