@@ -25,10 +25,11 @@ from pytest_testbed.http.starting import Wanted, outside, start
 WSGI = """
 import time
 from threading import Event
-held = Event()
+held, arrived = Event(), Event()
 
 def app(environ, start_response):
     if environ["PATH_INFO"] == "/held":
+        arrived.set()
         held.wait(20)
     if environ["PATH_INFO"] == "/broken":
         raise RuntimeError("no such thing")
@@ -186,17 +187,24 @@ def test_the_stop_of_asgi_does_not_wait_for_connections(begin: Starter) -> None:
     assert sys.modules["live_asgi"].seen == ["shutdown"]
 
 
+def test_who_ends_it_as_soon_as_it_answers_has_its_end_as_well(modules: Path) -> None:
+    import live_asgi
+
+    server = appserver.serving(live_asgi.app, "asgi", appserver.bound())
+    server.run(server.stop)
+    assert live_asgi.seen == ["shutdown"]
+
+
 def test_threads_are_gone_in_the_end(begin: Starter) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     for path in ("live_asgi:app", "live_wsgi:app"):
         app = begin(path)
         with requests.Session() as session:
             session.get(app.url, timeout=5)
             app.stop()
-    deadline = time.monotonic() + 5
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert threading.active_count() == before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+    assert set(threading.enumerate()) <= before
 
 
 def test_small_answers_are_sent_at_once() -> None:
@@ -337,9 +345,7 @@ def test_a_request_that_hangs_at_the_stop_is_named(begin: Starter) -> None:
     app = begin("live_wsgi:app", timeout=0.3)
     slow = threading.Thread(target=requests.get, args=[f"{app.url}/held"], kwargs={"timeout": 20})
     slow.start()
-    deadline = time.monotonic() + 5
-    while not app._server._serving._running and time.monotonic() < deadline:  # type: ignore[union-attr]
-        time.sleep(0.001)
+    assert sys.modules["live_wsgi"].arrived.wait(5)
     try:
         assert "GET /held" in app.stop()
     finally:

@@ -434,9 +434,16 @@ def test_the_block_holds_in_a_process_of_its_own(shop: Project, more: tuple[str,
 
 def test_the_log_of_werkzeug_has_no_colours(shop: Project) -> None:
     pytest.importorskip("werkzeug")
-    shop.write(test_it="def test_it(api_client):\n    api_client.get('/users')\n    assert False")
+    shop.write(
+        live_shop="""
+        def app(environ, start_response):
+            start_response("404 Not Found", [("Content-Length", "0")])
+            return []
+        """,
+        test_it="def test_it(api_client): api_client.get('/users').assert_status(200)",
+    )
     result = shop.run_apart("-o", "log_level=INFO")  # in this one others may have switched logs off
-    result.stdout.fnmatch_lines(['*"GET /users HTTP/1.1" 200 *'])
+    result.stdout.fnmatch_lines(['*"GET /users HTTP/1.1" 404 *'])
     result.stdout.no_fnmatch_line("*\x1b*")
 
 
