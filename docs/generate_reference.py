@@ -18,7 +18,16 @@ from pytest_testbed.settings import Option, Section
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- options: begin -->", "<!-- options: end -->"
 BAR = "\\|"
-TITLES = {"CoreSettings": "Core", "PostgresSettings": "PostgreSQL", "RabbitSettings": "RabbitMQ", "HttpSettings": "HTTP"}
+TITLES = {
+    "CoreSettings": "Core",
+    "PostgresSettings": "PostgreSQL",
+    "RabbitSettings": "RabbitMQ",
+    "HttpSettings": "HTTP",
+    "FactorySettings": "Test data",
+    "FileSettings": "Files",
+    "BudgetSettings": "Budgets",
+    "LevelSettings": "Levels",
+}
 
 
 def sections() -> list[type[Section]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         TestbedWarning,
         UnknownService,
     )
+    from .factories.factories import Factories
+    from .files.workdir import WorkDir
     from .http.answer import Answer
     from .http.apiresponse import ApiResponse
     from .http.book import Stub
@@ -52,6 +54,7 @@ _HOMES = {
     "ConfigurationError": ".errors",
     "ContainerRecipe": ".services.model",
     "Endpoint": ".services.model",
+    "Factories": ".factories.factories",
     "HostBlocked": ".errors",
     "HostError": ".errors",
     "HttpMock": ".http.mock",
@@ -77,6 +80,7 @@ _HOMES = {
     "TestbedError": ".errors",
     "TestbedWarning": ".errors",
     "UnknownService": ".errors",
+    "WorkDir": ".files.workdir",
 }
 
 __all__ = [
@@ -89,6 +93,7 @@ __all__ = [
     "ConfigurationError",
     "ContainerRecipe",
     "Endpoint",
+    "Factories",
     "HostBlocked",
     "HostError",
     "HttpMock",
@@ -114,6 +119,7 @@ __all__ = [
     "TestbedError",
     "TestbedWarning",
     "UnknownService",
+    "WorkDir",
 ]
 
 if "pytest" in sys.modules:

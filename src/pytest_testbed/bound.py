@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import IsolationError, TestbedWarning
-from .isolation import mode_of
+from .isolation import is_quiet, mode_of
 from .plugin import collection_errors, runs_tests
 from .plugins.postgres import ADDRESS, PostgresSettings
 from .postgres.targets import Targets
@@ -25,8 +25,6 @@ __all__ = ["BoundApplication"]
 
 FIXTURE = "_pg_test"
 """The fixture in which applications are bound; what else has to do with the test on PostgreSQL comes after it."""
-ALONE = "unit"
-"""The mark of tests that talk to nothing."""
 
 
 class BoundApplication:
@@ -50,7 +48,7 @@ class BoundApplication:
         result = yield
         found = False
         for item in items:
-            if hasattr(item, "fixturenames") and item.get_closest_marker(ALONE) is None:
+            if hasattr(item, "fixturenames") and not is_quiet(item):
                 item.fixturenames = with_fixture(item)
                 found = True
         if found and runs_tests(config):
@@ -111,7 +109,7 @@ class BoundApplication:
         Raises:
             ConfigurationError: a target is wrong.
         """
-        if request.node.get_closest_marker(ALONE) is not None:
+        if is_quiet(request.node):
             yield
             return
         if self._binder is None:

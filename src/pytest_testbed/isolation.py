@@ -24,6 +24,7 @@ __all__ = [
     "async_isolation",
     "check_folders",
     "commit_for_real",
+    "is_quiet",
     "isolation",
     "isolation_lines",
     "mode_of",
@@ -41,6 +42,8 @@ DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 ASKED: pytest.StashKey[bool] = pytest.StashKey()
 """On a test: whether it has an address, perhaps since it ran only."""
 FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
+SET_LEVEL = pytest.StashKey[str]()
+"""On a test: the level that we have marked it with."""
 ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
 """On a test: what gives it its async engine."""
 
@@ -115,8 +118,8 @@ def check_folders(config: pytest.Config) -> None:
 
 
 def is_quiet(item: pytest.Item) -> bool:
-    """Tell whether a test says of itself that it needs no service."""
-    return item.get_closest_marker("unit") is not None
+    """Tell whether a test says of itself that it needs no service; that its folder is called unit does not say so much."""
+    return item.get_closest_marker("unit") is not None and item.stash.get(SET_LEVEL, None) != "unit"
 
 
 def argument(marks: Iterable[pytest.Mark], name: str) -> object:

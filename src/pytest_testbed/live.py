@@ -19,6 +19,7 @@ from .http.live import LiveApp
 from .http.login import Login, Tokens
 from .http.process import ProcessServer
 from .http.starting import Wanted, outside, start
+from .isolation import is_quiet
 from .near_hosts import block_told
 from .plugin import plain_errors, run_of
 from .plugins.http import HttpSettings, find_given
@@ -37,8 +38,6 @@ ADDRESS: pytest.StashKey[AppAddress] = pytest.StashKey()
 TOKENS: pytest.StashKey[Tokens] = pytest.StashKey()
 WATCH = "pytest_testbed.app_watch"
 FIXTURE = "_testbed_app"
-ALONE = "unit"
-"""The mark of tests that talk to nothing."""
 SHOWN = 50
 """Lines of a log that a failure shows."""
 
@@ -309,7 +308,7 @@ class ExportedApp:
         """Give all tests but those of units the fixture, before any other: those may ask the application something."""
         result = yield
         for item in items:
-            if hasattr(item, "fixturenames") and item.get_closest_marker(ALONE) is None:
+            if hasattr(item, "fixturenames") and not is_quiet(item):
                 item.fixturenames = with_fixture(item.fixturenames)
         return result
 

@@ -25,6 +25,10 @@ PARTS = (
     "pytest_testbed.plugins.rabbitmq",
     "pytest_testbed.plugins.http",
     "pytest_testbed.plugins.mail",
+    "pytest_testbed.plugins.factories",
+    "pytest_testbed.plugins.files",
+    "pytest_testbed.plugins.budgets",
+    "pytest_testbed.plugins.levels",
 )
 """Plugins of their own; `-p no:<name>` switches one off.
 

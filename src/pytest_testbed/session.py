@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .errors import ConfigurationError, HostError, ServiceUnavailable, TestbedError
+from .isolation import is_quiet
 from .nearest import suggestion
 from .plugin import PARTS
 from .scheduling import modules_of, nobody_else_orders, quiet_modules_first, shares_fixtures_of_packages, wanted_kinds
@@ -94,7 +95,7 @@ class Run:
         found = wanted_kinds(items, list(self.specs.values()))
         if self.exported:
             for item in items:
-                if item.get_closest_marker("unit") is None:
+                if not is_quiet(item):
                     found[item] = found.get(item, set()) | self.exported
         return found
 

@@ -10,6 +10,7 @@ import pytest
 
 from .errors import TestbedError
 from .exports import EXPORTS
+from .isolation import is_quiet
 from .plugin import plain_errors, run_of, runs_tests
 from .plugins.rabbitmq import SHARED, vhost_address
 from .rabbitmq.shared import SharedVhost
@@ -227,7 +228,7 @@ class SharedVhosts:
         """See what is there before the first test that is looked after."""
         __tracebackhide__ = True
         # who is of a unit starts nothing; what it does where all is there is undone all the same
-        if self._vhost is None and self._looks_after(item) and item.get_closest_marker("unit") is None:
+        if self._vhost is None and self._looks_after(item) and not is_quiet(item):
             self._start()
 
     def _looks_after(self, item: pytest.Item) -> bool:

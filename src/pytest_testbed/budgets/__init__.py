@@ -1,0 +1,1 @@
+"""Budgets of tests; knows no pytest."""

@@ -1,0 +1,1 @@
+"""Test data: factory_boy's factories on a session; knows no pytest."""

@@ -1,0 +1,1 @@
+"""Directories of tests; knows no pytest."""

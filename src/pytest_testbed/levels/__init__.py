@@ -1,0 +1,1 @@
+"""Levels and areas of tests; knows no pytest."""
