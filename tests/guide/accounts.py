@@ -69,6 +69,15 @@ class Mailer:
         mail["From"], mail["To"], mail["Subject"] = "shop@example.com", user.email, f"Welcome, {user.name}!"
         mail.set_content(f"Dear {user.name},\n\nyour account is ready.\n")
         mail.add_attachment(b"%PDF-1.4 terms", maintype="application", subtype="pdf", filename="terms.pdf")
+        self._post(mail)
+
+    def send(self, user: User, subject: str) -> None:
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = "shop@example.com", user.email, subject
+        mail.set_content(f"Dear {user.name},\n\nsee your account.\n")
+        self._post(mail)
+
+    def _post(self, mail: EmailMessage) -> None:
         with smtplib.SMTP(*self._address, timeout=5) as smtp:
             smtp.send_message(mail)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy.orm import Session
 
+from . import workflow  # noqa: F401  # its tables are in the schema, whichever chapter is run
 from .models import Base, UserRepository
 
 

@@ -19,6 +19,7 @@ class User(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254), unique=True)
     name: Mapped[str]
+    role: Mapped[str] = mapped_column(server_default="customer")
 
 
 class EmailTaken(Exception):
