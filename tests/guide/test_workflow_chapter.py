@@ -45,6 +45,7 @@ def test_too_little_stock_changes_nothing(workflow: BusinessWorkflow, mailbox: M
     order = OrderFactory()
     plenty = OrderItemFactory(order=order, product__stock=100, quantity=7).product
     OrderItemFactory(order=order, product__name="the last one", product__stock=1, quantity=2)
+    pg_session.commit()  # factories flush; the workflow's own rollback would take their rows with it
 
     result = workflow.process_order(order.id)
 
