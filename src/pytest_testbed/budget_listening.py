@@ -19,9 +19,14 @@ WHERE = {
 
 
 class Listening:
-    """Keeps listening from test to test: to begin anew each time would cost a multiple of all the rest."""
+    """Keeps listening from test to test: to begin anew each time would cost a multiple of all the rest.
 
-    def __init__(self) -> None:
+    Args:
+        root: the directory that is left out where a file of the application is named.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
         self._stacks: dict[str, ExitStack] = {}
         self._kept: dict[str, Any] = {}
 
@@ -42,9 +47,14 @@ class Listening:
         for name in wanted:
             if name not in self._stacks:
                 self._stacks[name] = stack = ExitStack()
-                self._kept[name] = stack.enter_context(_recorded(name))
-            self._kept[name].clear()
+                self._kept[name] = stack.enter_context(self._recorded(name))
+        self.forget()
         return self._kept
+
+    def forget(self) -> None:
+        """Forget what was heard so far."""
+        for kept in self._kept.values():
+            kept.clear()
 
     def close(self) -> None:
         """Listen no more."""
@@ -55,16 +65,10 @@ class Listening:
         del self._kept[name]
         self._stacks.pop(name).close()
 
+    def _recorded(self, name: str) -> AbstractContextManager[Any]:
+        found: AbstractContextManager[Any] = import_module(f"{__package__}.{WHERE[name][0]}").recorded(self._root)
+        return found
+
 
 def _is_any_loaded(libraries: Sequence[str]) -> bool:
     return any(library in sys.modules for library in libraries)
-
-
-def _recorded(name: str) -> AbstractContextManager[Any]:
-    module = import_module(f"{__package__}.{WHERE[name][0]}")
-    found: AbstractContextManager[Any] = {
-        "queries": lambda: module.recorded(),
-        "http_calls": lambda: module.calls.recorded(),
-        "messages": lambda: module.messages.recorded(),
-    }[name]()
-    return found

@@ -20,7 +20,10 @@ from .settings import SETTINGS
 __all__ = ["check_folders", "prepare"]
 
 NAME = "pytest_testbed.budgeted"
+TOLD = "pytest_testbed.budget_told"
 TITLE = "Exceeded budget"
+EXCEEDED: pytest.StashKey[str] = pytest.StashKey()
+"""On a test: what it has used too much of, until its report has been made."""
 Folder = tuple[Path, dict[str, float | None], str]
 """A folder or file, its budgets, and who says them."""
 
@@ -121,13 +124,14 @@ class Budgets:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._limits = Limits(config)
-        self._listening = Listening()
-        self._usage: Usage | None = None
+        self._listening = Listening(str(config.rootpath))
         self._now: dict[str, Limit] = {}
-        self._text = ""
+        self._usage: Usage | None = None
+        """Of a test that has a budget, from its setup on until it has run."""
 
     def close(self) -> None:
         """Listen no more."""
+        self._usage = None
         self._listening.close()
 
     def waited(self) -> float:
@@ -139,28 +143,14 @@ class Budgets:
         environ = self._config.stash.get(ENVIRON, None) or os.environ
         return self._config.stash[SETTINGS][BudgetSettings].budget_ci if environ.get("CI") else 1.0
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """See which budgets a test has; where it has none, nothing is listened to."""
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin to count, anew where a test is run again; where a test has no budget, nothing is listened to."""
         self._now = {} if BAD_MARK in item.stash else self._limits.of(item)
-        if not self._now:
-            self._listening.close()
-        try:
-            return (yield)
-        finally:
-            self._usage, self._now, self._text = None, {}, ""
-
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self) -> Generator[None, object, object]:
-        """Begin to count, anew where a test is run again; what its fixtures do is not in its budget."""
-        self._usage, self._text = None, ""
-        if not self._now:
-            return (yield)
-        self._usage = usage = Usage(self._listening.begin(self._now), self.waited)
-        try:
-            return (yield)
-        finally:
-            usage.end()
+        if self._now:
+            self._usage = Usage(self._listening.begin(self._now), self.waited)
+        else:
+            self.close()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self) -> Generator[None, object, object]:
@@ -175,7 +165,7 @@ class Budgets:
             usage.switch(CALL)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
-    def pytest_runtest_call(self) -> Generator[None, object, object]:
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Fail a test that has used too much, once it has run to its end."""
         usage = self._usage
         if usage is None:
@@ -185,15 +175,33 @@ class Budgets:
             result = yield
         finally:
             usage.end()
-            self._text = faults(usage, self._now, self._factor, str(self._config.rootpath))
-        if self._text:
-            raise pytest.fail.Exception(self._text, pytrace=False)
+            text, self._usage = faults(usage, self._now, self._factor), None
+            self._listening.forget()  # the statements' parameters shall not outlive the test
+            if text:
+                self._tell(item, text)
+        if text:
+            raise pytest.fail.Exception(text, pytrace=False)
         return result
 
+    def _tell(self, item: pytest.Item, text: str) -> None:
+        """Let the report have it, too: the test may have failed already, which comes first."""
+        item.stash[EXCEEDED] = text
+        if not self._config.pluginmanager.has_plugin(TOLD):
+            self._config.pluginmanager.register(TellsBeside(), TOLD)
+
+
+class TellsBeside:
+    """A plugin of runs in which a test has used too much."""
+
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Tell of an exceeded budget beside a test's own failure, which comes first."""
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell of an exceeded budget beside a test's own failure; one of unittest's classes is seen no earlier than here."""
         report = yield
-        if self._text and report.failed and call.when == "call" and str(getattr(call.excinfo, "value", "")) != self._text:
-            report.sections.append((TITLE, self._text))
+        if call.when == "call" and EXCEEDED in item.stash:
+            text = item.stash[EXCEEDED]
+            del item.stash[EXCEEDED]
+            if report.failed and call.excinfo is not None and str(call.excinfo.value) != text:
+                report.sections.append((TITLE, text))
         return report

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any
@@ -19,7 +19,7 @@ from ..callers import OURS, place_of, shown
 from .taps import Taps, swap
 from .usage import CLOCK
 
-__all__ = ["Call", "calls"]
+__all__ = ["Call", "recorded"]
 
 IN_PROCESS = frozenset(["ASGITransport", "WSGITransport", "_TestClientTransport"])
 """Transports of httpx that call an application in this process: no HTTP."""
@@ -60,7 +60,7 @@ class Call:
     @property
     def where(self) -> str:
         """The line of the application that sent it; "" where there is none."""
-        return shown(self.place, "")
+        return shown(self.place, calls.root)
 
 
 class Outer:
@@ -148,7 +148,9 @@ def _listen_to_requests(stack: ExitStack) -> None:
         def send(self: Any, request: Any, *args: Any, **more: Any) -> Any:
             if not calls.is_on:
                 return plain(self, request, *args, **more)
-            place = place_of(sys._getframe(1))
+            place, before = place_of(sys._getframe(1)), _outer.get()
+            if place is OURS and before is not None:  # a redirect that is followed, by way of this method
+                place = before.place
             outer = Outer(place, place is not OURS and not str(request.url).startswith("http+docker:"))
             token, began = _outer.set(outer), CLOCK[0]()
             try:
@@ -249,3 +251,12 @@ calls = Taps(
     }
 )
 """The HTTP calls of this process, for whoever records them."""
+
+
+def recorded(root: str = "") -> AbstractContextManager[list[Call]]:
+    """Give a list of HTTP calls that grows as long as the block lasts.
+
+    Args:
+        root: the directory that is left out where a file of the application is named.
+    """
+    return calls.recorded(root)

@@ -49,20 +49,23 @@ def read_lines(lines: Sequence[str]) -> dict[str, Values]:
     for line in _joined(lines):
         folders: Iterable[str] = ("",)
         before: list[str] = []
+        is_said = False
         for word in line.replace(":", ": ").split():
             if "=" in word:
                 if before:
                     raise ValueError(f"holds {line!r}, where a colon is missing behind {before[-1]!r}")
                 name, value = _setting(line, word)
+                is_said = True
                 for folder in folders:
                     _put(found.setdefault(folder, {}), name, value, folder)
             elif word.endswith(":"):
                 folders, before = [os.path.normpath(each) for each in (*before, word[:-1]) if each], []
+                is_said = False
                 if not folders:
                     raise ValueError(f"holds {line!r}, which names no folder before its colon")
             else:
                 before.append(word)
-        if before or "=" not in line:
+        if before or not is_said:
             raise ValueError(f"holds {line!r}, which says no budget, such as queries=50")
     return found
 

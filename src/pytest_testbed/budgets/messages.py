@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import wraps
 from types import FrameType
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from ..callers import OURS, place_of, shown
 from .taps import Taps, swap
 
-__all__ = ["Posted", "messages"]
+__all__ = ["Posted", "recorded"]
 
 BROKER = "pytest_testbed.rabbitmq.broker"
 """What the test itself says to the broker comes from there, and does not count."""
@@ -48,7 +48,7 @@ class Posted:
     @property
     def where(self) -> str:
         """The line of the application."""
-        return shown(self.place, "")
+        return shown(self.place, messages.root)
 
     @property
     def milliseconds(self) -> float:
@@ -191,3 +191,12 @@ def _listen_to_amqp(stack: ExitStack) -> None:
 
 messages = Taps({"pika": _listen_to_pika, "aiormq": _listen_to_aiormq, "amqp.channel": _listen_to_amqp})
 """The messages of this process, for whoever records them."""
+
+
+def recorded(root: str = "") -> AbstractContextManager[list[Posted]]:
+    """Give a list of messages that grows as long as the block lasts.
+
+    Args:
+        root: the directory that is left out where a file of the application is named.
+    """
+    return messages.recorded(root)

@@ -28,6 +28,8 @@ class Taps:
         self._lists: tuple[list[Any], ...] = ()
         self._lock = threading.RLock()
         self._stack = ExitStack()
+        self.root = ""
+        """The directory that is left out where a file is named."""
 
     def add(self, entry: Any) -> None:
         """Take something down; may be called from any thread."""
@@ -40,10 +42,11 @@ class Taps:
         return bool(self._lists)
 
     @contextmanager
-    def recorded(self) -> Iterator[list[Any]]:
+    def recorded(self, root: str = "") -> Iterator[list[Any]]:
         """Give a list that grows as long as the block lasts."""
         found: list[Any] = []
         with self._lock:
+            self.root = root
             self._lists = (*self._lists, found)
             if len(self._lists) == 1:
                 self._install()
