@@ -30,14 +30,15 @@ def test_it(n):
     pass
 """
 LOADED = "import sqlalchemy, psycopg2, requests, httpx, pika"
-NONE, OTHER, MARKED, SECONDS, SECONDS_LOADED, QUERIES, ALL = (
+NONE, OTHER, MARKED, SECONDS, NONE_LOADED, SECONDS_LOADED, QUERIES, ALL = (
     "no budget",
     "no budget, but another test has one",
     "a mark of seconds",
     "testbed_budget: seconds",
-    "the same, drivers and HTTP libraries loaded",
-    "testbed_budget: queries, loaded",
-    "testbed_budget: all four, loaded",
+    "no budget; drivers and clients loaded",
+    "testbed_budget: seconds; loaded",
+    "testbed_budget: queries; loaded",
+    "testbed_budget: all four; loaded",
 )
 LINES = {SECONDS: "seconds=5", SECONDS_LOADED: "seconds=5", QUERIES: "queries=5"}
 LINES[ALL] = "seconds=5 queries=5 http_calls=5 messages=5"
@@ -52,7 +53,7 @@ def budgets(rounds: int) -> None:
         OTHER: BODY.format(head="", tests=TESTS) + last,
         MARKED: marked.format(head="", tests=TESTS),
         SECONDS: BODY.format(head="", tests=TESTS),
-        **{name: BODY.format(head=LOADED, tests=TESTS) for name in (SECONDS_LOADED, QUERIES, ALL)},
+        **{name: BODY.format(head=LOADED, tests=TESTS) for name in (NONE_LOADED, SECONDS_LOADED, QUERIES, ALL)},
     }
     made = {name: folder(conftest="", timer=TIMER, test_it=body) for name, body in projects.items()}
     table = Table(f"an empty test, of {TESTS}")
@@ -63,5 +64,6 @@ def budgets(rounds: int) -> None:
             pytest_run(made[name], "-p", "timer", plugin=OURS, PYTHONPATH=str(made[name]), BENCH_OUT=str(out), **variables)
             table.add(name, statistics.median(json.loads(out.read_text())))
     table.show()
-    for name in list(made)[1:]:
-        print(f"  → {name}: {table.over(name, NONE) * 1e3:+.0f} µs over none")
+    for floor, names in ((NONE, (OTHER, MARKED, SECONDS)), (NONE_LOADED, (SECONDS_LOADED, QUERIES, ALL))):
+        for name in names:
+            print(f"  → {name}: {table.over(name, floor) * 1e3:+.0f} µs over none")

@@ -55,8 +55,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Look after tests that have a budget, where there are any."""
     result = yield
-    if config.stash[SETTINGS][BudgetSettings].budget or any(item.get_closest_marker("budget") for item in items):
+    if config.stash[SETTINGS][BudgetSettings].budget or is_marked(items):
         from ..budgeted import prepare
 
         prepare(config, items)
     return result
+
+
+def is_marked(items: list[pytest.Item]) -> bool:
+    """Tell whether any test has a budget by mark: each class and module is looked at once, as most runs have none."""
+    nodes: set[pytest.Item | pytest.Collector] = set(items)
+    above: set[Any] = nodes
+    while above := {node.parent for node in above} - {None}:
+        nodes |= above
+    return any(mark.name == "budget" for node in nodes for mark in node.own_markers)
