@@ -404,6 +404,49 @@ def test_waiting_for_a_service_is_told(project: Project) -> None:
     result.stdout.fnmatch_lines(["  not in the budget: setup * s, waiting for services to start 0.[1-9]* s"])
 
 
+@pytest.mark.parametrize("server", ["thread", "none"])
+def test_an_application_s_calls_count_and_those_of_the_test_s_client_do_not(project: Project, server: str) -> None:
+    project.write(
+        shop="""
+        import urllib.request
+
+        def app(environ, start_response):
+            urllib.request.urlopen(environ["HTTP_X_STOCK"] + "/stock").read()
+            start_response("200 OK", [("Content-Length", "2")])
+            return [b"ok"]
+        """,
+        test_it="""
+        import pytest
+
+        @pytest.mark.budget(http_calls=1)
+        def test_it(api_client, url):
+            for _ in range(2):
+                api_client.get("/", headers={"X-Stock": url}).assert_status(200)
+        """,
+        conftest=HTTP,
+    )
+    result = project.run("-o", "testbed_app=shop:app", "-o", f"testbed_app_server={server}", "-o", "testbed_app_interface=wsgi")
+    result.stdout.fnmatch_lines(
+        ["used 2 HTTP calls, budget 1 (mark on test_it)", "  2 x GET http://127.0.0.1:*/stock · * ms · shop.py:4 in app"]
+    )
+
+
+def test_what_a_mock_answers_counts(project: Project) -> None:
+    project.write(
+        test_it="""
+        import httpx, pytest, requests
+
+        @pytest.mark.budget(http_calls=0)
+        def test_it(http_mock):
+            http_mock.get("https://api.example.com/a", json={})
+            requests.get("https://api.example.com/a")
+            httpx.get("https://api.example.com/a")
+        """
+    )
+    result = project.run()
+    result.stdout.fnmatch_lines(["used 2 HTTP calls, budget 0 (mark on test_it)"])
+
+
 # --- kinds of tests
 
 KINDS = """

@@ -119,13 +119,12 @@ def _listen_to_http_client(stack: ExitStack) -> None:
 
 def _sent(connection: Any, method: Any, url: Any, frame: Any) -> Call | None:
     outer = _outer.get()
-    if outer is None:
+    if outer is not None and outer.is_counted:
+        outer.count += 1
+        place = outer.place
+    else:  # no library is above it, or our own client, which may call the application in this process
         place = place_of(frame)
-        return None if place is OURS else _noted(method, _whole(connection, _text(url)), place)
-    if not outer.is_counted:
-        return None
-    outer.count += 1
-    return _noted(method, _whole(connection, _text(url)), outer.place)
+    return None if place is OURS else _noted(method, _whole(connection, _text(url)), place)
 
 
 def _whole(connection: Any, url: str) -> str:
