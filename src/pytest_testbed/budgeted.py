@@ -13,7 +13,7 @@ from .budgets.limits import NAMES, Limit, fault_of, read_lines
 from .budgets.report import faults
 from .budgets.usage import CALL, SETUP, Usage
 from .marks import refuse_bad_marks
-from .plugin import BAD_MARK, ENVIRON, RUN
+from .plugin import ENVIRON, RUN
 from .plugins.budgets import ARGUMENTS, BudgetSettings
 from .settings import SETTINGS
 
@@ -67,11 +67,12 @@ def check_folders(config: pytest.Config) -> None:
         if not path.exists():
             from .nearest import suggestion
 
-            near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            missing = next(each for each in (path, *path.parents) if each.parent.is_dir())
+            near = [entry.name for entry in missing.parent.iterdir()]
             name = source.rpartition(": ")[2]
             raise pytest.UsageError(
                 f"testbed_budget (from {config.stash[SETTINGS].source(BudgetSettings, 'budget')}) names {name!r}, which is not "
-                f"there: {path}{suggestion(path.name, near) or '.'}"
+                f"there: {path}{suggestion(missing.name, near) or '.'}"
             )
 
 
@@ -146,7 +147,7 @@ class Budgets:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin to count, anew where a test is run again; where a test has no budget, nothing is listened to."""
-        self._now = {} if BAD_MARK in item.stash else self._limits.of(item)
+        self._now = self._limits.of(item)
         if self._now:
             self._usage = Usage(self._listening.begin(self._now), self.waited)
         else:

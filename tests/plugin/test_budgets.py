@@ -265,14 +265,17 @@ def test_a_budget_that_is_said_twice(project: Project, lines: tuple[str, ...], w
     result.stderr.fnmatch_lines([f"ERROR: testbed_budget = * (from tox.ini) {words}"])
 
 
-def test_a_folder_that_is_not_there(project: Project) -> None:
-    (project.path / "tests").mkdir()
-    (project.path / "tests" / "unit").mkdir()
-    one(project, "tests/units: queries=1")
+@pytest.mark.parametrize(
+    ("folder", "hint"),
+    [("tests/units", "; did you mean 'unit'?"), ("test/unit", "; did you mean 'tests'?"), ("tests/unit/x/y", ".")],
+)
+def test_a_folder_that_is_not_there(project: Project, folder: str, hint: str) -> None:
+    (project.path / "tests" / "unit").mkdir(parents=True)
+    one(project, f"{folder}: queries=1")
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: testbed_budget (from tox.ini) names 'tests/units', which is not there: *tests/units; did you mean 'unit'?"]
+        [f"ERROR: testbed_budget (from tox.ini) names {folder!r}, which is not there: {project.path / folder}{hint}"]
     )
 
 
@@ -508,17 +511,37 @@ def test_doctests_have_those_of_their_folder(project: Project) -> None:
     assert result.stdout.str().count("s, budget 1e-09 s (testbed_budget from tox.ini)\n") == 2
 
 
-@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest 9 has them")
-def test_subtests_count_together(project: Project) -> None:
-    project.write(
-        test_it="""
-        import pytest, urllib.request
-
+SUBTESTS = {
+    "unittest": """
+        class TestIt(unittest.TestCase):
+            @pytest.mark.budget(http_calls=2)
+            def test_it(self):
+                for number in range(3):
+                    with self.subTest(number=number):
+                        call()
+    """,
+    "fixture": """
         @pytest.mark.budget(http_calls=2)
-        def test_it(subtests, url):
+        def test_it(subtests):
             for number in range(3):
                 with subtests.test(number=number):
-                    urllib.request.urlopen(url).read()
+                    call()
+    """,
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SUBTESTS if kind == "unittest" or hasattr(pytest, "Subtests")])  # from 9 on
+def test_subtests_count_together(project: Project, kind: str) -> None:
+    project.write(
+        test_it=f"""
+        import pytest, unittest, urllib.request
+
+        @pytest.fixture(autouse=True)
+        def way(url):
+            global call
+            call = lambda: urllib.request.urlopen(url).read()
+
+        {SUBTESTS[kind]}
         """,
         conftest=HTTP,
     )
@@ -656,6 +679,13 @@ def test_in_a_test_without_a_budget_nothing_stands_in(project: Project) -> None:
         def test_with():
             assert vars(http.client.HTTPConnection)["putrequest"] is not plain
 
+        @pytest.mark.budget(http_calls=None)
+        def test_lifted():
+            assert vars(http.client.HTTPConnection)["putrequest"] is plain
+
+        @pytest.mark.budget(http_calls=0)
+        def test_again(): pass
+
         def test_without():
             assert vars(http.client.HTTPConnection)["putrequest"] is plain
             assert not any("WhenImported" in type(each).__name__ for each in sys.meta_path)
@@ -664,7 +694,7 @@ def test_in_a_test_without_a_budget_nothing_stands_in(project: Project) -> None:
         def test_last(): pass
         """
     )
-    project.run().assert_outcomes(passed=3)
+    project.run().assert_outcomes(passed=5)
     from http.client import HTTPConnection
 
     assert HTTPConnection.putrequest.__module__ == "http.client"
