@@ -45,11 +45,11 @@ def prepare(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
 
 
 def folders_of(config: pytest.Config) -> list[Folder]:
-    """Return the folders of `testbed_budget`, the innermost first, and at the end what it says for all tests."""
+    """Return the folders of `testbed_budget`, the innermost first."""
     settings = config.stash[SETTINGS]
     source = f"testbed_budget from {settings.source(BudgetSettings, 'budget')}"
     found = [
-        (config.rootpath / name, values, f"{source}: {name}" if name else source)
+        (config.rootpath / name, values, f"{source}: {name}")
         for name, values in read_lines(settings[BudgetSettings].budget).items()
         if name
     ]
@@ -183,6 +183,10 @@ class Budgets:
         if text:
             raise pytest.fail.Exception(text, pytrace=False)
         return result
+
+    def pytest_enter_pdb(self) -> None:
+        """Let a test take its time from now on: somebody looks at it."""
+        self._now = {name: limit for name, limit in self._now.items() if name != "seconds"}
 
     def _tell(self, item: pytest.Item, text: str) -> None:
         """Let the report have it, too: the test may have failed already, which comes first."""

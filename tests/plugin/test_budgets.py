@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from .conftest import Project
@@ -650,6 +652,23 @@ def test_a_stopped_clock_changes_nothing(project: Project) -> None:
     result = project.run()
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["used * s, budget 1e-09 s (mark on test_stopped)"])
+
+
+def test_a_debugger_stops_the_clock(project: Project) -> None:
+    project.write(
+        test_it=f"""
+        import pytest
+
+        @pytest.mark.budget({EXCEEDED})
+        def test_looked_at(): breakpoint()
+
+        @pytest.mark.budget({EXCEEDED})
+        def test_after(): pass
+        """
+    )
+    result = project.pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", stdin=b"c\n", timeout=60)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["used * s, budget 1e-09 s (mark on test_after)"])
 
 
 # --- who has none
