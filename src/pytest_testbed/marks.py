@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import get_args
 
@@ -18,8 +18,21 @@ Allowed = Mapping[str, tuple[object, ...] | type | UnionType | None]
 """A mark's arguments: each name with the tuple of its values, its type (or union), or None for anything."""
 
 
-def refuse_bad_marks(config: pytest.Config, items: Iterable[pytest.Item], name: str, allowed: Allowed) -> None:
+def refuse_bad_marks(
+    config: pytest.Config,
+    items: Iterable[pytest.Item],
+    name: str,
+    allowed: Allowed,
+    fault_of: Callable[[str, object], str] = lambda name, value: "",
+) -> None:
     """Check the marks of one name on all tests; each test keeps what is wrong with its own.
+
+    Args:
+        config: pytest's.
+        items: the tests.
+        name: of the mark.
+        allowed: the arguments that the mark has.
+        fault_of: returns what is wrong with a value of the right type, "" for nothing.
 
     Raises:
         pytest.UsageError: one line for each bad mark. Not in a worker of xdist, where it would be taken
@@ -29,7 +42,7 @@ def refuse_bad_marks(config: pytest.Config, items: Iterable[pytest.Item], name: 
     for item in items:
         for mark in item.iter_markers(name):
             try:
-                check_mark(name, mark.args, mark.kwargs, allowed, item.nodeid)
+                check_mark(name, mark.args, mark.kwargs, allowed, item.nodeid, fault_of)
             except ConfigurationError as error:
                 faults.setdefault(id(mark), str(error))
                 item.stash[BAD_MARK] = str(error)
@@ -43,6 +56,7 @@ def check_mark(
     kwargs: Mapping[str, object],
     allowed: Allowed,
     where: str,
+    fault_of: Callable[[str, object], str] = lambda name, value: "",
 ) -> None:
     """Check the arguments of a mark: all by name, each known, each with a good value.
 
@@ -52,6 +66,7 @@ def check_mark(
         kwargs: keyword arguments.
         allowed: the arguments that the mark has.
         where: node id of the test, for the message.
+        fault_of: returns what is wrong with a value of the right type, "" for nothing.
 
     Raises:
         ConfigurationError: says mark, argument, value, place and what is expected.
@@ -66,9 +81,10 @@ def check_mark(
         if name not in allowed:
             hint = suggestion(name, allowed) or f"; there are: {names}."
             raise ConfigurationError(f"{head} {name!r} is not an argument of it{hint}")
-        wrong = _unlike(value, allowed[name])
-        if wrong:
+        if wrong := _unlike(value, allowed[name]):
             raise ConfigurationError(f"{head} {value!r} {wrong}")
+        if wrong := fault_of(name, value):
+            raise ConfigurationError(f"{head} {value!r} {wrong}.")
 
 
 def _unlike(value: object, expected: tuple[object, ...] | type | UnionType | None) -> str:

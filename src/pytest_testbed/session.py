@@ -82,6 +82,11 @@ class Run:
             self._testbed = make_testbed(self)
         return self._testbed
 
+    @property
+    def waited(self) -> float:
+        """Seconds for which this process has waited for services so far."""
+        return sum(self._testbed.waited.values()) if self._testbed is not None else 0.0
+
     def settle(self, settings: Settings, core: CoreSettings) -> None:
         """Take over what pytest has read since the run began early, for exported addresses."""
         self._settings, self._core, self._specs = settings, core, None

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from pytest_testbed.postgres import callers, sent
+from pytest_testbed import callers
+from pytest_testbed.postgres import sent
 from pytest_testbed.postgres.listing import LISTED, described
 from pytest_testbed.postgres.methods import Driver, Kind, plain, swap
 from pytest_testbed.postgres.queries import Queries, Query

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..settings import Section, option, positive
+import pytest
+
+from ..settings import SETTINGS, Section, option, positive
+
+
+def budget_lines(lines: Sequence[str]) -> None:
+    """Check the lines of `testbed_budget`; that its folders exist is seen later."""
+    from ..budgets.limits import read_lines
+
+    read_lines(lines)
 
 
 class BudgetSettings(Section, prefix=""):
     """Options of budgets."""
 
     budget: tuple[str, ...] = option(
-        (), help="What tests may use, such as queries=50 or seconds=2; for some folders, as 'tests/unit: seconds=0.1'."
+        (),
+        check=budget_lines,
+        help="What tests may use, such as queries=50 or seconds=2; for some folders, as 'tests/unit: seconds=0.1'.",
     )
     budget_ci: float = option(2.0, check=positive, help="What seconds of a budget are multiplied by under CI.")
 
@@ -27,3 +39,33 @@ ARGUMENTS: dict[str, Any] = {
     "http_calls": int | None,
     "messages": int | None,
 }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a folder of `testbed_budget` that is not there."""
+    settings = config.stash.get(SETTINGS, None)
+    if settings is not None and settings[BudgetSettings].budget:
+        from ..budgeted import check_folders
+
+        check_folders(config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Look after tests that have a budget, where there are any."""
+    result = yield
+    if config.stash[SETTINGS][BudgetSettings].budget or is_marked(items):
+        from ..budgeted import prepare
+
+        prepare(config, items)
+    return result
+
+
+def is_marked(items: list[pytest.Item]) -> bool:
+    """Tell whether any test has a budget by mark: each class and module is looked at once, as most runs have none."""
+    nodes: set[pytest.Item | pytest.Collector] = set(items)
+    above: set[Any] = nodes
+    while above := {node.parent for node in above} - {None}:
+        nodes |= above
+    return any(mark.name == "budget" for node in nodes for mark in node.own_markers)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
-from .callers import OURS, place_of
+from ..callers import OURS, place_of
 from .queries import Query
 from .sent import begin, end, fail, now, taken_already
 

@@ -11,7 +11,7 @@ from functools import wraps
 from types import FrameType, TracebackType
 from typing import Any
 
-from .callers import OURS, Place, place_of
+from ..callers import OURS, Place, place_of
 from .sent import begin, end, fail, is_on, now
 
 __all__ = [

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, overload
 
-from . import callers, listing
+from .. import callers
+from . import listing
 from .shapes import shape_of
 
 __all__ = ["Queries", "Query", "Repeat"]
