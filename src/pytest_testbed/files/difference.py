@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ MOST_LINES = 60
 DIFFED = 400_000
 """Characters of two texts up to which their lines are put side by side: that takes long where much differs."""
 WIDEST = 160
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
 ENDINGS = {"\r\n": "CRLF", "\n": "LF", "\r": "CR"}
 
 
@@ -131,7 +133,7 @@ def _of_texts(wanted: str, found: str) -> list[str]:
     if _plain(wanted) == _plain(found):
         hint = " Does git change them at the checkout? In .gitattributes, `-text` for these files keeps them."
         return [f"differs in its line endings alone: {_endings(found)} instead of {_endings(wanted)}.{hint}"]
-    old, new = wanted.splitlines(keepends=True), found.splitlines(keepends=True)
+    old, new = LINE.findall(wanted), LINE.findall(found)
     if len(wanted) + len(found) > DIFFED or max(map(len, (*old, *new)), default=0) > WIDEST:
         return _first_place(old, new)
     lines = difflib.unified_diff(old, new, n=3)
@@ -154,7 +156,7 @@ def _visible(line: str) -> str:
     if sign == "@":
         return line.rstrip()
     invisible = not body.isprintable() or body != body.rstrip()
-    ending = "" if text.endswith("\n") else " ⏎ no newline at the end" if not text.endswith("\r") else ""
+    ending = "" if text.endswith("\n") else "  (no newline at the end)"
     return f"{sign}{repr(body) if invisible else body}{ending}"
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ages import moment, set_age
 from .inside import Name, inside, nothing_there, source, writable
+from .leaving import current, go_back, make_deletable
 from .selection import Patterns, Replacing, Selection, Substitutes, patterns_of, skipping
-from .tree import Link, contents, read_bytes, walk
+from .tree import Link, contents, read_bytes
 from .waiting import Containing, Matching, Wait
 from .writing import copy_into, write_file, write_tree
 
@@ -161,7 +163,7 @@ class WorkDir(os.PathLike[str]):
             UnicodeDecodeError: it is not UTF-8.
         """
         __tracebackhide__ = True
-        return self.read(name).splitlines()
+        return [line.rstrip("\n") for line in io.StringIO(self.read(name), newline=None)]  # `splitlines` knows more ends
 
     def tree(self, name: Name = ".", *, ignore: Patterns = ()) -> dict[str, object]:
         """Return all that is there, as `write` takes it: each file with its text, or its bytes where it is none.
@@ -300,7 +302,7 @@ class WorkDir(os.PathLike[str]):
         __tracebackhide__ = True
         path = self._there(name)
         if self._came_from is None:
-            self._came_from = _current()
+            self._came_from = current()
         os.chdir(path)
         return path
 
@@ -311,43 +313,16 @@ class WorkDir(os.PathLike[str]):
         Raises:
             FileNotFoundError: the folder is not there.
         """
-        path, before = self._there(name), _current()
+        path, before = self._there(name), current()
         os.chdir(path)
         try:
             yield path
         finally:
-            _back(before)
+            go_back(before)
 
     def close(self) -> None:
         """Leave it: the working directory is again what it was, and everything in it can be deleted."""
         if self._came_from is not None:
-            _back(self._came_from)
+            go_back(self._came_from)
             self._came_from = None
         make_deletable(self.path)
-
-
-def _current() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return ""  # somebody has deleted it
-
-
-def _back(path: str) -> None:
-    with suppress(FileNotFoundError, NotADirectoryError):  # deleted meanwhile: there is no way back
-        os.chdir(path or os.path.sep)
-
-
-def make_deletable(root: Path) -> None:
-    """Let folders be entered and changed again: a test may have forbidden it, and pytest is to delete them."""
-    _allow(str(root))
-    for entry in walk(root):
-        if entry.kind.startswith("folder"):
-            _allow(entry.path)
-
-
-def _allow(folder: str) -> None:
-    with suppress(OSError):  # it is gone, or somebody else's
-        mode = os.stat(folder, follow_symlinks=False).st_mode
-        if mode & 0o700 != 0o700:
-            os.chmod(folder, (mode & 0o7777) | 0o700)
