@@ -92,6 +92,13 @@ def test_a_tree(workdir: WorkDir) -> None:
     assert workdir.tree("reports", ignore="*.png") == {"2026/a.csv": "1,2\r\n"}
 
 
+def test_a_folder_of_which_all_is_left_out_is_not_empty(workdir: WorkDir) -> None:
+    workdir.write({"logs": {"a.log": "1", "empty": {}}})
+    assert workdir.tree(ignore="*.log") == {"logs/empty": {}}
+    workdir.assert_matches({"logs/empty": {}}, ignore="*.log")
+    workdir.assert_matches({}, ignore=["*.log", "empty"])
+
+
 def test_what_tree_says_can_be_written(workdir: WorkDir, tmp_path: Path) -> None:
     workdir.write(TREE)
     (tmp_path / "other").mkdir()

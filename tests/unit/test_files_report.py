@@ -147,6 +147,8 @@ def test_what_cannot_be_looked_at(workdir: WorkDir, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "listdir", refuse)
     monkeypatch.setattr(os, "open", refuse)
     assert shown(workdir) == ["file  1 B", "    (cannot be read: Permission denied)", "folder  (folder, Permission denied)"]
+    monkeypatch.setattr(os, "listdir", lambda path: refuse("folder"))
+    assert shown(workdir) == [".  (folder, Permission denied)"]
 
 
 def test_what_goes_meanwhile(workdir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,13 @@ def walk(root: str | Path, skip: Callable[[str], bool] = lambda name: False) -> 
     """
     # no recursion: a tree may be deeper than Python's stack
     root = os.fspath(root)
-    waiting = _names(root, "", skip) if os.path.isdir(root) else []
+    try:
+        waiting = _chosen(os.listdir(root), "", skip)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        yield Entry(".", root, f"folder, {error.strerror}")
+        return
     while waiting:
         name = waiting.pop()
         entry = entry_of(os.path.join(root, name), name)
@@ -94,19 +100,19 @@ def walk(root: str | Path, skip: Callable[[str], bool] = lambda name: False) -> 
             yield entry
             continue
         try:
-            inside = _names(entry.path, f"{name}/", skip)
+            inside = os.listdir(entry.path)
         except FileNotFoundError:
             continue
         except OSError as error:
             yield Entry(name, entry.path, f"folder, {error.strerror}")
             continue
         yield Entry(name, entry.path, "folder", 0, entry.modified_ns, is_empty=not inside)
-        waiting += inside
+        waiting += _chosen(inside, f"{name}/", skip)
 
 
-def _names(path: str, prefix: str, skip: Callable[[str], bool]) -> list[str]:
-    """Return the names in a folder, the first at the end."""
-    return [prefix + name for name in sorted(os.listdir(path), reverse=True) if not skip(prefix + name)]
+def _chosen(names: list[str], prefix: str, skip: Callable[[str], bool]) -> list[str]:
+    """Return the names in a folder that are not left out, the first at the end."""
+    return [prefix + name for name in sorted(names, reverse=True) if not skip(prefix + name)]
 
 
 def read_bytes(path: str | Path, most: int = -1) -> bytes:
