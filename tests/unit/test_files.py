@@ -107,6 +107,15 @@ def test_what_tree_says_can_be_written(workdir: WorkDir, tmp_path: Path) -> None
     assert other.tree() == FLAT
 
 
+def test_one_name_of_any_kind(workdir: WorkDir) -> None:
+    assert workdir.write("folder", {}) == workdir / "folder"
+    workdir.write("more", {"a": "1"})
+    assert workdir.write("link", Link("more")) == workdir / "link"
+    assert workdir.tree() == {"folder": {}, "link": Link("more"), "more/a": "1"}
+    with pytest.raises(TypeError, match="a link has no mode"):
+        workdir.write("way", Link("/etc"), mode=0o777)
+
+
 def test_a_tree_over_another(workdir: WorkDir) -> None:
     workdir.write({"a": "1", "b": Link("a"), "c": {}})
     workdir.write({"b": Link("c"), "c": {"d": "2"}, "a": "3"})
@@ -128,7 +137,7 @@ def test_a_copy_of_a_folder(workdir: WorkDir, place: Path) -> None:
 def test_a_copy_in_a_dict(workdir: WorkDir, place: Path) -> None:
     WorkDir(place).write({"orders": {"a.csv": "1"}, "one.txt": "2"})
     workdir.write({"in": Path("orders"), "x/two.txt": Path("one.txt")})
-    workdir.write("in2", Path("orders"))  # type: ignore[arg-type]
+    workdir.write("in2", Path("orders"))
     assert workdir.tree() == {"in/a.csv": "1", "in2/a.csv": "1", "x/two.txt": "2"}
 
 

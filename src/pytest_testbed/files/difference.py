@@ -83,7 +83,7 @@ def difference(wanted: Tree, found: Tree) -> Difference:
 
 def _told(name: str, node: Node) -> str:
     if node.kind == "file":
-        return f"{shown(name) or 'the file'} ({sized(len(node.read()))})"
+        return f"{shown(name) or 'the file'} ({sized(node.size)})"
     return f"{shown(name)} ({'an empty folder' if node.kind == 'folder' else _a(node)})"
 
 

@@ -21,13 +21,14 @@ Tree = dict[str, "Node"]
 class Node:
     """What one name is.
 
-    `kind` is as in `Entry`. `executable` is None where it does not count.
+    `kind` and `size` are as in `Entry`. `executable` is None where it does not count.
     """
 
     kind: str
     read: Callable[[], bytes] = field(default=bytes, compare=False)
     executable: bool | None = None
     target: str = ""
+    size: int = field(default=0, compare=False)
 
     def digest(self) -> str:
         """Return a text that is the same for what is the same."""
@@ -46,7 +47,8 @@ def nodes_of_dict(tree: Mapping[str, object], selection: Selection) -> Tree:
         name = Path(name).as_posix()
         match content:
             case str() | bytes():
-                node = Node("file", _just(content.encode("utf-8") if isinstance(content, str) else content))
+                data = content.encode("utf-8") if isinstance(content, str) else content
+                node = Node("file", _just(data), size=len(data))
             case Link(target=target):
                 node = Node("link", target=str(target))
             case os.PathLike():
@@ -98,7 +100,7 @@ def _node(entry: Entry, substitutes: Substitutes | None) -> Node:
         data = read_bytes(entry.path)
         return text(data.decode("utf-8")).encode("utf-8") if substitutes is not None and is_text(data) else data
 
-    return Node("file", read, entry.is_executable if os.name == "posix" else None)
+    return Node("file", read, entry.is_executable if os.name == "posix" else None, size=entry.size)
 
 
 def _just(data: bytes) -> Callable[[], bytes]:

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .ages import moment, set_age
-from .inside import Name, inside, nothing_there, source, writable
+from .inside import Name, inside, nothing_there, source
 from .leaving import current, go_back, make_deletable
 from .selection import Patterns, Replacing, Selection, Substitutes, patterns_of, skipping
 from .tree import Link, contents, read_bytes
 from .waiting import Containing, Matching, Wait
-from .writing import copy_into, write_file, write_tree
+from .writing import copy_into, write_tree
 
 if TYPE_CHECKING:
     from .updates import Updates
 
-__all__ = ["Link", "WorkDir"]
+__all__ = ["WorkDir"]
+
+Content = str | bytes | Mapping[str, object] | Link | os.PathLike[str]
 
 WITHIN = 5.0
 """Seconds for which `expect` waits if nobody says."""
@@ -58,22 +60,22 @@ class WorkDir(os.PathLike[str]):
 
     # --- what the test writes
 
-    def write(self, tree: Mapping[str, object] | Name, content: str | bytes | None = None, *, mode: int | None = None) -> Path:
+    def write(self, tree: Mapping[str, object] | Name, content: Content | None = None, *, mode: int | None = None) -> Path:
         """Write one file, a tree, or a copy of a folder.
 
         Args:
             tree: the name of a file, with its content. Or a dict of names ("a.txt", "reports/a.txt") with what they are: text
                 (UTF-8, its line endings stay), bytes, a dict (a folder, empty if it is), a `Link`, or a path, which is copied.
                 Or, alone, the path of a folder whose content is copied, or of a file, relative to the test's file or the rootdir.
-            content: of the file.
-            mode: of the file, such as 0o755.
+            content: of the file, or any other that a dict may have.
+            mode: of what is written under the name, such as 0o755.
 
         Returns:
             The file, or the directory.
 
         Raises:
             ValueError: a name leads out of the directory.
-            TypeError: a content is of no use.
+            TypeError: a content or a name is of no use.
             FileNotFoundError: what is to be copied is not there.
         """
         __tracebackhide__ = True
@@ -84,12 +86,12 @@ class WorkDir(os.PathLike[str]):
             return self.path
         if content is None:
             return self._copy(tree)
-        if not isinstance(content, (str, bytes, bytearray)):
-            write_tree(self.path, {os.fspath(tree): content}, self._bases)
-            return self.path / tree
-        path = writable(self.path, tree)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, content if isinstance(content, str) else bytes(content), mode)
+        if isinstance(content, Link) and mode is not None:
+            raise TypeError("a link has no mode of its own.")
+        write_tree(self.path, {os.fspath(tree): content}, self._bases)
+        path = inside(self.path, tree)
+        if mode is not None:
+            path.chmod(mode)
         return path
 
     def _copy(self, origin: Name) -> Path:

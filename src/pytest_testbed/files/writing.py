@@ -11,7 +11,7 @@ from pathlib import Path
 from .inside import inside, shown, source, writable
 from .tree import Link, entry_of, walk
 
-__all__ = ["copy_into", "write_file", "write_tree"]
+__all__ = ["copy_into", "flat", "write_tree"]
 
 WHAT = "a str, bytes, a dict (a folder), a Link, or a path (a file or folder that is copied)"
 
@@ -74,7 +74,7 @@ def flat(tree: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, ob
             raise TypeError(f"{whole!r} cannot be written from a {type(content).__name__}: what is in a file is {WHAT}.{hint}")
 
 
-def write_file(path: Path, content: str | bytes, mode: int | None = None) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Write one file; text is UTF-8, its line endings stay as they are.
 
     Raises:
@@ -84,8 +84,6 @@ def write_file(path: Path, content: str | bytes, mode: int | None = None) -> Non
     if (there := entry_of(os.path.realpath(path), path.name)) is not None and there.kind != "file":
         raise FileExistsError(f"{shown(str(path))} is a {there.kind} already.")
     path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-    if mode is not None:
-        path.chmod(mode)
 
 
 def _link(path: Path, target: str) -> None:
