@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_testbed.plugin import PARTS
+
 from .conftest import Project
 
 STRICT = ("-q", "-W", "error")
@@ -168,6 +170,14 @@ def test_switched_off(project: Project) -> None:
     result.stdout.fnmatch_lines(["*fixture 'workdir' not found*"])
 
 
+def test_with_all_other_parts_off(project: Project) -> None:
+    project.write(test_it="def test_it(workdir):\n    workdir.write('a', 'x')\n    assert False")
+    off = [word for name in PARTS if not name.endswith(".files") for word in ("-p", f"no:{name}")]
+    result = project.run("-q", *off)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*Captured workdir*", "a  1 B"])
+
+
 def test_reruns_begin_with_nothing(project: Project) -> None:
     needs("pytest_rerunfailures")
     project.write(
@@ -289,9 +299,8 @@ def test_a_failure_at_the_end_shows_it_too(project: Project) -> None:
     result.stdout.fnmatch_lines(["*Captured workdir*", "a.txt  5 B"])
 
 
+@pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="this pytest has no subtests of its own")
 def test_subtests(project: Project) -> None:
-    if int(pytest.__version__.split(".")[0]) < 9:
-        pytest.skip("pytest: before 9 it has no subtests")
     project.write(
         test_it="""
         def test_it(subtests, workdir):

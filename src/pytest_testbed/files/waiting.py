@@ -21,6 +21,8 @@ FIRST, LONGEST = 0.002, 0.05
 """Seconds between two looks: at first, and at most."""
 EMPTY = 0.5
 """Seconds after which a file that stays empty counts as written: it is often made long before it is."""
+LARGE = 1_000_000
+"""Bytes above which a file is looked into again only if it has changed."""
 MOST_LINES = 10
 
 
@@ -41,7 +43,6 @@ class Wait:
     def __init__(self, root: Path, name: str, within: float) -> None:
         self._root, self._name, self._within = root, name, within
         self._path = inside(root, name)
-        self._start = now()
         self._seen: dict[str, tuple[tuple[int, int], float]] = {}
         """By path: its size and time of change, and since when it is so."""
         self._checked: dict[str, tuple[int, int]] = {}
@@ -49,15 +50,13 @@ class Wait:
         self._reasons: dict[str, str] = {}
 
     def looks(self) -> Iterator[None]:
-        """Yield for each look; the last one is at the deadline."""
-        pause, clock = FIRST, threading.Event()
-        while True:
-            left = self._start + self._within - now()
-            yield
-            if left <= 0:
-                return
+        """Yield for each look; the last one is at the deadline, which counts from the first."""
+        yield
+        start, pause, clock = now(), FIRST, threading.Event()
+        while (left := start + self._within - now()) > 0:
             clock.wait(min(pause, left))  # `time.sleep` is what tests replace
             pause = min(pause * 1.5, LONGEST)
+            yield
 
     def there(self) -> list[Entry]:
         """Return what is there under the name; broken links are not."""
@@ -92,7 +91,8 @@ class Wait:
                 since = now()
             if now() - since < self._long_enough(entry, still):
                 return "is still being written" if entry.size else "is empty"
-        if self._checked.get(entry.name) == state and matching is None:
+        # a small one may have changed within a tick of the file system's clock
+        if self._checked.get(entry.name) == state and matching is None and entry.size > LARGE:
             return self._reasons[entry.name]
         self._checked[entry.name] = state
         return _lacks(entry, containing) or _unlike(self._root / entry.name, matching)
