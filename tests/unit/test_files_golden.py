@@ -458,6 +458,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     workdir: WorkDir, golden: WorkDir, notices: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Path, data: bytes) -> int:
+        self.touch()
         raise OSError(28, "No space left on device")
 
     workdir.write("report.txt", "other")

@@ -85,6 +85,11 @@ def test_many_folders_within_folders(workdir: WorkDir) -> None:
     assert lines[-2:] == ["19/deep/x  0 B", "… and 15 more"], "what is in a folder that is not shown is not shown either"
 
 
+def test_what_is_in_a_folder_that_is_not_shown(workdir: WorkDir) -> None:
+    workdir.write({f"a{number:02}": "" for number in range(20)} | {"z": {"deep": {"x": ""}}})
+    assert shown(workdir)[-2:] == ["a19  0 B", "… and 3 more"]
+
+
 def test_contents_do_not_fill_the_report(workdir: WorkDir) -> None:
     workdir.write({f"folder{each}": {f"{number:02}": "x\n" * 8 for number in range(19)} for each in range(3)})
     assert len(shown(workdir)) == 60 + 120

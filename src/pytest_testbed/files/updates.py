@@ -73,7 +73,8 @@ class Updates:
             raise AssertionError(f"nothing would be in the golden tree {place}: there is no file that could be compared.")
         head = f"the golden tree {place} is not written:"
         if not real.is_relative_to(project) or real == project:
-            raise AssertionError(f"{head} {real} is not a place below the rootdir {project}.")
+            hint = "pytest takes the folder of its ini file for that, or what --rootdir says."
+            raise AssertionError(f"{head} {real} is not a place below the rootdir {project}; {hint}")
         if home.is_relative_to(real):
             raise AssertionError(f"{head} the test itself is in it, and would be deleted; give it a folder of its own.")
         if ".git" in real.relative_to(project).parts:
