@@ -67,6 +67,8 @@ def test_the_guide_s_cases(project: Project) -> None:
 def test_what_is_beside_the_test(project: Project) -> None:
     (project.path / "tests/orders").mkdir(parents=True)
     (project.path / "tests/orders/a.csv").write_text("near")
+    (project.path / "orders").mkdir()
+    (project.path / "orders/a.csv").write_text("another")
     (project.path / "shared").mkdir()
     (project.path / "shared/b.csv").write_text("far")
     (project.path / "tests/test_it.py").write_text(

@@ -138,6 +138,8 @@ def test_under_ci_the_command_line_counts(shop: Project, monkeypatch: pytest.Mon
     shop.run("-q", *words).assert_outcomes(passed=1)
 
 
-def test_under_ci_workers_trust_their_controller(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CI", "true")
-    shop.run_apart("-q", UPDATE, "-p", "xdist.plugin", "-n", "1").assert_outcomes(passed=1)
+def test_workers_trust_their_controller(shop: Project) -> None:
+    """Another machine may have the variable where ours has none; an error of usage would be one of pytest there."""
+    shop.pytester.makeini("[pytest]\ntestbed_update_golden = true")
+    shop.write(conftest="import os\ndef pytest_sessionstart(session): os.environ['CI'] = 'true'", test_it=TEST)
+    shop.run_apart("-q", "-p", "xdist.plugin", "-n", "1").assert_outcomes(passed=1)
