@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         UnknownService,
     )
     from .factories.factories import Factories
+    from .files.tree import Link
     from .files.workdir import WorkDir
     from .http.answer import Answer
     from .http.apiresponse import ApiResponse
@@ -59,6 +60,7 @@ _HOMES = {
     "HostError": ".errors",
     "HttpMock": ".http.mock",
     "IsolationError": ".errors",
+    "Link": ".files.tree",
     "LiveApp": ".http.live",
     "Mail": ".mail.message",
     "Mailbox": ".mail.mailbox",
@@ -98,6 +100,7 @@ __all__ = [
     "HostError",
     "HttpMock",
     "IsolationError",
+    "Link",
     "LiveApp",
     "Mail",
     "Mailbox",

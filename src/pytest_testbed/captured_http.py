@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .http.exchange import Journal
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .http.exchange import Journal
 
 __all__ = ["ShowHttp", "journal_of", "show_also"]
 
@@ -25,6 +25,8 @@ NAME = "pytest_testbed.captured_http"
 def journal_of(item: pytest.Item) -> Journal:
     """Return where a test's exchanges are kept."""
     if JOURNAL not in item.stash:
+        from .http.exchange import Journal  # others show sections, too, and have nothing to do with HTTP
+
         _begin(item)
         item.stash[JOURNAL] = Journal()
     return item.stash[JOURNAL]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ..plugin import plain_errors
-from ..settings import Section, option
+from ..plugin import is_worker, plain_errors
+from ..settings import SETTINGS, Section, option
 
 if TYPE_CHECKING:
     from ..files.workdir import WorkDir
@@ -24,10 +25,20 @@ class FileSettings(Section, prefix=""):
 SECTION = FileSettings
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to let every comparison pass under CI, but where the command line wants it."""
+    if SETTINGS not in config.stash or not config.stash[SETTINGS][FileSettings].update_golden:
+        return
+    if os.environ.get("CI") and not is_worker(config):
+        from ..workdirs import refuse_in_ci
+
+        refuse_in_ci(config)
+
+
 @pytest.fixture
 def workdir(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkDir]:
     """A directory of this test's own: `write`, `age`, `expect`, `assert_matches`; its tree is shown where the test fails."""
     from ..workdirs import workdir_of
 
-    with plain_errors(request.config), workdir_of(request.node, tmp_path) as workdir:
+    with plain_errors(request.config), workdir_of(request, tmp_path) as workdir:
         yield workdir
