@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from glob import iglob
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from .folders import inside, refuse_absent, taken_apart
 from .isolation import SET_LEVEL
 from .levels.names import AREAS, LEVELS
-from .levels.places import Places, mapped
-from .nearest import suggestion
-from .plugin import usage_errors
+from .levels.places import Places
 from .plugins.levels import LevelSettings, fixtures
 from .reading import test_paths
 from .scheduling import in_use
 from .settings import SETTINGS
 
-__all__ = ["Asked", "Signs", "check_folders", "check_lines", "set_levels"]
+__all__ = ["Asked", "Signs", "set_levels"]
 
-OPTION = "testbed_level_folders"
 BUDGET, PERFORMANCE = "budget", "performance"
 """A mark, and the area of who has it."""
 LEVEL_NAMES, AREA_NAMES = frozenset(LEVELS), frozenset(AREAS)
@@ -29,55 +27,6 @@ KNOWN = LEVEL_NAMES | AREA_NAMES | {BUDGET}
 NONE: frozenset[str] = frozenset()
 SOURCES = ("src", "lib")
 """Folders of `testpaths` in which there are not only tests."""
-
-
-# --- the option
-
-
-def check_lines(lines: Sequence[str]) -> None:
-    """Check the lines of `testbed_level_folders`.
-
-    Raises:
-        ValueError: one has another form, or another word than a level or an area.
-    """
-    known = (*LEVELS, *AREAS)
-    for word, folders in taken_apart(lines):
-        if not folders:
-            raise ValueError(f"holds {word!r} without a folder: a line is of the form 'integration: tests/functional'")
-        if word not in known:
-            raise ValueError(f"holds {word!r}, which is not one of {', '.join(known)}{suggestion(word, known)}")
-
-
-def check_folders(config: pytest.Config) -> None:
-    """Refuse a folder that is not there, or has two levels.
-
-    Raises:
-        pytest.UsageError: names it.
-    """
-    source = config.stash[SETTINGS].source(LevelSettings, "level_folders")
-    refuse_absent(OPTION, source, config.rootpath, folders_of(config))
-
-
-def folders_of(config: pytest.Config) -> dict[Path, list[str]]:
-    """Return what `testbed_level_folders` says of each folder."""
-    settings, root = config.stash[SETTINGS], config.rootpath
-    lines = taken_apart(settings[LevelSettings].level_folders)
-    option = f"{OPTION} (from {settings.source(LevelSettings, 'level_folders')})"
-    with usage_errors():
-        return mapped([(word, {name: inside(root, name) for name in names or ()}) for word, names in lines], option)
-
-
-def test_roots(config: pytest.Config) -> Iterator[Path]:
-    """Yield the folders of `testpaths` that are for tests alone."""
-    for name in test_paths(config):
-        folder = inside(config.rootpath, name)
-        if "*" in name or "?" in name or "[" in name:
-            yield from config.rootpath.glob(name)
-        elif folder != config.rootpath and folder.name not in SOURCES:
-            yield folder
-
-
-# --- what is said of a test
 
 
 class Asked(NamedTuple):
@@ -96,7 +45,12 @@ class Signs:
     """What is said of tests; found once for each file, for each node above them, and for each list of fixtures."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.by_folder = Places(config.rootpath, test_roots(config), folders_of(config)).of
+        mapped = {}
+        if config.stash[SETTINGS][LevelSettings].level_folders:
+            from .level_folders import folders_of
+
+            mapped = folders_of(config)
+        self.by_folder = Places(config.rootpath, test_roots(config), mapped).of
         self._fixtures = fixtures()
         self._names = frozenset(self._fixtures)
         self._asked: dict[tuple[str, ...], tuple[list[str], dict[tuple[int | None, ...], Asked]]] = {}
@@ -138,8 +92,21 @@ class Signs:
         if not found:
             return NOTHING
         inner = {each for name in found for definition in definitions.get(name, ()) for each in definition.argnames}
-        areas = tuple(dict.fromkeys(filter(None, found.values())))
+        areas = tuple(area for area in AREAS if area in found.values())
         return Asked("integration", areas, tuple(name for name in found if name not in inner))
+
+
+def test_roots(config: pytest.Config) -> Iterator[Path]:
+    """Yield the folders of `testpaths` that are for tests alone.
+
+    A pattern such as **/tests is left to the names of folders: to follow it is to read the whole tree.
+    """
+    for name in test_paths(config):
+        if "**" not in name:
+            for place in map(Path, iglob(str(config.rootpath / name))):
+                folder = Path(os.path.normpath(place))
+                if folder != config.rootpath and folder.name not in SOURCES:
+                    yield folder
 
 
 # --- the marks

@@ -83,11 +83,11 @@ class Report:
         yield f"{counted(self.levels.total())}: {', '.join(counts) or 'none was selected'}"
         for text, names in sorted(self.groups.items(), key=lambda group: (-len(group[1]), group[0])):
             yield ""
-            yield f"{counted(len(names))} {text}:"
+            yield f"{text}: {counted(len(names))}"
             yield from cut(numbered(name.partition("[")[0] for name in names), whole)
         if self.without:
             yield ""
-            yield f"{counted(len(self.without))} without a level, as no mark, no folder and no fixture says one:"
+            yield f"no mark, no folder and no fixture says a level: {counted(len(self.without))}"
             yield from cut(numbered(name.partition("::")[0] for name in self.without), whole)
 
 

@@ -14,7 +14,7 @@ from ..settings import SETTINGS, Section, option
 
 def folder_lines(lines: Sequence[str]) -> None:
     """Check the lines of `testbed_level_folders`; that its folders exist is seen later."""
-    from ..levelled import check_lines
+    from ..level_folders import check_lines
 
     check_lines(lines)
 
@@ -61,7 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings is None:  # somebody asks for help
         return
     if settings[LevelSettings].level_folders:
-        from ..levelled import check_folders
+        from ..level_folders import check_folders
 
         check_folders(config)
     if settings[LevelSettings].check_levels:
@@ -77,19 +77,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     later; and pytest has chosen no tests by `-m` yet, as that was registered before.
     """
     mine = config.stash[SETTINGS][LevelSettings]
-    if mine.levels == "auto" and (mine.level_folders or anything_said(items, fixtures())):
+    if mine.levels == "auto" and (mine.level_folders or anything_said(config, items, fixtures())):
         from ..levelled import set_levels
 
         set_levels(config, items)
 
 
-def anything_said(items: Sequence[pytest.Item], asked: Mapping[str, object]) -> bool:
+def anything_said(config: pytest.Config, items: Sequence[pytest.Item], asked: Mapping[str, object]) -> bool:
     """Tell whether the folder of any test, or a mark of its budget, or one of its fixtures, can say something."""
     parents = {item.parent for item in items if item.parent is not None}
     if any(mark.name == "budget" for parent in parents for mark in parent.iter_markers()):
         return True
-    words = frozenset(line.partition(":")[0] for line in WORDS)
-    if not all(words.isdisjoint(parent.path.parts) for parent in parents):
+    words, above = frozenset(line.partition(":")[0] for line in WORDS), len(config.rootpath.parts)
+    if not all(words.isdisjoint(parent.path.parts[above:]) for parent in parents):
         return True
     return any(
         not asked.keys().isdisjoint(getattr(item, "fixturenames", ())) or any(mark.name == "budget" for mark in item.own_markers)
