@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,16 @@ def views(config: pytest.Config, items: list[pytest.Item]) -> Iterator[Views]:
         by_hand = () if SET_LEVEL in item.stash else [mark.name for mark in item.iter_markers() if mark.name in LEVEL_NAMES]
         folder = signs.by_folder(item.path)
         by = os.path.relpath(folder.by, config.rootpath).replace(os.sep, "/") if folder.by else ""
-        yield Views(item.nodeid, tuple(dict.fromkeys(by_hand)), folder.level, by, signs.by_fixtures(item).names)
+        yield Views(item.nodeid, tuple(dict.fromkeys(by_hand)), folder.level, by, outermost(item, signs.by_fixtures(item).names))
+
+
+def outermost(item: pytest.Item, names: Sequence[str]) -> list[str]:
+    """Return those of our fixtures that the test itself asks for, or a fixture of the project: not what ours are made of."""
+    information: Any = getattr(item, "_fixtureinfo", None)
+    definitions = getattr(information, "name2fixturedefs", {})
+    theirs = [each for some in definitions.values() for each in some if not each.func.__module__.startswith("pytest_testbed.")]
+    asked = {*getattr(information, "initialnames", ()), *(name for each in theirs for name in each.argnames)}
+    return [name for name in names if name in asked or name not in definitions]
 
 
 def notes(config: pytest.Config) -> Iterator[str]:

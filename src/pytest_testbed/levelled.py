@@ -30,7 +30,7 @@ SOURCES = ("src", "lib")
 
 
 class Asked(NamedTuple):
-    """What the fixtures of a test say of it; `names` are those that do, without those that they are made of."""
+    """What the fixtures of a test say of it; `names` are those that do."""
 
     level: str = ""
     areas: tuple[str, ...] = ()
@@ -91,9 +91,8 @@ class Signs:
                 found[name] = area
         if not found:
             return NOTHING
-        inner = {each for name in found for definition in definitions.get(name, ()) for each in definition.argnames}
         areas = tuple(area for area in AREAS if area in found.values())
-        return Asked("integration", areas, tuple(name for name in found if name not in inner))
+        return Asked("integration", areas, tuple(found))
 
 
 def test_roots(config: pytest.Config) -> Iterator[Path]:
