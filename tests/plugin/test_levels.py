@@ -28,7 +28,7 @@ def pytest_collection_finish(session):
     known = "unit integration e2e database messaging api external workflows contract performance".split()
     marks = {item.nodeid: [mark.name for mark in item.iter_markers() if mark.name in known] for item in session.items}
     for item in session.items:
-        assert all(name in item.keywords for name in marks[item.nodeid])
+        assert all(item.keywords[name].name == name for name in marks[item.nodeid])
     Path("marks.json").write_text(json.dumps(marks))
 """
 
