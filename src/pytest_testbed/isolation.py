@@ -50,17 +50,13 @@ ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
 
 def isolation_lines(lines: Sequence[str]) -> None:
     """Check the lines of `testbed_pg_isolation`; that its folders exist is seen later."""
-    for line in joined(lines):
-        mode = line.partition(":")[0].strip()
+    from .folders import taken_apart
+
+    for mode, _ in taken_apart(lines):
         if mode not in MODES:
             from .nearest import suggestion
 
             raise ValueError(f"holds {mode!r}, which is not one of {', '.join(MODES)}{suggestion(mode, MODES) or ''}")
-
-
-def joined(lines: Sequence[str]) -> list[str]:
-    """Return the lines as they were meant: one that has blanks was taken apart where it stood alone."""
-    return [" ".join(lines)] if lines and lines[0].endswith(":") and not any(":" in each for each in lines[1:]) else list(lines)
 
 
 # --- which way
@@ -84,16 +80,16 @@ def mode_of(item: pytest.Item | pytest.Collector) -> str:
 
 def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
     """Return the default of `testbed_pg_isolation`, and its folders, the innermost first."""
+    from .folders import inside, taken_apart
     from .plugins.postgres import PostgresSettings  # which needs this file
 
     # not by ADDRESS: a single test that asks for an address changes nothing for the others
     default = "database" if config.pluginmanager.hasplugin("pytest_testbed.everywhere") else "transaction"
     folders = []
-    for line in joined(config.stash[SETTINGS][PostgresSettings].isolation):
-        mode, colon, paths = line.partition(":")
-        if not colon:
-            default = mode.strip()
-        folders += [(mode.strip(), config.rootpath / path) for path in paths.split()]
+    for mode, names in taken_apart(config.stash[SETTINGS][PostgresSettings].isolation):
+        if names is None:
+            default = mode
+        folders += [(mode, inside(config.rootpath, name)) for name in names or ()]
     return default, sorted(folders, key=lambda pair: -len(pair[1].parts))
 
 
@@ -103,18 +99,11 @@ def check_folders(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: names it, and the nearest that is there.
     """
-    for _, folder in read_folders(config)[1]:
-        if not folder.exists():
-            from .nearest import suggestion
-            from .plugins.postgres import PostgresSettings
+    from .folders import refuse_absent
+    from .plugins.postgres import PostgresSettings
 
-            settings = config.stash[SETTINGS]
-            shown = folder.relative_to(config.rootpath)
-            near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-            raise pytest.UsageError(
-                f"testbed_pg_isolation (from {settings.source(PostgresSettings, 'isolation')}) names the folder {str(shown)!r}, "
-                f"which is not there: {folder}{suggestion(folder.name, near) or '.'}"
-            )
+    source = config.stash[SETTINGS].source(PostgresSettings, "isolation")
+    refuse_absent("testbed_pg_isolation", source, config.rootpath, (folder for _, folder in read_folders(config)[1]))
 
 
 def is_quiet(item: pytest.Item) -> bool:

@@ -88,6 +88,8 @@ NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test"
 ASKS = ("testbed", "_pg_test", "_pg_everywhere", "_rabbitmq_everywhere")
 """Fixtures of which a test that can talk to a service has one; the second alone where its application is bound, the others
 where it has nothing but an exported address."""
+ONLY_LOOKS = pytest.StashKey[bool]()
+"""On the configuration: that the tests are only looked at, as with `--testbed-check-levels`."""
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 """Where the run is on `config.stash`, once anything asked for it."""
 WORKER = pytest.StashKey[str]()
@@ -228,7 +230,7 @@ def passed_over(config: pytest.Config) -> dict[str, str]:
 
 def runs_tests(config: pytest.Config) -> bool:
     """Tell whether this call of pytest will run tests."""
-    return not any(config.getoption(name, False) for name in NO_TESTS)
+    return not (config.stash.get(ONLY_LOOKS, False) or any(config.getoption(name, False) for name in NO_TESTS))
 
 
 def is_controller(config: pytest.Config) -> bool:

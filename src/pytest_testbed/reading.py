@@ -16,6 +16,7 @@ __all__ = [
     "check_unknown",
     "masked",
     "read",
+    "test_paths",
 ]
 
 # The words that pytest itself takes for an ini value of type bool.
@@ -159,6 +160,11 @@ def check_unknown(config: pytest.Config, sections: Iterable[type[Section]]) -> N
                 problems.append(f"{name!r} (from the environment) is not an option of pytest-testbed{hint}")
     if problems:
         raise pytest.UsageError("\n".join(problems))
+
+
+def test_paths(config: pytest.Config) -> list[str]:
+    """Return where pytest looks for tests that nobody names: an option of its own."""
+    return list(config.getini("testpaths"))
 
 
 def _overrides(config: pytest.Config) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from .services.model import ServiceSpec
 
-__all__ = ["modules_of", "nobody_else_orders", "quiet_modules_first", "shares_fixtures_of_packages", "wanted_kinds"]
+__all__ = ["in_use", "modules_of", "nobody_else_orders", "quiet_modules_first", "shares_fixtures_of_packages", "wanted_kinds"]
 
 OWN = "pytest_testbed.plugin:testbed"
 ORDERING_OPTIONS = ("lf", "failedfirst", "newfirst", "stepwise", "stepwise_skip")
@@ -55,11 +55,11 @@ def _added(item: pytest.Item, information: Any, specs: Sequence[ServiceSpec]) ->
 
 
 def _kinds(definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]], specs: Sequence[ServiceSpec]) -> set[str] | None:
-    kinds = {spec.kind for spec in specs if any(_in_use(reference, definitions) for reference in spec.fixtures)}
-    return kinds if kinds or _in_use(OWN, definitions) else None
+    kinds = {spec.kind for spec in specs if any(in_use(reference, definitions) for reference in spec.fixtures)}
+    return kinds if kinds or in_use(OWN, definitions) else None
 
 
-def _in_use(reference: str, definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]]) -> bool:
+def in_use(reference: str, definitions: Mapping[str, Sequence[pytest.FixtureDef[Any]]]) -> bool:
     """Tell whether a fixture of this name is in use, and is the one of that module."""
     module, _, name = reference.partition(":")
     for definition in reversed(definitions.get(name, ())):
