@@ -12,6 +12,7 @@ from .budget_listening import Listening
 from .budgets.limits import NAMES, Limit, fault_of, read_lines
 from .budgets.report import faults
 from .budgets.usage import CALL, SETUP, Usage
+from .folders import inside, refuse_absent
 from .marks import refuse_bad_marks
 from .plugin import ENVIRON, RUN
 from .plugins.budgets import ARGUMENTS, BudgetSettings
@@ -49,7 +50,7 @@ def folders_of(config: pytest.Config) -> list[Folder]:
     settings = config.stash[SETTINGS]
     source = f"testbed_budget from {settings.source(BudgetSettings, 'budget')}"
     found = [
-        (config.rootpath / name, values, f"{source}: {name}")
+        (inside(config.rootpath, name), values, f"{source}: {name}")
         for name, values in read_lines(settings[BudgetSettings].budget).items()
         if name
     ]
@@ -63,17 +64,8 @@ def check_folders(config: pytest.Config) -> None:
     Raises:
         pytest.UsageError: names it, and the nearest that is there.
     """
-    for path, _, source in folders_of(config):
-        if not path.exists():
-            from .nearest import suggestion
-
-            missing = next(each for each in (path, *path.parents) if each.parent.is_dir())
-            near = [entry.name for entry in missing.parent.iterdir()]
-            name = source.rpartition(": ")[2]
-            raise pytest.UsageError(
-                f"testbed_budget (from {config.stash[SETTINGS].source(BudgetSettings, 'budget')}) names {name!r}, which is not "
-                f"there: {path}{suggestion(missing.name, near) or '.'}"
-            )
+    source = config.stash[SETTINGS].source(BudgetSettings, "budget")
+    refuse_absent("testbed_budget", source, config.rootpath, (path for path, _, _ in folders_of(config)))
 
 
 class Limits:

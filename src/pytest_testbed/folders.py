@@ -44,9 +44,10 @@ def refuse_absent(option: str, source: str, root: Path, folders: Iterable[Path])
         if not folder.exists():
             from .nearest import suggestion
 
+            missing = next(each for each in (folder, *folder.parents) if each.parent.is_dir())
+            near = [entry.name for entry in missing.parent.iterdir()]
             shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
-            near = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
             raise pytest.UsageError(
                 f"{option} (from {source}) names the folder {str(shown)!r}, "
-                f"which is not there: {folder}{suggestion(folder.name, near) or '.'}"
+                f"which is not there: {folder}{suggestion(missing.name, near) or '.'}"
             )

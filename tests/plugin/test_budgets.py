@@ -277,7 +277,7 @@ def test_a_folder_that_is_not_there(project: Project, folder: str, hint: str) ->
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        [f"ERROR: testbed_budget (from tox.ini) names {folder!r}, which is not there: {project.path / folder}{hint}"]
+        [f"ERROR: testbed_budget (from tox.ini) names the folder {folder!r}, which is not there: {project.path / folder}{hint}"]
     )
 
 
