@@ -17,7 +17,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import Pool
 
 from ..errors import SchemaError
-from .later import WhenImported
+from ..later import WhenImported
 
 _OPENED_INSIDE = "pytest_testbed.opened_inside"
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})

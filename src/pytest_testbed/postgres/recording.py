@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from ..later import WhenImported
 from . import alchemy, drivers, sent
-from .later import WhenImported
 from .queries import Queries
 
 __all__ = ["recorded"]

@@ -1,0 +1,112 @@
+"""Test data that repeat: before each test the generators of factory_boy and Faker begin with the run's seed and the test's id."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from .factories.seeding import are_drawn, number, seeded_aside, set_generators
+from .plugin import is_worker
+from .plugins.factories import TOLD, FactorySettings, seed_of
+from .settings import SETTINGS
+
+__all__ = ["SeededTests", "seed_tests"]
+
+NAME = "pytest_testbed.factory_seeds"
+RANDOMLY = ("randomly", "pytest_randomly")
+
+
+def seed_tests(config: pytest.Config) -> None:
+    """Let test data repeat from now on, unless pytest-randomly is there, which does it itself."""
+    plugins = config.pluginmanager
+    if plugins.hasplugin(NAME):
+        return
+    if not any(map(plugins.hasplugin, RANDOMLY)):
+        plugins.register(SeededTests(config), NAME)
+    elif config.stash[SETTINGS][FactorySettings].seed is not None:
+        plugins.register(LeftToRandomly(), NAME)
+
+
+class LeftToRandomly:
+    """A plugin of runs with pytest-randomly in which somebody has named a seed of ours."""
+
+    def pytest_report_header(self) -> str:
+        """Say that it does not count."""
+        return "testbed: testbed_seed does not count, as pytest-randomly seeds the test data: see --randomly-seed"
+
+
+class SeededTests:
+    """A plugin of runs in which factory_boy or Faker is loaded.
+
+    Args:
+        config: pytest's; the seed is read from it.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._base = seed_of(config)
+        self._is_said = config.stash[SETTINGS][FactorySettings].seed is not None  # then the header has it already
+        self._start: int | None = None
+        self._wide_drawn = False
+
+    def _seed(self, name: str) -> None:
+        self._start = number(self._base, name)
+        set_generators(self._start)
+
+    # --- what a user reads
+
+    def pytest_report_header(self) -> list[str]:
+        """Tell the seed, where factories are loaded by now."""
+        return self._line() if "factory" in sys.modules else []
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Tell it where they came with the tests."""
+        return self._line() if has_users() else []
+
+    def _line(self) -> list[str]:
+        if self._is_said:
+            return []
+        self._is_said = True
+        return [f"testbed: test data from --testbed-seed={self._base}"]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Note, with a failure, that what the test had was made by chance; a worker's report goes to the controller."""
+        report = yield
+        if report.failed and self._start is not None and (self._wide_drawn or are_drawn(self._start)):
+            report.testbed_seed = self._base  # type: ignore[attr-defined]
+        return report
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tell xdist's controller that it has something to say."""
+        if is_worker(session.config) and has_users():
+            session.config.workeroutput[TOLD] = True  # type: ignore[attr-defined]
+
+    # --- from test to test
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Begin a test, and each repetition of it, with its own numbers."""
+        self._seed(item.nodeid)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> Generator[None, object, object]:
+        """Give what tests share numbers of its own: whichever test is the first finds the same, and loses none of its own."""
+        if fixturedef.scope == "function":
+            return (yield)
+        name = f"{request.node.nodeid}::{fixturedef.argname}[{getattr(request, 'param_index', 0)}]"
+        start = number(self._base, name)
+        with seeded_aside(start):
+            try:
+                return (yield)
+            finally:
+                self._wide_drawn = self._wide_drawn or are_drawn(start)
+
+
+def has_users() -> bool:
+    """Tell whether somebody has to do with it: Faker's own plugin for pytest loads Faker into each run."""
+    return "factory" in sys.modules
