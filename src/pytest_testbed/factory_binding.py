@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Generator
 from typing import Any
@@ -14,15 +13,17 @@ from .factories.binding import RANKS, TEST, Binder, Bound
 from .factories.factories import Factories
 from .factories.naming import Rebind
 from .plugin import BAD_MARK, is_worker, worker_of
-from .plugins.factories import ENGINES, SESSIONS, FactorySettings
+from .plugins.factories import ENGINES, SESSIONS, FactorySettings, running
 from .settings import SETTINGS
 
 __all__ = ["BoundFactories", "bound_factories", "factories_of", "patch_factories"]
 
 NAME = "pytest_testbed.factory_binding"
+OURS = "pytest_testbed.plugins.postgres"
+"""Where fixtures are defined whose sessions undo what a test did."""
 FOR_EACH_WORKER = 1_000_000
 """Numbers of sequences that a worker of xdist has for itself."""
-ENGINE_NAMES, SESSION_NAMES = frozenset(ENGINES), frozenset((*SESSIONS, "factories"))
+ENGINE_NAMES, SESSION_NAMES = frozenset(ENGINES), frozenset(SESSIONS)
 Wrapper = Generator[None, Any, Any]
 
 
@@ -74,7 +75,7 @@ class BoundFactories:
         self._take_off: Callable[[], None] | None = None
         self._engine: Any = None
         self._fixture: tuple[str, str] | None = None
-        if os.environ.get("PYTEST_CURRENT_TEST"):
+        if running(config):
             self.binder.begin()  # a test runs that has only now imported factories
 
     def patch(self) -> None:
@@ -105,12 +106,19 @@ class BoundFactories:
             raise pytest.UsageError(fault)
         if "factory.alchemy" in sys.modules:
             self.patch()
+        made = self._config.pluginmanager.getplugin("pytest_testbed.factory_fixtures")
+        asking = {"factories", *(made.on_session if made is not None else ())}
         for item in items:
             if fault:
                 item.stash.setdefault(BAD_MARK, fault)
             names = getattr(item, "fixturenames", ())
-            if not ENGINE_NAMES.isdisjoint(names) and SESSION_NAMES.isdisjoint(names):
-                item.fixturenames = with_later(item)  # type: ignore[attr-defined]
+            if not SESSION_NAMES.isdisjoint(names):
+                continue
+            if not asking.isdisjoint(names):
+                if gets_ours(item):
+                    add_fixture(item, "_pg_test")  # by which it is seen early that the server is wanted
+            elif not ENGINE_NAMES.isdisjoint(names):
+                add_fixture(item, "_factories_later")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
@@ -133,7 +141,7 @@ class BoundFactories:
         """Look for sessions among the fixtures; what is shared by tests does not come onto the session of one of them."""
         if fixturedef.scope == "function":
             value = yield
-            self._look(fixturedef.argname, TEST, value, request)
+            self._look(fixturedef, TEST, value, request)
             return value
         rank, outer = RANKS[fixturedef.scope], self._fixture
         self._fixture = (fixturedef.argname, fixturedef.scope)
@@ -142,10 +150,11 @@ class BoundFactories:
                 value = yield
         finally:
             self._fixture = outer
-        self._look(fixturedef.argname, rank, value, request)
+        self._look(fixturedef, rank, value, request)
         return value
 
-    def _look(self, name: str, rank: int, value: Any, request: pytest.FixtureRequest) -> None:
+    def _look(self, fixturedef: pytest.FixtureDef[Any], rank: int, value: Any, request: pytest.FixtureRequest) -> None:
+        name = fixturedef.argname
         if name in SESSIONS:
             session = session_in(value)
         elif name == "pg_engine":
@@ -156,7 +165,9 @@ class BoundFactories:
             if session is None or getattr(session.get_bind(), "engine", None) is not self._engine:
                 return
         if session is not None:
-            request.addfinalizer(self.binder.bind(rank, Bound(session, value, name, self._persistence)))
+            is_undone = rank == TEST or fixturedef.func.__module__ == OURS
+            bound = Bound(session, value, name, self._persistence, is_undone=is_undone)
+            request.addfinalizer(self.binder.bind(rank, bound))
 
     # --- what a test asks for
 
@@ -209,7 +220,7 @@ class BoundFactories:
             return f"It was called in the {scope} fixture {name!r}: let that ask for {narrower}" + (
                 "." if scope in ("class", "module") else ", and give it the scope of a module."
             )
-        test, _, phase = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")
+        test, _, phase = running(self._config).rpartition(" ")
         if not test:
             return (
                 "No test is running: call it in a test, or in a fixture, that asks for pg_session, pg_async_session, "
@@ -233,10 +244,18 @@ def session_in(value: Any) -> Any:
     return None
 
 
-def with_later(item: Any) -> list[str]:
-    """Return the names of a test's fixtures, with ours before the first one that is the test's own."""
+def add_fixture(item: Any, name: str) -> None:
+    """Let a test use one more fixture, set up before the first one that is the test's own."""
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     names = list(item.fixturenames)
-    own = [place for place, name in enumerate(names) if name not in definitions or definitions[name][-1].scope == "function"]
+    own = [place for place, each in enumerate(names) if each not in definitions or definitions[each][-1].scope == "function"]
     place = own[0] if own else len(names)
-    return [*names[:place], "_factories_later", *names[place:]]
+    item.fixturenames = [*names[:place], name, *(each for each in names[place:] if each != name)]
+
+
+def gets_ours(item: pytest.Item) -> bool:
+    """Tell whether a test that asks for pg_session gets ours; one that the project has may need no server."""
+    # there is no public way to ask which definition of a fixture a test would get
+    find = getattr(getattr(item.session, "_fixturemanager", None), "getfixturedefs", None)
+    found = find("pg_session", item) if find is not None else None
+    return bool(found) and found[-1].func.__module__ == OURS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -32,6 +33,8 @@ class FactoryFixtures:
         self._modules = " ".join(settings[FactorySettings].factory_modules).split()
         self._option = f"testbed_factory_modules (from {settings.source(FactorySettings, 'factory_modules')})"
         self._fault = ""
+        self.on_session: set[str] = set()
+        """The names of fixtures that ask for a session."""
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
@@ -72,18 +75,15 @@ class FactoryFixtures:
                     )
         return made
 
-    def _fixtures(self, factories: dict[str, Any]) -> object:
+    def _fixtures(self, factories: dict[str, Any]) -> ModuleType:
         taken = {*names_of_fixtures(self._config.pluginmanager.get_plugins()), "request"}
-        holder = Made()
+        holder = ModuleType("pytest_testbed_factories")  # pytest looks into modules and classes, not into objects
         for name, factory in factories.items():
             for fixture, make in ((name, instance_fixture), (f"{name}_factory", class_fixture)):
                 if fixture not in taken:
                     setattr(holder, f"fixture_{fixture}", make(fixture, factory))
+                    self.on_session.update([fixture] if is_on_session(factory) else [])
         return holder
-
-
-class Made:
-    """A plugin of the fixtures that were made."""
 
 
 def instance_fixture(name: str, factory: Any) -> Any:

@@ -10,7 +10,7 @@ import pytest
 
 from .factories.seeding import are_drawn, number, seeded_aside, set_generators
 from .plugin import is_worker
-from .plugins.factories import TOLD, FactorySettings, seed_of
+from .plugins.factories import TOLD, FactorySettings, running, seed_of
 from .settings import SETTINGS
 
 __all__ = ["SeededTests", "seed_tests"]
@@ -46,10 +46,12 @@ class SeededTests:
     """
 
     def __init__(self, config: pytest.Config) -> None:
-        self._base = seed_of(config)
+        self._config, self._base = config, seed_of(config)
         self._is_said = config.stash[SETTINGS][FactorySettings].seed is not None  # then the header has it already
         self._start: int | None = None
         self._wide_drawn = False
+        if test := running(config):
+            self._seed(test.rpartition(" ")[0])  # a test has only now imported Faker
 
     def _seed(self, name: str) -> None:
         self._start = number(self._base, name)
@@ -63,7 +65,7 @@ class SeededTests:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Tell it where they came with the tests."""
-        return self._line() if has_users() else []
+        return self._line() if has_users() and self._config.get_verbosity() >= 0 else []
 
     def _line(self) -> list[str]:
         if self._is_said:
@@ -108,5 +110,5 @@ class SeededTests:
 
 
 def has_users() -> bool:
-    """Tell whether somebody has to do with it: Faker's own plugin for pytest loads Faker into each run."""
+    """Tell whether somebody has to do with it; Faker alone says nothing, as its own plugin for pytest is in each run."""
     return "factory" in sys.modules

@@ -23,10 +23,12 @@ class Bound:
         face: what the test has: the session, or the asynchronous one.
         fixture: the name of what gives it.
         persistence: what is done with a new object: "flush", "commit" or None.
+        is_undone: what a test does on it is undone at the test's end.
     """
 
-    def __init__(self, session: Any, face: Any, fixture: str, persistence: str | None) -> None:
+    def __init__(self, session: Any, face: Any, fixture: str, persistence: str | None, *, is_undone: bool = True) -> None:
         self.session, self.face, self.fixture, self.persistence = session, face, fixture, persistence
+        self.is_undone = is_undone
 
     @property
     def is_async(self) -> bool:
@@ -207,9 +209,13 @@ class Binder:
         """Return the scope whose sequence it is; None for the factory's own, as at an import."""
         if vars(meta).get("counter_reference") is None or not self.governs(meta):
             return None
-        if self._test is not None and self.limit == TEST:
-            return self._test if self.ask is not None or self.current() is not None else self._sessionless
-        return next(iter(self._visible()), None)
+        visible = self._visible()
+        if self._test is None or self.limit < TEST:
+            return next(iter(visible), None)
+        for scope in visible:
+            if (bound := scope.session()) is not None:
+                return self._test if bound.is_undone else scope
+        return self._test if self.ask is not None else self._sessionless
 
     def _next(self, reference: Any) -> int:
         counters = [scope.counters.get(reference) for scope in self._visible()]

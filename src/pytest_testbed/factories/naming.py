@@ -90,8 +90,18 @@ def loaded() -> Iterator[Any]:
         if factory not in seen:
             seen.add(factory)
             waiting.extend(factory.__subclasses__())
-            if not factory._meta.abstract:
+            if not factory._meta.abstract and _is_there(factory):
                 yield factory
+
+
+def _is_there(factory: Any) -> bool:
+    """Tell whether a factory is what its name says: not one of a module that has been imported anew, for one."""
+    found: Any = sys.modules.get(factory.__module__)
+    if "<locals>" in factory.__qualname__:
+        return found is not None
+    for part in factory.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is factory
 
 
 def name_of(factory: Any) -> str:

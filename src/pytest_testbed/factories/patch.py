@@ -15,7 +15,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from ..errors import FactoryError
 from .binding import Binder
-from .unbound import no_greenlet_text, unbound_text
+from .unbound import no_greenlet_text, numbered_text, unbound_text
 
 __all__ = ["Patch"]
 
@@ -170,6 +170,10 @@ class Patch:
                 if bound is None or not bound.is_async:
                     raise
                 raise FactoryError(no_greenlet_text(step, bound)) from error
+            except IntegrityError as error:
+                if note := numbered_text(meta):
+                    error.add_note(note)
+                raise
 
         return instantiate
 

@@ -1,4 +1,4 @@
-"""The errors of factories that cannot create anything where they are called."""
+"""What is said where a factory cannot create something."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from .binding import Bound
 
-__all__ = ["no_greenlet_text", "path_of", "unbound_text"]
+__all__ = ["no_greenlet_text", "numbered_text", "path_of", "unbound_text"]
 
 
 def unbound_text(step: Any, where: str) -> str:
@@ -30,6 +30,23 @@ def no_greenlet_text(step: Any, bound: Bound) -> str:
         f"{path_of(step)}: it is on {bound.fixture}, an asynchronous session, and {root}() cannot await. Write "
         f"`await factories.create({root}, …)` with the fixture factories, or "
         f"`await {bound.fixture}.run_sync(lambda _: {root}(…))`; or {root}.build() and add it to the session."
+    )
+
+
+def numbered_text(meta: Any) -> str:
+    """Return what to know of a conflict where a factory numbers rows itself; "" where it does not."""
+    from factory import Sequence
+    from sqlalchemy import inspect
+
+    mapper, factory = inspect(meta.model), meta.factory.__name__
+    keys = [mapper.get_property_by_column(column).key for column in mapper.primary_key]
+    numbered = [key for key in keys if isinstance(meta.base_declarations.get(key), Sequence)]
+    if not numbered:
+        return ""
+    return (
+        f"{factory}.{numbered[0]} is a Sequence: it knows neither rows that were there before the test, nor the numbers that "
+        f"PostgreSQL gives. If that is the conflict: leave {numbered[0]!r} out of the factory, so that PostgreSQL numbers all "
+        f"rows, or let {factory}._setup_next_sequence return a number that is free."
     )
 
 

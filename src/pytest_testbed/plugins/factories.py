@@ -48,6 +48,8 @@ SEED = pytest.StashKey[int]()
 """On the configuration: what the run's test data come from, once somebody has asked."""
 SEEDED = pytest.StashKey[bool]()
 """On the configuration of xdist's controller: whether a worker has told of factories."""
+INHERITED = pytest.StashKey[str | None]()
+"""On the configuration: the test of another pytest in which this one runs."""
 TOLD = "testbed_data_seed"
 """What controller and workers tell each other."""
 
@@ -59,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from ..later import WhenImported
 
+    config.stash[INHERITED] = os.environ.get("PYTEST_CURRENT_TEST")
     waiting = WhenImported()
     if "faker.generator" in sys.modules or config.stash[SETTINGS][FactorySettings].seed is not None:
         seed_data(config)
@@ -70,7 +73,7 @@ def pytest_configure(config: pytest.Config) -> None:
         patch(config)
     if waiting.actions:
         sys.meta_path.insert(0, waiting)
-        config.add_cleanup(lambda: sys.meta_path.remove(waiting))
+        config.add_cleanup(lambda: waiting in sys.meta_path and sys.meta_path.remove(waiting))
     if config.stash[SETTINGS][FactorySettings].factory_modules:
         from ..factory_fixtures import FactoryFixtures
 
@@ -107,6 +110,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         bound_factories(config).collected(items)
     return result
+
+
+def running(config: pytest.Config) -> str:
+    """Return the test that runs, and its phase in brackets; "" where none does."""
+    found = os.environ.get("PYTEST_CURRENT_TEST")
+    return found if found and found != config.stash[INHERITED] else ""
 
 
 def seed_of(config: pytest.Config) -> int:
