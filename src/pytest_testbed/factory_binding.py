@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -257,5 +257,5 @@ def gets_ours(item: pytest.Item) -> bool:
     """Tell whether a test that asks for pg_session gets ours; one that the project has may need no server."""
     # there is no public way to ask which definition of a fixture a test would get
     find = getattr(getattr(item.session, "_fixturemanager", None), "getfixturedefs", None)
-    found = find("pg_session", item) if find is not None else None
+    found: Sequence[Any] = (find("pg_session", item) if find is not None else None) or ()
     return bool(found) and found[-1].func.__module__ == OURS

@@ -10,7 +10,7 @@ import pytest
 
 from .errors import ConfigurationError, FactoryError
 from .factories.naming import factories_in, fixture_name, imported, name_of
-from .plugin import BAD_MARK, is_worker, plain_errors
+from .plugin import BAD_MARK, is_controller, is_worker, plain_errors
 from .plugins.factories import FactorySettings
 from .settings import SETTINGS
 
@@ -39,6 +39,8 @@ class FactoryFixtures:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
         """Import the factories and make the fixtures, before tests ask for them."""
+        if is_controller(self._config):
+            return  # it runs no tests
         try:
             factories = self._factories()
         except ConfigurationError as error:

@@ -22,11 +22,12 @@ RANDOMLY = ("randomly", "pytest_randomly")
 def seed_tests(config: pytest.Config) -> None:
     """Let test data repeat from now on, unless pytest-randomly is there, which does it itself."""
     plugins = config.pluginmanager
-    if plugins.hasplugin(NAME):
-        return
-    if not any(map(plugins.hasplugin, RANDOMLY)):
+    seeded = plugins.getplugin(NAME)
+    if isinstance(seeded, SeededTests):
+        seeded.begin()
+    elif seeded is None and not any(map(plugins.hasplugin, RANDOMLY)):
         plugins.register(SeededTests(config), NAME)
-    elif config.stash[SETTINGS][FactorySettings].seed is not None:
+    elif seeded is None and config.stash[SETTINGS][FactorySettings].seed is not None:
         plugins.register(LeftToRandomly(), NAME)
 
 
@@ -50,8 +51,12 @@ class SeededTests:
         self._is_said = config.stash[SETTINGS][FactorySettings].seed is not None  # then the header has it already
         self._start: int | None = None
         self._wide_drawn = False
-        if test := running(config):
-            self._seed(test.rpartition(" ")[0])  # a test has only now imported Faker
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with the numbers of the test that runs, which may only now have imported Faker."""
+        if test := running(self._config):
+            self._seed(test.rpartition(" ")[0])
 
     def _seed(self, name: str) -> None:
         self._start = number(self._base, name)

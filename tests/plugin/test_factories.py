@@ -476,6 +476,38 @@ def test_wide_again():  # the project's own session keeps what a test has done
     )
 
 
+def test_each_worker_has_numbers_of_its_own(shop: Project) -> None:
+    shop.write(
+        conftest=CONFTEST
+        + """
+    from pytest_testbed.plugin import WORKER
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_configure(config):
+        config.stash[WORKER] = "gw3"
+    """
+    )
+    passes(
+        shop,
+        """
+class Numbered(SQLAlchemyModelFactory):
+    class Meta:
+        model = User
+    id = factory.Sequence(lambda n: n)
+    @classmethod
+    def _setup_next_sequence(cls):
+        return 5
+def test_it(pg_session):
+    assert [UserFactory().id, UserFactory().id] == [3_000_000, 3_000_001]
+    assert Numbered.build().id == 5
+def test_again(pg_session):
+    assert UserFactory().id == 3_000_000
+def test_no_session():
+    assert UserFactory.build().id == 3_000_000
+""",
+        passed=3,
+    )
+
+
 def test_tests_without_a_session_count_on_among_themselves(shop: Project) -> None:
     passes(
         shop,
@@ -514,18 +546,18 @@ def test_rows(pg_session):
 
 
 def test_a_conflict_of_numbers_is_explained(shop: Project) -> None:
-    shop.write(
-        test_it="""
-        from shop import *
-        def test_it(pg_session):
-            pg_session.add(User(id=0, email="seed@example.com"))
-            pg_session.flush()
-            UserFactory()
+    passes(
+        shop,
         """
+from sqlalchemy.exc import IntegrityError
+def test_it(pg_session):
+    pg_session.add(User(id=0, email="seed@example.com"))
+    pg_session.flush()
+    with pytest.raises(IntegrityError) as caught:
+        UserFactory()
+    assert caught.value.__notes__[0].startswith("UserFactory.id is a Sequence: it knows neither rows that were there before")
+""",
     )
-    result = shop.run()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UserFactory.id is a Sequence: it knows neither rows that were there before the test*"])
 
 
 # --- no session
@@ -722,5 +754,5 @@ def test_switched_off_nothing_of_it_happens(shop: Project) -> None:
         """
     )
     off = "no:pytest_testbed.plugins.factories"
-    result = shop.run("-p", off, "-o", "testbed_factory_modules=nonsense", "-o", "testbed_factory_rebind=nonsense")
+    result = shop.run_apart("-p", off, "-o", "testbed_factory_modules=nonsense", "-o", "testbed_factory_rebind=nonsense")
     result.assert_outcomes(passed=2)

@@ -35,7 +35,7 @@ def no_greenlet_text(step: Any, bound: Bound) -> str:
 
 def numbered_text(meta: Any) -> str:
     """Return what to know of a conflict where a factory numbers rows itself; "" where it does not."""
-    from factory import Sequence
+    from factory.declarations import Sequence
     from sqlalchemy import inspect
 
     mapper, factory = inspect(meta.model), meta.factory.__name__

@@ -65,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     waiting = WhenImported()
     if "faker.generator" in sys.modules or config.stash[SETTINGS][FactorySettings].seed is not None:
         seed_data(config)
-    else:
+    if "faker.generator" not in sys.modules:
         waiting.actions["faker.generator"] = lambda: seed_data(config)
     if "factory.alchemy" not in sys.modules:
         waiting.actions["factory.alchemy"] = lambda: patch(config)
@@ -73,11 +73,16 @@ def pytest_configure(config: pytest.Config) -> None:
         patch(config)
     if waiting.actions:
         sys.meta_path.insert(0, waiting)
-        config.add_cleanup(lambda: waiting in sys.meta_path and sys.meta_path.remove(waiting))
+        config.add_cleanup(lambda: leave(waiting))
     if config.stash[SETTINGS][FactorySettings].factory_modules:
         from ..factory_fixtures import FactoryFixtures
 
         config.pluginmanager.register(FactoryFixtures(config), "pytest_testbed.factory_fixtures")
+
+
+def leave(waiting: object) -> None:
+    """Wait no more."""
+    sys.meta_path[:] = [each for each in sys.meta_path if each is not waiting]
 
 
 def patch(config: pytest.Config) -> None:
