@@ -70,11 +70,13 @@ class BoundFactories:
         digits = worker_of(config).removeprefix("gw")
         offset = int(digits) * FOR_EACH_WORKER if digits.isdigit() else 0
         self.binder = Binder(persistence, offset, rebind)
-        self.binder.where = self._where
+        self.binder.where, self.binder.early = self._where, self._early
         self._config, self._persistence = config, persistence
         self._take_off: Callable[[], None] | None = None
         self._engine: Any = None
         self._fixture: tuple[str, str] | None = None
+        self._request: pytest.FixtureRequest | None = None
+        """Of the fixture that is being set up."""
         if running(config):
             self.binder.begin()  # a test runs that has only now imported factories
 
@@ -129,7 +131,7 @@ class BoundFactories:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Wrapper:
         """End a test, after all of its fixtures."""
-        self.binder.ask = None  # no fixture can be set up any more
+        self.binder.late = None  # no fixture can be set up any more
         try:
             return (yield)
         finally:
@@ -140,7 +142,11 @@ class BoundFactories:
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Wrapper:
         """Look for sessions among the fixtures; what is shared by tests does not come onto the session of one of them."""
         if fixturedef.scope == "function":
-            value = yield
+            outer_request, self._request = self._request, request
+            try:
+                value = yield
+            finally:
+                self._request = outer_request
             self._look(fixturedef, TEST, value, request)
             return value
         rank, outer = RANKS[fixturedef.scope], self._fixture
@@ -187,7 +193,7 @@ class BoundFactories:
         Raises:
             FactoryError: there is none to be had.
         """
-        coming = [name for name in ("pg_session", "pg_async_session") if name in request.fixturenames]
+        coming = coming_sessions(request)
         if coming or self.binder.current() is None:
             try:
                 request.getfixturevalue(coming[0] if coming else "pg_session")
@@ -211,7 +217,14 @@ class BoundFactories:
         def ask() -> None:
             self.ask(request).persistence = "commit" if self._persistence else None  # nobody else could commit it
 
-        self.binder.ask = ask
+        self.binder.late = ask
+
+    def _early(self) -> Callable[[], object] | None:
+        """Return what sets up the test's session now: the fixture that is being set up stands before it among the arguments."""
+        request = self._request
+        if request is None or not (coming := coming_sessions(request)):
+            return None
+        return lambda: request.getfixturevalue(coming[0])
 
     def _where(self) -> str:
         if self._fixture is not None:
@@ -230,6 +243,11 @@ class BoundFactories:
             f"{test} {phase} asks for no session: add pg_session (pg_async_session, factories) to its arguments, or mark it "
             "with @pytest.mark.usefixtures('pg_session')."
         )
+
+
+def coming_sessions(request: pytest.FixtureRequest) -> list[str]:
+    """Return the fixtures of a test's own sessions, the synchronous one first."""
+    return [name for name in ("pg_session", "pg_async_session") if name in request.fixturenames]
 
 
 def session_in(value: Any) -> Any:

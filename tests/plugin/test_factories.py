@@ -223,6 +223,30 @@ class TestMarked:
     )
 
 
+def test_what_stands_before_the_session_is_on_it_as_well(shop: Project) -> None:
+    passes(
+        shop,
+        """
+def test_without(order_or_error):
+    assert "asks for no session" in order_or_error
+@pytest.fixture
+def order():
+    return OrderFactory()
+@pytest.fixture
+def wide(pg_module_session): pass
+@pytest.mark.parametrize("again", range(2))
+def test_it(order, wide, pg_session, again):
+    assert order in pg_session and order.user.id == 0
+@pytest.fixture
+def order_or_error():
+    with pytest.raises(RuntimeError) as caught:
+        OrderFactory()
+    return str(caught.value)
+""",
+        passed=3,
+    )
+
+
 def test_a_session_that_the_project_extends_or_wraps(shop: Project) -> None:
     passes(
         shop,
@@ -269,6 +293,7 @@ class Audits(UserFactory):
         sqlalchemy_session = other
 class Calls(UserFactory):
     class Meta:
+        sqlalchemy_session = None  # factory_boy 3.3.0 wants to see it
         sqlalchemy_session_factory = lambda: other
 class Both(UserFactory):
     pass
@@ -312,6 +337,7 @@ class Users(Own):
 class Called(SQLAlchemyModelFactory):
     class Meta:
         model = User
+        sqlalchemy_session = None  # factory_boy 3.3.0 wants to see it
         sqlalchemy_session_factory = lambda: elsewhere
     email = "called@example.com"
 class Archived(Users):

@@ -84,8 +84,11 @@ class Binder:
         """Says, for an error, what runs and what it could ask for."""
         self.limit = TEST
         """What is being set up: sessions of narrower scopes are not for it."""
-        self.ask: Callable[[], object] | None = None
+        self.early: Callable[[], Callable[[], object] | None] = lambda: None
+        """Returns what sets up the session that a test has among its fixtures, and would have a little later."""
+        self.late: Callable[[], object] | None = None
         """Gives the test a session when it first creates something, where it has an engine and no session."""
+        self._is_asking = False
         self._wide: list[Scope] = []
         self._test: Scope | None = None
         self._sessionless = Scope(TEST)
@@ -95,11 +98,11 @@ class Binder:
 
     def begin(self) -> None:
         """Begin a test."""
-        self._test, self.limit, self.ask = Scope(TEST), TEST, None
+        self._test, self.limit, self.late = Scope(TEST), TEST, None
 
     def end(self) -> None:
         """End the test: sequences are what they were before it."""
-        self._test = self.ask = None
+        self._test = self.late = None
 
     @contextmanager
     def setting_up(self, rank: int) -> Iterator[None]:
@@ -168,11 +171,19 @@ class Binder:
 
     def provide(self) -> Bound | None:
         """Return the session of what runs, which may be made now."""
-        if (bound := self.current()) is None and self.ask is not None and self.limit == TEST:
-            ask, self.ask = self.ask, None  # what makes the session may create objects itself
-            ask()
-            bound = self.current()
-        return bound
+        if not self._is_asking and (ask := self._coming()) is not None:
+            self._is_asking = True  # what makes the session may create objects itself
+            try:
+                ask()
+            finally:
+                self._is_asking = False
+        return self.current()
+
+    def _coming(self) -> Callable[[], object] | None:
+        """Return what gives the test a session of its own, if it has none and can have one."""
+        if self._test is None or self._test.sessions or self.limit < TEST:
+            return None
+        return self.early() or (self.late if self.current() is None else None)
 
     # --- sequences
 
@@ -212,10 +223,12 @@ class Binder:
         visible = self._visible()
         if self._test is None or self.limit < TEST:
             return next(iter(visible), None)
+        if self._coming() is not None:
+            return self._test
         for scope in visible:
             if (bound := scope.session()) is not None:
                 return self._test if bound.is_undone else scope
-        return self._test if self.ask is not None else self._sessionless
+        return self._sessionless
 
     def _next(self, reference: Any) -> int:
         counters = [scope.counters.get(reference) for scope in self._visible()]
