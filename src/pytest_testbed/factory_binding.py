@@ -13,7 +13,7 @@ from .factories.binding import RANKS, TEST, Binder, Bound
 from .factories.factories import Factories
 from .factories.naming import Rebind
 from .plugin import BAD_MARK, is_worker, worker_of
-from .plugins.factories import ENGINES, SESSIONS, FactorySettings, running
+from .plugins.factories import ENGINES, SESSIONS, FactorySettings, are_loaded, running
 from .settings import SETTINGS
 
 __all__ = ["BoundFactories", "bound_factories", "factories_of", "patch_factories"]
@@ -108,6 +108,7 @@ class BoundFactories:
             raise pytest.UsageError(fault)
         if "factory.alchemy" in sys.modules:
             self.patch()
+        has_factories = are_loaded()
         made = self._config.pluginmanager.getplugin("pytest_testbed.factory_fixtures")
         asking = {"factories", *(made.on_session if made is not None else ())}
         for item in items:
@@ -119,7 +120,7 @@ class BoundFactories:
             if not asking.isdisjoint(names):
                 if gets_ours(item):
                     add_fixture(item, "_pg_test")  # by which it is seen early that the server is wanted
-            elif not ENGINE_NAMES.isdisjoint(names):
+            elif has_factories and not ENGINE_NAMES.isdisjoint(names):
                 add_fixture(item, "_factories_later")
 
     @pytest.hookimpl(tryfirst=True)
@@ -168,7 +169,7 @@ class BoundFactories:
             return
         else:
             session = session_in(value) if self._engine is not None and rank == TEST else None
-            if session is None or getattr(session.get_bind(), "engine", None) is not self._engine:
+            if session is None or getattr(session.bind, "engine", None) is not self._engine:
                 return
         if session is not None:
             is_undone = rank == TEST or fixturedef.func.__module__ == OURS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .factories.seeding import are_drawn, number, seeded_aside, set_generators
+from .factories.seeding import are_drawn, number, seeded_aside, seeded_by_others, set_generators
 from .plugin import is_worker
 from .plugins.factories import TOLD, FactorySettings, running, seed_of
 from .settings import SETTINGS
@@ -48,7 +48,10 @@ class SeededTests:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config, self._base = config, seed_of(config)
-        self._is_said = config.stash[SETTINGS][FactorySettings].seed is not None  # then the header has it already
+        self._is_said = config.stash[SETTINGS][FactorySettings].seed is not None
+        self._is_told = self._is_said  # among the options in the header
+        self._is_ours: bool | None = True if self._is_said else None
+        """Whether nobody else seeds; not known before the first test."""
         self._start: int | None = None
         self._wide_drawn = False
         self.begin()
@@ -59,6 +62,10 @@ class SeededTests:
             self._seed(test.rpartition(" ")[0])
 
     def _seed(self, name: str) -> None:
+        if self._is_ours is None:
+            self._is_ours = not seeded_by_others()
+        if not self._is_ours:
+            return
         self._start = number(self._base, name)
         set_generators(self._start)
 
@@ -70,12 +77,12 @@ class SeededTests:
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Tell it where they came with the tests."""
-        return self._line() if has_users() and self._config.get_verbosity() >= 0 else []
+        return self._line() if has_users() and not seeded_by_others() and self._config.get_verbosity() >= 0 else []
 
     def _line(self) -> list[str]:
-        if self._is_said:
+        if self._is_told:
             return []
-        self._is_said = True
+        self._is_told = True
         return [f"testbed: test data from --testbed-seed={self._base}"]
 
     @pytest.hookimpl(wrapper=True)
@@ -96,22 +103,27 @@ class SeededTests:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin a test, and each repetition of it, with its own numbers."""
-        self._seed(item.nodeid)
+        name = item.nodeid
+        if self._config.getoption("loadgroup", False) and item.get_closest_marker("xdist_group"):
+            name = name.rpartition("@")[0] or name  # where xdist has put the group
+        self._seed(name)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Give what tests share numbers of its own: whichever test is the first finds the same, and loses none of its own."""
-        if fixturedef.scope == "function":
+        if fixturedef.scope == "function" or not self._is_ours:
             return (yield)
         name = f"{request.node.nodeid}::{fixturedef.argname}[{getattr(request, 'param_index', 0)}]"
-        start = number(self._base, name)
+        start, before = number(self._base, name), seeded_by_others()
         with seeded_aside(start):
             try:
                 return (yield)
             finally:
                 self._wide_drawn = self._wide_drawn or are_drawn(start)
+                if not self._is_said and seeded_by_others() != before:
+                    self._is_ours, self._start = False, None  # a project that seeds for all tests means it
 
 
 def has_users() -> bool:

@@ -150,6 +150,27 @@ def test_where_pytest_randomly_is_all_is_left_to_it(data: Project) -> None:
     result.stdout.fnmatch_lines(["testbed: testbed_seed does not count, as pytest-randomly seeds the test data: *"])
 
 
+@pytest.mark.parametrize(
+    "by",
+    [
+        "Faker.seed(3)",
+        "factory.random.reseed_random(3)",
+        "@pytest.fixture(scope='session', autouse=True)\ndef all(): Faker.seed(3)",
+    ],
+)
+def test_a_project_that_seeds_itself_is_left_alone(data: Project, by: str) -> None:
+    seeding = f"import factory.random, pytest\nfrom faker import Faker\nimport data\n{by}"
+    data.write(conftest=seeding)
+    first, _ = noted(data), data.write(conftest="")
+    del first["wide"]
+    data.write(conftest=seeding)
+    again = noted(data)
+    del again["wide"]
+    assert {name: value.partition(" 'size'")[0] for name, value in again.items()} == {
+        name: value.partition(" 'size'")[0] for name, value in first.items()
+    }
+
+
 def test_fakers_own_fixture_is_left_alone(data: Project) -> None:
     data.write(
         test_it="""

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from random import Random
 from types import ModuleType
 
-__all__ = ["are_drawn", "number", "seeded_aside", "set_generators"]
+__all__ = ["are_drawn", "number", "seeded_aside", "seeded_by_others", "set_generators"]
 
 
 def number(base: int, name: str) -> int:
@@ -33,14 +33,23 @@ def are_drawn(start: int) -> bool:
 @contextmanager
 def seeded_aside(start: int) -> Iterator[None]:
     """Let the generators begin with a number for a while, then go on as if nothing had been."""
-    kept = [(generator, generator.getstate()) for generator in _generators()]
+    kept, before = [(generator, generator.getstate()) for generator in _generators()], seeded_by_others()
     for generator, _ in kept:
         generator.seed(start)
     try:
         yield
     finally:
-        for generator, state in kept:
-            generator.setstate(state)
+        if seeded_by_others() == before:
+            for generator, state in kept:
+                generator.setstate(state)
+
+
+def seeded_by_others() -> tuple[object, ...]:
+    """Return what somebody has seeded Faker or factory_boy with by their own functions; () where nobody has."""
+    faker, boy = sys.modules.get("faker.generator"), sys.modules.get("factory.random")
+    said = vars(faker.Generator).get("_global_seed", None) if faker is not None and faker.Generator._is_seeded else None
+    is_set = boy is not None and boy.randgen.state_set
+    return (said, is_set) if said is not None or is_set else ()
 
 
 def _generators() -> Iterator[Random]:
