@@ -324,7 +324,7 @@ def test_their_sequences_go_on(pg_session):
 
 OWN = """
 from shop import *
-elsewhere, archive = new_session(), new_session()
+elsewhere, archive, called = new_session(), new_session(), []
 class Own(SQLAlchemyModelFactory):
     class Meta:
         abstract = True
@@ -338,7 +338,7 @@ class Called(SQLAlchemyModelFactory):
     class Meta:
         model = User
         sqlalchemy_session = None  # factory_boy 3.3.0 wants to see it
-        sqlalchemy_session_factory = lambda: elsewhere
+        sqlalchemy_session_factory = lambda: called.append(1) or elsewhere
     email = "called@example.com"
 class Archived(Users):
     class Meta:
@@ -358,6 +358,7 @@ def test_it(pg_session):
     assert Users() in pg_session and Called(email="x") in pg_session
     assert Users().email == "own1@example.com"
     assert Archived(email="y") in {archived}
+    assert not called
 def test_after():
     assert Users._meta.sqlalchemy_session is elsewhere and Called() in elsewhere
 """,

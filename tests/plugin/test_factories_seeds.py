@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-import factory.alchemy  # noqa: F401  it stays loaded: each inner run would import it anew
+import factory.alchemy  # it stays loaded: each inner run would import it anew
+import factory.random
 import pytest
+from faker.generator import Generator, Sentinel
 
 from .conftest import Project
 
@@ -46,7 +48,13 @@ TESTS = """
 
 
 @pytest.fixture
-def data(project: Project) -> Project:
+def data(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    for owner, name, value in (
+        (Generator, "_global_seed", Sentinel),
+        (Generator, "_is_seeded", False),
+        (factory.random.randgen, "state_set", False),
+    ):
+        monkeypatch.setattr(owner, name, value)  # as inner runs may set it, in this process
     project.write(data=DATA, test_it=TESTS)
     project.pytester.makeini("[pytest]\npythonpath = .\nfilterwarnings = error")
     return project
@@ -68,6 +76,21 @@ def test_a_seed_repeats_each_test_whatever_runs_before_it(data: Project) -> None
     assert noted(data, "-o", "testbed_seed=5", "test_it.py::test_c") == {name: first[name] for name in ("wide", "c1", "c2")}
     assert noted(data, "--testbed-seed=5", "test_it.py::TestD", "test_it.py::test_b") == {n: first[n] for n in ("d", "wide", "b")}
     assert not set(first.values()) & set(noted(data, "--testbed-seed=6").values())
+
+
+def test_a_group_of_xdist_changes_nothing(data: Project) -> None:
+    first = noted(data, "--testbed-seed=5")
+    data.write(
+        conftest="""
+        import pytest
+        def pytest_addoption(parser): parser.addoption("--loadgroup", action="store_true")
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_protocol(item):
+            item.add_marker(pytest.mark.xdist_group("g"))
+            item._nodeid += "@g"
+        """
+    )
+    assert noted(data, "--testbed-seed=5", "--loadgroup", "-W", "ignore") == first
 
 
 def test_workers_of_xdist_have_the_seed_of_the_controller(data: Project) -> None:

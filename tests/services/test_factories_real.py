@@ -182,7 +182,7 @@ def test_synchronous_sessions(shop: pytest.Pytester, servers: Servers) -> None:
 
 
 def test_a_test_that_asks_for_factories_alone_gets_its_server_early(shop: pytest.Pytester, servers: Servers) -> None:
-    shop.makepyfile(test_it="def test_it(user, request): assert '_pg_test' in request.fixturenames and user.id == 0")
+    shop.makepyfile(test_it="def test_it(user, request): assert '_pg_test' in request.node.fixturenames and user.id == 0")
     shop.runpytest_subprocess(*options_for(servers.any_local())).assert_outcomes(passed=1)
 
 

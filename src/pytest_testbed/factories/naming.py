@@ -32,11 +32,7 @@ class Rebind:
     def names(self, factory: Any) -> bool:
         """Tell whether a factory is named, or a base from which it has its session."""
         own = _session_of(factory)
-        return any(
-            self._is_named(each) and (each is factory or _session_of(each) is own)
-            for each in factory.__mro__
-            if "_meta" in vars(each)
-        )
+        return any(self._is_named(each) and _session_of(each) is own for each in factory.__mro__ if "_meta" in vars(each))
 
     def _is_named(self, factory: Any) -> bool:
         module = factory.__module__

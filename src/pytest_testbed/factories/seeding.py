@@ -47,7 +47,7 @@ def seeded_aside(start: int) -> Iterator[None]:
 def seeded_by_others() -> tuple[object, ...]:
     """Return what somebody has seeded Faker or factory_boy with by their own functions; () where nobody has."""
     faker, boy = sys.modules.get("faker.generator"), sys.modules.get("factory.random")
-    said = vars(faker.Generator).get("_global_seed", None) if faker is not None and faker.Generator._is_seeded else None
+    said = faker.Generator._global_seed if faker is not None and faker.Generator._is_seeded else None
     is_set = boy is not None and boy.randgen.state_set
     return (said, is_set) if said is not None or is_set else ()
 
