@@ -103,10 +103,8 @@ class SeededTests:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Begin a test, and each repetition of it, with its own numbers."""
-        name = item.nodeid
-        if self._config.getoption("loadgroup", False) and item.get_closest_marker("xdist_group"):
-            name = name.rpartition("@")[0] or name  # where xdist has put the group
-        self._seed(name)
+        grouped = self._config.getoption("loadgroup", False) and item.get_closest_marker("xdist_group") is not None
+        self._seed(without_group(item.nodeid) if grouped else item.nodeid)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(
@@ -124,6 +122,12 @@ class SeededTests:
                 self._wide_drawn = self._wide_drawn or are_drawn(start)
                 if not self._is_said and seeded_by_others() != before:
                     self._is_ours, self._start = False, None  # a project that seeds for all tests means it
+
+
+def without_group(name: str) -> str:
+    """Return a test's id without the group that xdist has put to its end, as far as this one does."""
+    stem, _, group = name.rpartition("@")
+    return stem if stem and "]" not in group and "::" not in group else name
 
 
 def has_users() -> bool:

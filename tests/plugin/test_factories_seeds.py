@@ -9,6 +9,8 @@ import factory.random
 import pytest
 from faker.generator import Generator, Sentinel
 
+from pytest_testbed.factory_seeds import without_group
+
 from .conftest import Project
 
 DATA = """
@@ -78,19 +80,9 @@ def test_a_seed_repeats_each_test_whatever_runs_before_it(data: Project) -> None
     assert not set(first.values()) & set(noted(data, "--testbed-seed=6").values())
 
 
-def test_a_group_of_xdist_changes_nothing(data: Project) -> None:
-    first = noted(data, "--testbed-seed=5")
-    data.write(
-        conftest="""
-        import pytest
-        def pytest_addoption(parser): parser.addoption("--loadgroup", action="store_true")
-        @pytest.hookimpl(tryfirst=True)
-        def pytest_runtest_protocol(item):
-            item.add_marker(pytest.mark.xdist_group("g"))
-            item._nodeid += "@g"
-        """
-    )
-    assert noted(data, "--testbed-seed=5", "--loadgroup", "-W", "ignore") == first
+@pytest.mark.parametrize("name", ["test_a.py::test_it", "a@b/test_a.py::test_it", "test_a.py::test_it[a@b]"])
+def test_a_group_of_xdist_is_no_part_of_a_test_s_id(name: str) -> None:
+    assert without_group(f"{name}@group_one") == without_group(name) == name
 
 
 def test_workers_of_xdist_have_the_seed_of_the_controller(data: Project) -> None:
