@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
 from .factories.seeding import are_drawn, number, seeded_aside, seeded_by_others, set_generators
 from .plugin import is_worker
-from .plugins.factories import TOLD, FactorySettings, running, seed_of
+from .plugins.factories import BEFORE, TOLD, FactorySettings, running, seed_of
 from .settings import SETTINGS
 
-__all__ = ["SeededTests", "seed_tests"]
+__all__ = ["SeededTests", "all_factories", "seed_tests"]
 
 NAME = "pytest_testbed.factory_seeds"
 RANDOMLY = ("randomly", "pytest_randomly")
@@ -73,11 +73,11 @@ class SeededTests:
 
     def pytest_report_header(self) -> list[str]:
         """Tell the seed, where factories are loaded by now."""
-        return self._line() if "factory" in sys.modules else []
+        return self._line() if has_users(self._config) and not seeded_by_others() else []
 
     def pytest_report_collectionfinish(self) -> list[str]:
         """Tell it where they came with the tests."""
-        return self._line() if has_users() and not seeded_by_others() and self._config.get_verbosity() >= 0 else []
+        return self._line() if has_users(self._config) and not seeded_by_others() and self._config.get_verbosity() >= 0 else []
 
     def _line(self) -> list[str]:
         if self._is_told:
@@ -95,7 +95,7 @@ class SeededTests:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Tell xdist's controller that it has something to say."""
-        if is_worker(session.config) and has_users():
+        if is_worker(session.config) and has_users(session.config):
             session.config.workeroutput[TOLD] = True  # type: ignore[attr-defined]
 
     # --- from test to test
@@ -130,6 +130,16 @@ def without_group(name: str) -> str:
     return stem if stem and "]" not in group and "::" not in group else name
 
 
-def has_users() -> bool:
-    """Tell whether somebody has to do with it; Faker alone says nothing, as its own plugin for pytest is in each run."""
-    return "factory" in sys.modules
+def has_users(config: pytest.Config) -> bool:
+    """Tell whether the run has factories; Faker says nothing, as its own plugin for pytest loads it into each run."""
+    before = config.stash.get(BEFORE, ())
+    return any(each not in before and each.__module__.partition(".")[0] != "factory" for each in all_factories())
+
+
+def all_factories() -> Iterator[Any]:
+    """Yield all factories of factory_boy that are loaded, some more than once."""
+    waiting = [sys.modules["factory.base"].Factory] if "factory.base" in sys.modules else []
+    while waiting:
+        factory = waiting.pop()
+        waiting.extend(factory.__subclasses__())
+        yield factory

@@ -50,8 +50,19 @@ SEEDED = pytest.StashKey[bool]()
 """On the configuration of xdist's controller: whether a worker has told of factories."""
 INHERITED = pytest.StashKey[str | None]()
 """On the configuration: the test of another pytest in which this one runs."""
+BEFORE = pytest.StashKey[Any]()
+"""On the configuration: factories that were there before it, as in a pytest that runs inside a test."""
 TOLD = "testbed_data_seed"
 """What controller and workers tell each other."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Note which factories are not of this run."""
+    if "factory.base" in sys.modules:
+        from ..factory_seeds import all_factories
+
+        early_config.stash[BEFORE] = set(all_factories())
 
 
 @pytest.hookimpl(trylast=True)
@@ -161,7 +172,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def factories(request: pytest.FixtureRequest) -> Factories:
-    """The test's factories on its session, `pg_session` if it has none: `.create(factory, …)`, `.session`, `.bound`, `[name]`."""
+    """The test's factories on its session, or on one made for it: `.create(factory, …)`, `.session`, `.bound`, `[name]`."""
     from ..factory_binding import factories_of
 
     with plain_errors(request.config):
