@@ -59,7 +59,7 @@ TOLD = "testbed_data_seed"
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Note which factories are not of this run."""
-    if "factory.base" in sys.modules:
+    if "factory.base" in sys.modules and not early_config.pluginmanager.hasplugin("randomly"):
         from ..factory_seeds import all_factories
 
         early_config.stash[BEFORE] = set(all_factories())
