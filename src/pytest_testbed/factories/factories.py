@@ -30,8 +30,8 @@ class Factories:
 
     @property
     def bound(self) -> list[str]:
-        """The factories that are on it, as `module:Factory`, of all that are loaded by now; sorted."""
-        return sorted(name_of(each) for each in loaded() if self._binder.governs(each._meta))
+        """The factories that are on it, as `module:Factory`, of all that are loaded by now; without those defined in functions."""
+        return sorted(name_of(each) for each in loaded() if is_lasting(each) and self._binder.governs(each._meta))
 
     def __getitem__(self, name: str) -> Any:
         """Return a loaded factory by its name, or by its model's if that has one factory alone.
@@ -42,13 +42,13 @@ class Factories:
         known = list(loaded())
         found = [each for each in known if name in (each.__name__, name_of(each))]
         found = found or [each for each in known if each._meta.model.__name__ == name]
-        lasting = [each for each in found if "<locals>" not in each.__qualname__]
+        lasting = list(filter(is_lasting, found))
         found = lasting or found[-1:]  # those of earlier tests' own may not have gone yet
         if len(found) == 1:
             return found[0]
         if found:
             raise FactoryError(f"factories[{name!r}] may be any of {', '.join(sorted(map(name_of, found)))}; name one of them.")
-        names = sorted({each.__name__ for each in known})
+        names = sorted({each.__name__ for each in known if is_lasting(each)})
         hint = suggestion(name, names) or (f"; there are: {', '.join(names)}." if names else "; none is loaded.")
         raise FactoryError(f"no loaded factory is called {name!r}, and none makes such a model{hint}")
 
@@ -99,3 +99,8 @@ class Factories:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self._bound.fixture}>"
+
+
+def is_lasting(factory: Any) -> bool:
+    """Tell whether a factory is one of a module: those of earlier tests may not have gone yet."""
+    return "<locals>" not in factory.__qualname__
