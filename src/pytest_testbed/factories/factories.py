@@ -30,7 +30,7 @@ class Factories:
 
     @property
     def bound(self) -> list[str]:
-        """The factories that are on it, as `module:Factory`, of all that are loaded by now; without those defined in functions."""
+        """The factories that are on it, as `module:Factory`, of all that are loaded; without those of functions."""
         return sorted(name_of(each) for each in loaded() if is_lasting(each) and self._binder.governs(each._meta))
 
     def __getitem__(self, name: str) -> Any:
