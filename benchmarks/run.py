@@ -3,7 +3,7 @@
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
                                              queries, frontdoor, isolation, messages, httpmock,
-                                             mockservice, live, budgets
+                                             mockservice, live, budgets, factories
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from asynctest import async_
 from budgets import budgets
+from factories import factories
 from firstquery import docker, local
 from frontdoor import frontdoor
 from httpmock import http_mock
@@ -50,6 +51,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "mockservice": mockservice,
     "live": live,
     "budgets": budgets,
+    "factories": factories,
 }
 
 

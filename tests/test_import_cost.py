@@ -34,6 +34,7 @@ LIGHT = {
     "pytest_testbed",
     "pytest_testbed.hookspecs",
     "pytest_testbed.isolation",
+    "pytest_testbed.later",
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",
     "pytest_testbed.plugins.budgets",

@@ -11,6 +11,7 @@ TestbedError
 ├── StubError               the requests of a test and its stubs do not fit together
 ├── HostBlocked             a test wanted to reach a host that it may not; a ConnectionError too
 ├── AppError                the application under test could not be started, reached or ended
+├── FactoryError            a factory has no session to create something in; a RuntimeError too
 ├── SchemaError             an entry of the schema could not be applied
 └── IsolationError          the test did what a transaction cannot undo or offer
 """
@@ -21,6 +22,7 @@ __all__ = [
     "AppError",
     "BrokerError",
     "ConfigurationError",
+    "FactoryError",
     "HostBlocked",
     "HostError",
     "IsolationError",
@@ -79,6 +81,10 @@ class HostBlocked(TestbedError, ConnectionError):
 
 class AppError(TestbedError):
     """The application under test could not be started, reached or ended; the text ends with its traceback or its log."""
+
+
+class FactoryError(TestbedError, RuntimeError):
+    """A factory cannot create anything where it was called; names it, the way to it, and the fixture to ask for."""
 
 
 class SchemaError(TestbedError):

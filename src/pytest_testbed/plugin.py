@@ -206,9 +206,18 @@ def plain_errors(config: pytest.Config) -> Iterator[None]:
 
 def plain_classes() -> tuple[type[Exception], ...]:
     """Return those errors' classes; where none is raised, their file is not loaded."""
-    from .errors import AppError, BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied, StubError
+    from .errors import (
+        AppError,
+        BrokerError,
+        ConfigurationError,
+        FactoryError,
+        IsolationError,
+        SchemaError,
+        ServiceDied,
+        StubError,
+    )
 
-    return (AppError, BrokerError, ConfigurationError, IsolationError, SchemaError, ServiceDied, StubError)
+    return (AppError, BrokerError, ConfigurationError, FactoryError, IsolationError, SchemaError, ServiceDied, StubError)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
