@@ -1,7 +1,7 @@
 """The figures that the project promises, measured in pairs in one run; medians and ratios, no verdict.
 
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
-    python benchmarks/run.py unused pertest  a part: unused, pertest, async, local, docker, reuse, migrated, workers,
+    python benchmarks/run.py unused pertest  a part: unused, load, pertest, async, local, docker, reuse, migrated, workers,
                                              queries, frontdoor, isolation, messages, httpmock,
                                              mockservice, live, budgets, factories
     python benchmarks/run.py --rounds 5
@@ -26,6 +26,7 @@ from frontdoor import frontdoor
 from httpmock import http_mock
 from isolation import isolation
 from live import live
+from load import load
 from messages import messages
 from migrated import migrated
 from mockservice import mockservice
@@ -36,6 +37,7 @@ from workers import workers
 
 PARTS: dict[str, Callable[[int], None]] = {
     "unused": unused,
+    "load": load,
     "pertest": pertest,
     "async": async_,
     "local": local,

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_testbed.plugin import PARTS
+
 HEAVY = {
     "aio_pika",
     "aiosmtpd",
@@ -88,6 +90,27 @@ def test_what_is_light_can_be_seen_to_grow_heavy(tmp_path: Path) -> None:
     tests = "def test_it(testbed):\n    assert testbed.kinds == ['postgres', 'rabbitmq']"
     with_it = loaded(tmp_path, "-p", "pytest_testbed.plugin", tests=tests)
     assert "pytest_testbed.services.client" in with_it
+
+
+@pytest.mark.parametrize("name", ["pytest_testbed.plugin", *PARTS])
+def test_pytest_is_shown_hooks_and_fixtures_alone_and_all_of_them(name: str, pytestconfig: pytest.Config) -> None:
+    part = pytestconfig.pluginmanager.getplugin("testbed" if name == "pytest_testbed.plugin" else name)
+    assert part.__name__ == name
+    fixtures = {key for key, value in vars(part).items() if isinstance(value, type(pytest.fixture(lambda: None, name="any")))}
+    assert set(dir(part)) == fixtures | {key for key in vars(part) if key.startswith("pytest_")}
+
+
+def test_the_finder_of_our_files_is_gone_when_python_takes_itself_apart() -> None:
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.meta_path)); import pytest, pytest_testbed; print(*sys.meta_path)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    before, after = done.stdout.splitlines()
+    assert "_Plainly" in before
+    assert "_Plainly" not in after
+    code = "import sys, pytest, pytest_testbed; del sys.meta_path[0]"  # whoever puts the list back as it was
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_the_package_loads_nothing() -> None:

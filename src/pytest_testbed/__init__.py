@@ -129,6 +129,7 @@ __all__ = [
 ]
 
 if "pytest" in sys.modules:
+    import atexit
     import importlib.machinery
 
     class _Plainly(importlib.machinery.PathFinder):
@@ -139,6 +140,12 @@ if "pytest" in sys.modules:
             # what authors of kinds call has asserts that they read
             is_ours = name.startswith("pytest_testbed.") and name != "pytest_testbed.testing"
             return super().find_spec(name, path, target) if is_ours else None
+
+    @atexit.register
+    def _leave() -> None:
+        # Python keeps that list to its very end, and with a finder in it all that our modules reach: more for the last collection
+        if _Plainly in sys.meta_path:
+            sys.meta_path.remove(_Plainly)
 
     sys.meta_path.insert(0, _Plainly)
 

@@ -6,7 +6,7 @@ PYTEST_DONT_REWRITE: it has no asserts; so pytest does not mind that Python's ow
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -114,7 +114,9 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
     pluginmanager.add_hookspecs(hookspecs)
     for name in PARTS:
-        pluginmanager.register(import_module(name), name)
+        part = import_module(name)
+        vars(part)["__dir__"] = lambda part=part: for_pytest(vars(part))
+        pluginmanager.register(part, name)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -378,3 +380,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def testbed(pytestconfig: pytest.Config) -> Testbed:
     """The services of this run: `.endpoint(kind)`, `.logs(kind)`, `.kinds`."""
     return run_of(pytestconfig).testbed
+
+
+def for_pytest(names: Mapping[str, object]) -> list[str]:
+    """Return what `dir()` tells of a plugin, its hooks and fixtures: pytest looks at each name twice, and closely."""
+    return [name for name, value in names.items() if name.startswith("pytest_") or type(value) is type(testbed)]
+
+
+def __dir__() -> list[str]:
+    return for_pytest(globals())

@@ -51,6 +51,11 @@ KINDS: Final[dict[type, tuple[Literal["string", "int", "float", "bool", "linelis
     tuple: ("linelist", "list", "is not a list of strings"),
     Path: ("string", "path", "is not a path"),
 }
+# What the plain annotations of options say: type of values, choices, whether None is allowed. To evaluate each is dear.
+HINTS: Final[dict[str, tuple[type, tuple[str, ...], bool]]] = {
+    "tuple[str, ...]": (tuple, (), False),
+    **{f"{kind.__name__}{none}": (kind, (), bool(none)) for kind in KINDS if kind is not tuple for none in ("", " | None")},
+}
 
 
 def option(
@@ -229,21 +234,24 @@ class Section:
 
 
 def _declared(section: type[Section]) -> Iterable[Option]:
-    names = vars(sys.modules[section.__module__])
-    known: dict[object, tuple[type, tuple[str, ...], bool]] = {}
     for name, hint in section.__annotations__.items():
-        where, found = f"{section.__name__}.{name}", vars(section).get(name)
+        found = vars(section).get(name)
         if not isinstance(found, Option):
-            raise TypeError(f"{where} is not declared with option(...).")
-        if hint not in known:
-            # as typing.get_type_hints does it, at a fraction of its cost; the text is our own source
-            known[hint] = _taken_apart(eval(hint, names) if isinstance(hint, str) else hint, where)  # noqa: S307
-        found.bind(name, section.section_prefix, known[hint])
+            raise TypeError(f"{section.__name__}.{name} is not declared with option(...).")
+        found.bind(name, section.section_prefix, HINTS.get(hint) or _taken_apart(hint, section, name))
         yield found
 
 
-def _taken_apart(hint: Any, where: str) -> tuple[type, tuple[str, ...], bool]:
+def _taken_apart(hint: Any, section: type[Section], name: str) -> tuple[type, tuple[str, ...], bool]:
     """Return the type, the choices and whether None is allowed."""
+    if isinstance(hint, str):
+        # as typing.get_type_hints does it, at a fraction of its cost; the text is our own source
+        names = vars(sys.modules[section.__module__])
+        if hint.startswith("Literal[") and hint.endswith("]") and "|" not in hint:
+            choices = eval(hint.removeprefix("Literal"), names)  # noqa: S307
+            if all(isinstance(choice, str) for choice in choices):
+                return str, tuple(choices), False
+        hint = eval(hint, names)  # noqa: S307
     members = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
     optional = NoneType in members
     only = (members - {NoneType}).pop()
@@ -254,7 +262,7 @@ def _taken_apart(hint: Any, where: str) -> tuple[type, tuple[str, ...], bool]:
             return str, get_args(only), optional
         if only == tuple[str, ...] and not optional:
             return tuple, (), False
-    raise TypeError(f"{where} has the type {hint!r}, which no option can have.")
+    raise TypeError(f"{section.__name__}.{name} has the type {hint!r}, which no option can have.")
 
 
 def register(parser: pytest.Parser, sections: Iterable[type[Section]]) -> None:

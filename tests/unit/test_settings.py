@@ -124,6 +124,22 @@ def test_annotations_may_be_strings_or_real() -> None:
     assert Mixed.options()[0].kind is float
 
 
+def test_an_annotation_says_the_same_as_a_text_and_evaluated() -> None:
+    """Texts of the usual types are not evaluated: to do that in each run of everybody is dear."""
+    kinds = ("str", "int", "float", "bool", "Path", "Literal['a']", "Literal['a, b', 'c]']")
+    for text in (*kinds, *(f"{kind} | None" for kind in kinds), "tuple[str, ...]"):
+
+        class One(Section, prefix="one"):
+            field: Any = option(None, help="One.")
+
+        class Other(Section, prefix="other"):
+            field: Any = option(None, help="Other.")
+
+        One.__annotations__["field"], Other.__annotations__["field"] = text, eval(text)
+        (one,), (other,) = One.options(), Other.options()
+        assert (one.kind, one.choices, one.optional) == (other.kind, other.choices, other.optional)
+
+
 @pytest.mark.parametrize("hint", ["list[str]", "dict", "tuple[int, ...]", "int | str", "Literal[1, 2]", "bytes"])
 def test_other_types_are_refused_by_name(hint: str) -> None:
     class Odd(Section, prefix="odd"):
