@@ -63,6 +63,9 @@ def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TESTBED_PROVIDER", "local")
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "")  # pytest-django sets it for good: now it will be put back
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "django"]:
+        # factory_boy imports it; and pytester forgets what its run imports alone: a second run would find the first one's models
+        monkeypatch.delitem(sys.modules, name)
 
 
 PLUGINS = {"asyncio": ("-p", "pytest_asyncio.plugin")}
