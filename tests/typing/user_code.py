@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest.mock import ANY
 
 import aio_pika
@@ -18,6 +19,7 @@ from pytest_testbed import (
     Answer,
     Broker,
     Endpoint,
+    Factories,
     Message,
     MockService,
     RealDatabase,
@@ -27,6 +29,7 @@ from pytest_testbed import (
     Stub,
     Testbed,
     TestbedError,
+    WorkDir,
 )
 from pytest_testbed.testing import FakeProvider, ProviderConformance, fake_spec
 
@@ -139,3 +142,13 @@ def script() -> Iterator[str]:
             yield testbed.endpoint("fake").url()
         except ServiceUnavailable as error:
             yield str(error)
+
+
+@pytest.mark.budget(queries=10, seconds=1.5)
+def test_files(workdir: WorkDir, factories: Factories) -> None:
+    report: Path = workdir / "report.txt"
+    workdir.write({"in": {"orders.csv": "1;2", "logo.png": b"\x89"}})
+    workdir.age("in/orders.csv", days=7)
+    assert workdir.expect("report.txt", containing="2", within=0.5) == report
+    workdir.assert_matches("golden/report", replacing={r"\d{4}-\d\d": "<month>"})
+    assert factories.bound
