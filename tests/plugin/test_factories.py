@@ -549,6 +549,30 @@ def test_three():
     )
 
 
+def test_a_session_that_the_project_sets_by_hand_moves_no_later_sequence(shop: Project) -> None:
+    passes(
+        shop,
+        """
+UserFactory.build()  # what may be used by any test moves them
+@pytest.fixture(scope="session")
+def wide(): return UserFactory.build()
+@pytest.fixture
+def by_hand():
+    with new_session() as session:
+        for each in (UserFactory, OrderFactory):
+            each._meta.sqlalchemy_session, each._meta.sqlalchemy_session_persistence = session, "flush"
+        yield session
+        for each in (UserFactory, OrderFactory):
+            each._meta.sqlalchemy_session = each._meta.sqlalchemy_session_persistence = None
+@pytest.mark.parametrize("again", range(2))
+def test_by_hand(by_hand, again): assert OrderFactory().user in by_hand
+def test_it(pg_session): assert UserFactory().id == 1
+def test_what_the_session_has(wide, pg_session): assert [wide.id, UserFactory().id] == [1, 2]
+""",
+        passed=4,
+    )
+
+
 def test_a_factory_that_says_where_it_begins(shop: Project) -> None:
     passes(
         shop,
