@@ -378,10 +378,15 @@ def test_after():
         ("plain", "names 'plain', a module that has no factories."),
         ("broken", "names 'broken', which could not be imported: ZeroDivisionError: division by zero (*broken.py:1)"),
         ("lacks", "names 'lacks', which could not be imported: ModuleNotFoundError: No module named 'nothing_such' (*"),
+        ("unread", "names 'unread', which could not be imported: SyntaxError: '(' was never closed (*unread.py:1)"),
+        ("skips", "names 'skips', which could not be imported: Skipped: not here (*)"),
+        ("script", "names 'script', which could not be imported: SystemExit: 3 (*script.py:1)"),
     ],
 )
 def test_a_wrong_name_is_refused(shop: Project, said: str, words: str) -> None:
     shop.write(own=OWN, plain="", broken="1 / 0", lacks="import nothing_such", test_it="def test_it(): pass")
+    skips = 'import pytest\npytest.skip("not here", allow_module_level=True)'
+    shop.write(unread="(", skips=skips, script="raise SystemExit(3)")
     result = shop.run("-o", f"testbed_factory_rebind={said}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: testbed_factory_rebind (from -o on the command line) {words}"])
