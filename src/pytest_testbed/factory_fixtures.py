@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import Any
@@ -36,9 +37,8 @@ class FactoryFixtures:
         self.on_session: set[str] = set()
         """The names of fixtures that ask for a session."""
 
-    @pytest.hookimpl(trylast=True)
     def pytest_sessionstart(self) -> None:
-        """Import the factories and make the fixtures, before tests ask for them."""
+        """Import the factories and make the fixtures: before pytest takes those of conftests, which may ask for ours."""
         if is_controller(self._config):
             return  # it runs no tests
         try:
@@ -149,8 +149,10 @@ def is_on_session(factory: Any) -> bool:
 
 
 def names_of_fixtures(plugins: Iterable[Any]) -> Iterator[str]:
-    """Yield the names of fixtures that plugins have: those of conftests come before ours by themselves."""
+    """Yield the names of fixtures that plugins have; those of conftests come before ours by themselves, and may ask for them."""
     for plugin in plugins:
+        if os.path.basename(getattr(plugin, "__file__", None) or "") == "conftest.py":
+            continue
         for value in list(getattr(plugin, "__dict__", {}).values()):
             if isinstance(value, FIXTURE):
                 yield value.name

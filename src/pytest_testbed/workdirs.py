@@ -35,6 +35,8 @@ def refuse_in_ci(config: pytest.Config) -> None:
     if any("testbed-update-golden" in word or "testbed_update_golden" in word for word in config.invocation_params.args):
         return
     source = config.stash[SETTINGS].source(FileSettings, "update_golden")
+    if source == "the command line":  # nobody has typed it there
+        source = "addopts, or PYTEST_ADDOPTS"
     raise pytest.UsageError(
         f"testbed_update_golden = true (from {source}) would let every comparison with a golden tree pass here (CI is set). "
         "Take it away from there; where CI is to write golden trees, give it --testbed-update-golden on the command line."
@@ -42,12 +44,13 @@ def refuse_in_ci(config: pytest.Config) -> None:
 
 
 @contextmanager
-def workdir_of(request: pytest.FixtureRequest, parent: Path) -> Iterator[WorkDir]:
+def workdir_of(request: pytest.FixtureRequest, parent: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkDir]:
     """Give a test its directory, a new one in its temporary directory."""
+    # by pytest's own way the tests' `monkeypatch.chdir` goes back to where the test began, and not into the directory
     item = request.node
     path = _new_folder(Path(parent))
     bases = (item.path.parent, item.config.rootpath)
-    workdir = WorkDir(path, bases, item.nodeid, _updates(request))
+    workdir = WorkDir(path, bases, item.nodeid, _updates(request), monkeypatch.chdir)
     show_also(item, "Captured workdir", lambda: captured(path))
     try:
         yield workdir

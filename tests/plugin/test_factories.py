@@ -378,10 +378,15 @@ def test_after():
         ("plain", "names 'plain', a module that has no factories."),
         ("broken", "names 'broken', which could not be imported: ZeroDivisionError: division by zero (*broken.py:1)"),
         ("lacks", "names 'lacks', which could not be imported: ModuleNotFoundError: No module named 'nothing_such' (*"),
+        ("unread", "names 'unread', which could not be imported: SyntaxError: '(' was never closed (*unread.py:1)"),
+        ("skips", "names 'skips', which could not be imported: Skipped: not here (*)"),
+        ("script", "names 'script', which could not be imported: SystemExit: 3 (*script.py:1)"),
     ],
 )
 def test_a_wrong_name_is_refused(shop: Project, said: str, words: str) -> None:
     shop.write(own=OWN, plain="", broken="1 / 0", lacks="import nothing_such", test_it="def test_it(): pass")
+    skips = 'import pytest\npytest.skip("not here", allow_module_level=True)'
+    shop.write(unread="(", skips=skips, script="raise SystemExit(3)")
     result = shop.run("-o", f"testbed_factory_rebind={said}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: testbed_factory_rebind (from -o on the command line) {words}"])
@@ -546,6 +551,30 @@ def test_three():
     assert seen + [UserFactory.build().id] == [0, 1]
 """,
         passed=3,
+    )
+
+
+def test_a_session_that_the_project_sets_by_hand_moves_no_later_sequence(shop: Project) -> None:
+    passes(
+        shop,
+        """
+UserFactory.build()  # what may be used by any test moves them
+@pytest.fixture(scope="session")
+def wide(): return UserFactory.build()
+@pytest.fixture
+def by_hand():
+    with new_session() as session:
+        for each in (UserFactory, OrderFactory):
+            each._meta.sqlalchemy_session, each._meta.sqlalchemy_session_persistence = session, "flush"
+        yield session
+        for each in (UserFactory, OrderFactory):
+            each._meta.sqlalchemy_session = each._meta.sqlalchemy_session_persistence = None
+@pytest.mark.parametrize("again", range(2))
+def test_by_hand(by_hand, again): assert OrderFactory().user in by_hand
+def test_it(pg_session): assert UserFactory().id == 1
+def test_what_the_session_has(wide, pg_session): assert [wide.id, UserFactory().id] == [1, 2]
+""",
+        passed=4,
     )
 
 

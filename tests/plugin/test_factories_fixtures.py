@@ -70,6 +70,27 @@ def test_a_fixture_of_the_project_comes_first(made: Project) -> None:
     made.run("-p", "plugs").assert_outcomes(passed=1)
 
 
+def test_conftests_may_extend_them(made: Project) -> None:
+    made.write(
+        conftest=CONFTEST
+        + """
+    @pytest.fixture
+    def user(user):
+        return [user]
+    @pytest.fixture
+    def order(user, order):
+        return [*user, order]
+""",
+        test_it="def test_it(user): assert [each.id for each in user] == [0]",
+    )
+    folder = made.pytester.mkdir("inner")
+    (folder / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef order(order): return [*order, 'inner']")
+    (folder / "test_in.py").write_text(
+        "def test_in(order, user, pg_session): assert order[0] is user[0] and order[2:] == ['inner']"
+    )
+    made.run().assert_outcomes(passed=2)
+
+
 def test_they_are_listed_and_explained(made: Project) -> None:
     result = made.run("--fixtures")
     result.stdout.fnmatch_lines(

@@ -384,6 +384,39 @@ def test_the_working_directory_is_put_back(project: Project) -> None:
     project.run(*STRICT).assert_outcomes(passed=3)
 
 
+def test_the_working_directory_is_put_back_also_beside_monkeypatch(project: Project) -> None:
+    project.write(
+        test_it="""
+        import os
+        import pytest
+
+        before = os.getcwd()
+
+        @pytest.fixture(autouse=True)
+        def as_before():
+            yield
+            assert os.getcwd() == before
+
+        def first(workdir, monkeypatch):
+            workdir.chdir()
+            monkeypatch.chdir("/")
+
+        def second(workdir, monkeypatch):
+            monkeypatch.chdir(workdir.write("inner", {}))
+            workdir.chdir()
+
+        @pytest.mark.parametrize("change", [first, second])
+        class TestOrders:
+            def test_it(self, workdir, monkeypatch, change):
+                change(workdir, monkeypatch)
+
+            def test_the_other_way_round(self, monkeypatch, workdir, change):
+                change(workdir, monkeypatch)
+        """
+    )
+    project.run(*STRICT).assert_outcomes(passed=4)
+
+
 FORBIDDING = """
     import os
 

@@ -128,7 +128,9 @@ def test_under_ci_it_must_be_typed(shop: Project, monkeypatch: pytest.MonkeyPatc
 def test_under_ci_the_files_of_options_do_not_count(shop: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", "true")
     shop.pytester.makeini(f"[pytest]\naddopts = {UPDATE}")
-    assert shop.run("-q").ret == pytest.ExitCode.USAGE_ERROR
+    result = shop.run("-q")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: testbed_update_golden = true (from addopts, or PYTEST_ADDOPTS) would let*"])
     shop.run("-q", UPDATE).assert_outcomes(passed=1)
 
 

@@ -140,6 +140,17 @@ async def test_get_or_create(pg_async_session, factories):
         await factories.create(ByName, name="Bob")
     assert await pg_async_session.scalar(select(func.count()).select_from(User)) == 1
 
+async def test_what_is_committed_can_be_read(pg_async_session, factories):
+    class Committed(OrderFactory):
+        class Meta:
+            sqlalchemy_session_persistence = "commit"
+    order = await factories.create(Committed)
+    assert order.id and order.user.email == "user0@example.com"
+    await pg_async_session.rollback()
+    assert await pg_async_session.scalar(select(func.count()).select_from(User)) == 1
+    await pg_async_session.commit()
+    assert pg_async_session.sync_session.expire_on_commit
+
 async def test_not_awaited(pg_async_session):
     with pytest.raises(FactoryError) as caught:
         OrderFactory()
@@ -194,4 +205,4 @@ ANYIO = "pytestmark = pytest.mark.anyio\n@pytest.fixture\ndef anyio_backend(): r
 def test_asynchronous_sessions(shop: pytest.Pytester, servers: Servers, plugin: str) -> None:
     shop.makepyfile(test_it=ASYNC.replace("\n@pytest", f"\n{ANYIO}\n@pytest", 1) if plugin == "anyio" else ASYNC)
     more = ASYNCIO if plugin == "asyncio" else ["-p", "anyio.pytest_plugin"]
-    shop.runpytest_subprocess(*more, *options_for(servers.any_local())).assert_outcomes(passed=7)
+    shop.runpytest_subprocess(*more, *options_for(servers.any_local())).assert_outcomes(passed=8)

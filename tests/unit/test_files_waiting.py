@@ -172,6 +172,12 @@ def test_names_that_nobody_knows(workdir: WorkDir, meanwhile: Meanwhile) -> None
     assert workdir.expect("report[1].txt").read_text() == "y", "a name is a name where it is there"
 
 
+def test_a_link_that_leads_to_itself_is_nothing_that_came(workdir: WorkDir) -> None:
+    workdir.write({"loop": Link("loop")})
+    with pytest.raises(AssertionError, match="it is a link to 'loop', where nothing is"):
+        workdir.expect("loop", within=0.01)
+
+
 def test_links(workdir: WorkDir, meanwhile: Meanwhile) -> None:
     workdir.write({"current": Link("releases/1")})
     with pytest.raises(AssertionError, match="it is a link to 'releases/1', where nothing is"):

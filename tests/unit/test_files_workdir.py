@@ -268,6 +268,16 @@ def test_a_fifo_is_neither_written_nor_read(workdir: WorkDir) -> None:
     assert str(found) == "Other(kind='FIFO')"
 
 
+def test_a_folder_is_not_read_and_nothing_stays_open(workdir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    real = os.open
+    monkeypatch.setattr("os.open", lambda *args: opened.append(real(*args)) or opened[-1])
+    with pytest.raises(OSError, match="inbox' is no file but a folder"):
+        workdir.read(workdir.write("inbox", {}))
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[-1])
+
+
 # --- what is there
 
 

@@ -93,6 +93,8 @@ class Binder:
         self._test: Scope | None = None
         self._sessionless = Scope(TEST)
         """Sequences of tests that have no session: they go on from test to test, as they do without us."""
+        self._outside = Scope(RANKS["session"])
+        """Sequences of what is made where there is no session, and outlasts tests: at imports, in fixtures of the session."""
 
     # --- from test to test
 
@@ -208,21 +210,21 @@ class Binder:
 
     def begin_counting(self, meta: Any) -> None:
         """Let the sequence of a factory begin: after what wider scopes have made, as their rows are there."""
-        reference = meta.counter_reference
-        if self._counting(meta) is not None:
-            self.count(meta, Counter(self._next(reference)))
-            return
-        if vars(reference)["_counter"] is None:
-            vars(reference)["_counter"] = Counter(self._first(reference))
-        vars(meta)["_counter"] = vars(reference)["_counter"]
+        self.count(meta, Counter(self._next(meta.counter_reference)))
+
+    def adopt(self, meta: Any) -> None:
+        """Take over how far a factory has come before factory_boy asked us."""
+        counter = vars(meta)["_counter"]
+        if counter is not None and self.governs(meta):
+            self._outside.counters.setdefault(meta.counter_reference, Counter(counter.seq))
 
     def _counting(self, meta: Any) -> Scope | None:
-        """Return the scope whose sequence it is; None for the factory's own, as at an import."""
+        """Return the scope whose sequence it is; None for the factory's own, where it has a session of its own for now."""
         if vars(meta).get("counter_reference") is None or not self.governs(meta):
             return None
         visible = self._visible()
         if self._test is None or self.limit < TEST:
-            return next(iter(visible), None)
+            return next(iter(visible), self._outside)
         if self._coming() is not None:
             return self._test
         for scope in visible:
@@ -231,8 +233,7 @@ class Binder:
         return self._sessionless
 
     def _next(self, reference: Any) -> int:
-        counters = [scope.counters.get(reference) for scope in self._visible()]
-        counters.append(vars(reference)["_counter"])
+        counters = [scope.counters.get(reference) for scope in (*self._visible(), self._outside)]
         found = next((counter for counter in counters if counter is not None), None)
         return found.seq if found is not None else self._first(reference)
 

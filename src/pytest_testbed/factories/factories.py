@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import FactoryError
@@ -81,7 +82,7 @@ class Factories:
         which = self[factory] if isinstance(factory, str) else factory
         if not self._bound.is_async:
             return make(which)
-        return self._bound.face.run_sync(lambda _: make(which))
+        return self._bound.face.run_sync(lambda session: _kept(session, lambda: make(which)))
 
     def reset_sequences(self, value: int | None = None) -> None:
         """Let the sequences of all bound factories go on with a number, or begin again.
@@ -99,6 +100,15 @@ class Factories:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self._bound.fixture}>"
+
+
+def _kept(session: Any, make: Callable[[], Any]) -> Any:
+    """Make something whose values are still there after a commit: nobody could await that they are read again."""
+    before, session.expire_on_commit = session.expire_on_commit, False
+    try:
+        return make()
+    finally:
+        session.expire_on_commit = before
 
 
 def is_lasting(factory: Any) -> bool:

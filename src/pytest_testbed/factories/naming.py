@@ -134,18 +134,22 @@ def imported(name: str, option: str, paths: Sequence[str] = ()) -> ModuleType:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise _broken(name, option, error) from error
         raise ConfigurationError(f"{option} names {name!r}, and {_missing(error.name)}") from None
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # also a module that skips, or that is a script and exits
         raise _broken(name, option, error) from error
     finally:
         sys.path[:] = [path for path in sys.path if path not in added]
 
 
 def _broken(name: str, option: str, error: BaseException) -> ConfigurationError:
-    step = error.__traceback__
+    what, step = str(error), error.__traceback__
     while step is not None and step.tb_next is not None:
         step = step.tb_next
     place = f" ({step.tb_frame.f_code.co_filename}:{step.tb_lineno})" if step is not None else ""
-    return ConfigurationError(f"{option} names {name!r}, which could not be imported: {type(error).__name__}: {error}{place}")
+    if isinstance(error, SyntaxError):  # its own words name the place as well, and shorter
+        what, place = error.msg, f" ({error.filename}:{error.lineno})"
+    return ConfigurationError(f"{option} names {name!r}, which could not be imported: {type(error).__name__}: {what}{place}")
 
 
 def _missing(name: str) -> str:

@@ -15,6 +15,7 @@ from sqlalchemy.util.concurrency import in_greenlet
 
 from ..errors import FactoryError
 from .binding import Binder
+from .naming import loaded
 from .unbound import no_greenlet_text, numbered_text, unbound_text
 
 __all__ = ["Patch"]
@@ -91,6 +92,8 @@ class Patch:
     def put_on(self) -> None:
         """Change it."""
         options = SQLAlchemyOptions
+        for factory in loaded():
+            self._binder.adopt(factory._meta)
         self._set(options, SESSION, Asked(SESSION, self._session))
         self._set(options, SESSION_FACTORY, Asked(SESSION_FACTORY, self._session_factory))
         self._set(options, PERSISTENCE, Asked(PERSISTENCE, self._persistence))

@@ -126,10 +126,11 @@ def read_bytes(path: str | Path, most: int = -1) -> bytes:
         OSError: it cannot be read, or is no regular file: a FIFO would let its reader wait for ever.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise OSError(f"{os.fspath(path)!r} is no file but a {KINDS.get(stat.S_IFMT(mode), 'device')}.")
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise OSError(f"{os.fspath(path)!r} is no file but a {KINDS.get(stat.S_IFMT(mode), 'device')}.")
         return file.read(most)
 
 

@@ -67,7 +67,7 @@ class Wait:
                 os.path.join(self._root, each) for each in sorted(glob.glob(self._name, root_dir=self._root, recursive=True))
             ]
         entries = [entry_of(os.path.realpath(path), os.path.relpath(path, self._root)) for path in paths]
-        return [entry for entry in entries if entry is not None]
+        return [entry for entry in entries if entry is not None and entry.kind != "link"]  # one that leads to itself
 
     def is_gone(self) -> bool:
         """Tell whether there is nothing under the name, not even a broken link."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,11 +39,19 @@ class WorkDir(os.PathLike[str]):
         bases: where relative paths of what is copied or compared begin, in the order in which they are looked at.
         owner: the test's name.
         updates: writes golden trees; None where they are only read.
+        change_to: changes the process's working directory.
     """
 
-    def __init__(self, path: Path, bases: Sequence[Path] = (), owner: str = "", updates: Updates | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        bases: Sequence[Path] = (),
+        owner: str = "",
+        updates: Updates | None = None,
+        change_to: Callable[[str], None] = os.chdir,
+    ) -> None:
         self.path = path
-        self._bases, self._owner, self._updates = tuple(bases), owner, updates
+        self._bases, self._owner, self._updates, self._change_to = tuple(bases), owner, updates, change_to
         self._came_from: str | None = None
 
     def __fspath__(self) -> str:
@@ -305,7 +313,7 @@ class WorkDir(os.PathLike[str]):
         path = self._there(name)
         if self._came_from is None:
             self._came_from = current()
-        os.chdir(path)
+        self._change_to(str(path))
         return path
 
     @contextmanager

@@ -36,9 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def workdir(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkDir]:
+def workdir(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkDir]:
     """A directory of this test's own: `write`, `age`, `expect`, `assert_matches`; its tree is shown where the test fails."""
     from ..workdirs import workdir_of
 
-    with plain_errors(request.config), workdir_of(request, tmp_path) as workdir:
+    with plain_errors(request.config), workdir_of(request, tmp_path, monkeypatch) as workdir:
         yield workdir
