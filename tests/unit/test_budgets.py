@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from pytest_testbed.budgets import messages
 from pytest_testbed.budgets import usage as usage_module
 from pytest_testbed.budgets.calls import Call, recorded
 from pytest_testbed.budgets.limits import Limit
 from pytest_testbed.budgets.report import faults
 from pytest_testbed.budgets.taps import Taps, swap
 from pytest_testbed.budgets.usage import CALL, SETUP, Usage
+from pytest_testbed.errors import TestbedWarning
 
 # --- usage
 
@@ -335,6 +337,22 @@ def test_who_has_replaced_a_method_meanwhile_keeps_his_own(url: str, monkeypatch
     monkeypatch.setattr(requests.Session, "send", plain)
 
 
+def test_a_version_that_is_not_seen_whole_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx = pytest.importorskip("httpx")
+    monkeypatch.delattr(httpx.Client, "_send_single_request")
+    told = r"budgets do not see all that httpx does: httpx\.Client has no '_send_single_request' in the version that is installed"
+    with pytest.warns(TestbedWarning, match=told), recorded():
+        pass
+
+
+def test_messages_of_a_version_that_is_not_seen_whole_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pika = pytest.importorskip("pika")
+    monkeypatch.delattr(pika.adapters.blocking_connection, "_ConsumerInfo")
+    told = r"all that pika does: pika\.adapters\.blocking_connection has no 'on_message_callback'"
+    with pytest.warns(TestbedWarning, match=told), messages.recorded():
+        pass
+
+
 @pytest.mark.parametrize(
     ("url", "shape"),
     [
@@ -370,7 +388,6 @@ def test_a_library_that_is_imported_later_is_listened_to(tmp_path: Path) -> None
             return send
 
         swap(stack, sys.modules["budgets_later"].Client, "send", wrap)
-        swap(stack, sys.modules["budgets_later"].Client, "not_there", wrap)
 
     taps = Taps({"budgets_later": listen})
     with module("budgets_later", tmp_path):

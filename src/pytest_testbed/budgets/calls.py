@@ -202,8 +202,8 @@ def _listen_to_httpx(name: str, stack: ExitStack) -> None:
 def _of_client(client: Any, request: Any, frame: Any) -> Call | None:
     if not calls.is_on:
         return None
-    transport = client._transport_for_url(request.url)
-    if any(each.__name__ in IN_PROCESS for each in type(transport).__mro__):
+    find = getattr(client, "_transport_for_url", None)
+    if find is not None and any(each.__name__ in IN_PROCESS for each in type(find(request.url)).__mro__):
         return None
     place = place_of(frame)
     return None if place is OURS else _noted(request.method, request.url, place)

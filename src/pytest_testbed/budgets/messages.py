@@ -109,8 +109,7 @@ def _listen_to_pika(stack: ExitStack) -> None:
     swap(stack, Channel, "_on_deliver", _before(delivered))
     # a blocking channel holds what is delivered until the application takes it: how much of it is there is a matter of luck
     swap(stack, blocking_connection.BlockingChannel, "consume", _consuming)
-    if info := getattr(blocking_connection, "_ConsumerInfo", None):
-        swap(stack, info, "on_message_callback", _handing_over)
+    swap(stack, getattr(blocking_connection, "_ConsumerInfo", blocking_connection), "on_message_callback", _handing_over)
 
 
 def _consuming(plain: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from ..errors import TestbedWarning
 from ..later import WhenImported
 
 __all__ = ["Taps", "swap"]
@@ -86,11 +88,15 @@ def swap(stack: ExitStack, owner: Any, name: str, wrap: Callable[[Any], Any]) ->
     Args:
         stack: what is closed in the end.
         owner: a class.
-        name: of an attribute that it has itself; where it has none of that name, nothing is done.
+        name: of an attribute that it has itself. Many are private: where a new version has none of that name, that is told,
+            as a budget of 0 would hold then whatever a test does.
         wrap: makes what stands in from what is there.
     """
     before = vars(owner).get(name)
     if before is None:
+        where = f"{getattr(owner, '__module__', '')}.{owner.__name__}".lstrip(".")
+        text = f"budgets do not see all that {where.partition('.')[0]} does: {where} has no {name!r} in the version that is installed"
+        warnings.warn(TestbedWarning(text), stacklevel=2)
         return
     new = wrap(before)
 
