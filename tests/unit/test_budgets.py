@@ -24,7 +24,7 @@ from pytest_testbed.budgets import usage as usage_module
 from pytest_testbed.budgets.calls import Call, recorded
 from pytest_testbed.budgets.limits import Limit
 from pytest_testbed.budgets.report import faults
-from pytest_testbed.budgets.taps import Taps, swap
+from pytest_testbed.budgets.taps import Ear, Taps, swap
 from pytest_testbed.budgets.usage import CALL, SETUP, Usage
 from pytest_testbed.errors import TestbedWarning
 
@@ -330,11 +330,30 @@ def test_who_has_replaced_a_method_meanwhile_keeps_his_own(url: str, monkeypatch
         assert len(calls) == 1
     assert requests.Session.send is theirs
     by_requests(url)
-    assert len(calls) == 1
+    with recorded() as later:  # by way of theirs, ours is still called
+        by_requests(url)
+    assert (len(calls), len(later)) == (1, 1)
     monkeypatch.undo()  # it puts ours back, which does nothing any more
+    assert requests.Session.send is ours
     by_requests(url)
-    assert len(calls) == 1
-    monkeypatch.setattr(requests.Session, "send", plain)
+    with recorded() as last:
+        by_requests(url)
+    assert (len(calls), len(last)) == (1, 1)
+    requests.Session.send = plain
+
+
+def test_who_stands_before_a_connection_for_good_has_nothing_counted_twice(url: str) -> None:
+    plain = http.client.HTTPConnection.putrequest
+    with recorded() as calls:  # as an application does that is made in a test, and begins to trace
+        ours = http.client.HTTPConnection.putrequest
+        http.client.HTTPConnection.putrequest = lambda *args, **more: ours(*args, **more)  # type: ignore[method-assign]
+    try:
+        for _ in range(2):
+            with recorded() as calls:
+                by_urllib(url)
+            assert len(calls) == 1
+    finally:
+        http.client.HTTPConnection.putrequest = plain  # type: ignore[method-assign]
 
 
 def test_a_version_that_is_not_seen_whole_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,7 +399,7 @@ def module(name: str, folder: Path) -> Iterator[None]:
 
 def test_a_library_that_is_imported_later_is_listened_to(tmp_path: Path) -> None:
     def listen(stack: Any) -> None:
-        def wrap(plain: Any) -> Any:
+        def wrap(plain: Any, ear: Ear) -> Any:
             def send(self: Any) -> Any:
                 taps.add(json.dumps("sent"))
                 return plain(self)
@@ -389,14 +408,13 @@ def test_a_library_that_is_imported_later_is_listened_to(tmp_path: Path) -> None
 
         swap(stack, sys.modules["budgets_later"].Client, "send", wrap)
 
-    taps = Taps({"budgets_later": listen})
+    taps, before = Taps({"budgets_later": listen}), list(sys.meta_path)
     with module("budgets_later", tmp_path):
         with taps.recorded() as first, taps.recorded() as second:
             client = import_module("budgets_later").Client()
             assert client.send() == 1
         assert client.send() == 1
         assert (first, second) == (['"sent"'], ['"sent"'])
-        assert not taps.is_on
     with module("budgets_never", tmp_path), Taps({"budgets_never": listen}).recorded():
         pass
-    assert not any(type(each).__name__ == "WhenImported" for each in sys.meta_path)
+    assert sys.meta_path == before
