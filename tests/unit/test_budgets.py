@@ -122,6 +122,13 @@ def test_seconds_are_multiplied(world: World) -> None:
     ]
 
 
+def test_what_is_little_above_the_budget_is_told_apart(world: World) -> None:
+    world.usage.switch(CALL)
+    world.go(0.0304)
+    world.usage.end()
+    assert told(world, 0.03, "seconds")[0] == "used 0.0304 s, budget 0.03 s (mark on test_it)"
+
+
 # --- HTTP calls
 
 
