@@ -34,8 +34,8 @@ class FactoryFixtures:
         self._modules = " ".join(settings[FactorySettings].factory_modules).split()
         self._option = f"testbed_factory_modules (from {settings.source(FactorySettings, 'factory_modules')})"
         self._fault = ""
-        self.on_session: set[str] = set()
-        """The names of fixtures that ask for a session."""
+        self.on_session: dict[str, str] = {}
+        """The names of fixtures that ask for a session, each with its module."""
 
     def pytest_sessionstart(self) -> None:
         """Import the factories and make the fixtures: before pytest takes those of conftests, which may ask for ours."""
@@ -84,7 +84,7 @@ class FactoryFixtures:
             for fixture, make in ((name, instance_fixture), (f"{name}_factory", class_fixture)):
                 if fixture not in taken:
                     setattr(holder, f"fixture_{fixture}", make(fixture, factory))
-                    self.on_session.update([fixture] if is_on_session(factory) else [])
+                    self.on_session |= {fixture: factory.__module__} if is_on_session(factory) else {}
         return holder
 
 

@@ -49,8 +49,10 @@ class ChecksLevels:
         if self._report.disagreeing and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """Say what was seen."""
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+        """Say what was seen, unless pytest could not find what it was to look at."""
+        if exitstatus == pytest.ExitCode.USAGE_ERROR:
+            return
         terminalreporter.section("levels")
         for line in self._report.lines(whole=config.get_verbosity() > 0):
             terminalreporter.write_line(line)

@@ -51,7 +51,7 @@ class Signs:
 
             mapped = folders_of(config)
         self.by_folder = Places(config.rootpath, test_roots(config), mapped).of
-        self._fixtures = fixtures()
+        self._fixtures = fixtures(config)
         self._names = frozenset(self._fixtures)
         self._asked: dict[tuple[str, ...], tuple[list[str], dict[tuple[int | None, ...], Asked]]] = {}
         self._above: dict[int, frozenset[str]] = {}

@@ -692,7 +692,7 @@ def test_in_a_test_without_a_budget_nothing_stands_in(project: Project) -> None:
         test_it="""
         import http.client, sys
         import pytest
-        plain = vars(http.client.HTTPConnection)["putrequest"]
+        plain, finders = vars(http.client.HTTPConnection)["putrequest"], list(sys.meta_path)
 
         @pytest.mark.budget(http_calls=0)
         def test_with():
@@ -707,7 +707,7 @@ def test_in_a_test_without_a_budget_nothing_stands_in(project: Project) -> None:
 
         def test_without():
             assert vars(http.client.HTTPConnection)["putrequest"] is plain
-            assert not any("WhenImported" in type(each).__name__ for each in sys.meta_path)
+            assert sys.meta_path == finders
 
         @pytest.mark.budget(http_calls=0)
         def test_last(): pass

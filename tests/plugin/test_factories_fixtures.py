@@ -31,6 +31,18 @@ def made(project: Project) -> Project:
     return project
 
 
+def test_they_are_of_the_database_where_what_they_make_is(made: Project) -> None:
+    made.write(
+        test_it="""
+        def test_row(user): pass
+        def test_class(order_factory): pass
+        def test_dictionary(order_item): pass
+        """
+    )
+    result = made.run("--collect-only", "-q", "-m", "integration and database")
+    result.stdout.fnmatch_lines(["test_it.py::test_row", "test_it.py::test_class", "*2/3 tests collected (1 deselected)*"])
+
+
 def test_what_factories_make_and_they_themselves_are_fixtures(made: Project) -> None:
     made.write(
         test_it="""

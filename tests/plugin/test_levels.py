@@ -147,6 +147,7 @@ ASKING = {
     "live_app": "integration api",
     "api_client": "integration api",
     "auth_headers": "integration api",
+    "factories": "integration database",
     "testbed": "integration",
     "alpha": "integration",  # a stranger's kind
     "mine, other": "integration database messaging",

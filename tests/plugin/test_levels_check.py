@@ -117,6 +117,13 @@ def test_a_file_that_cannot_be_imported_is_told_as_ever(shop: Project) -> None:
     assert shop.events == []
 
 
+def test_where_nothing_was_looked_at_nothing_is_said(shop: Project) -> None:
+    result = shop.run(CHECK, "tests/nowhere")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "not found: tests/nowhere" in result.stdout.str() + result.stderr.str()
+    result.stdout.no_fnmatch_line("*nothing disagrees*")
+
+
 def test_marks_that_a_conftest_gives_to_the_whole_session_are_seen(project: Project) -> None:
     """The trap: a hook of a folder's conftest gets the tests of all folders, its pytestmark is nobody's."""
     for folder, text in {"unit": "", "integration": "def test_b(): pass", "functional": "def test_c(): pass"}.items():

@@ -579,12 +579,14 @@ def test_a_test_that_passes_shows_nothing_and_leaves_nothing(run: Run) -> None:
         import sys
         from sqlalchemy import text
 
+        finders = list(sys.meta_path)
+
         def test_it(pg_session, pg_queries):
             pg_session.execute(text("SELECT 1"))
             pg_queries.assert_count(1)
 
         def test_after(pg_session):
-            assert not any("WhenImported" in repr(finder) for finder in sys.meta_path)
+            assert sys.meta_path == finders
             assert not list(pg_session.get_bind().dialect.dispatch.do_execute)
             pg_session.execute(text("SELECT 1"))
         """,

@@ -19,12 +19,14 @@ from typing import Any
 
 import pytest
 
+from pytest_testbed.budgets import messages
 from pytest_testbed.budgets import usage as usage_module
 from pytest_testbed.budgets.calls import Call, recorded
 from pytest_testbed.budgets.limits import Limit
 from pytest_testbed.budgets.report import faults
-from pytest_testbed.budgets.taps import Taps, swap
+from pytest_testbed.budgets.taps import Ear, Taps, swap
 from pytest_testbed.budgets.usage import CALL, SETUP, Usage
+from pytest_testbed.errors import TestbedWarning
 
 # --- usage
 
@@ -118,6 +120,13 @@ def test_seconds_are_multiplied(world: World) -> None:
         "  in the test: 1 statement in 0.002 s",
         "  not in the budget: setup 0 s, waiting for services to start 2.000 s",
     ]
+
+
+def test_what_is_little_above_the_budget_is_told_apart(world: World) -> None:
+    world.usage.switch(CALL)
+    world.go(0.0304)
+    world.usage.end()
+    assert told(world, 0.03, "seconds")[0] == "used 0.0304 s, budget 0.03 s (mark on test_it)"
 
 
 # --- HTTP calls
@@ -328,11 +337,46 @@ def test_who_has_replaced_a_method_meanwhile_keeps_his_own(url: str, monkeypatch
         assert len(calls) == 1
     assert requests.Session.send is theirs
     by_requests(url)
-    assert len(calls) == 1
+    with recorded() as later:  # by way of theirs, ours is still called
+        by_requests(url)
+    assert (len(calls), len(later)) == (1, 1)
     monkeypatch.undo()  # it puts ours back, which does nothing any more
+    assert requests.Session.send is ours
     by_requests(url)
-    assert len(calls) == 1
-    monkeypatch.setattr(requests.Session, "send", plain)
+    with recorded() as last:
+        by_requests(url)
+    assert (len(calls), len(last)) == (1, 1)
+    requests.Session.send = plain
+
+
+def test_who_stands_before_a_connection_for_good_has_nothing_counted_twice(url: str) -> None:
+    plain = http.client.HTTPConnection.putrequest
+    with recorded() as calls:  # as an application does that is made in a test, and begins to trace
+        ours = http.client.HTTPConnection.putrequest
+        http.client.HTTPConnection.putrequest = lambda *args, **more: ours(*args, **more)  # type: ignore[method-assign]
+    try:
+        for _ in range(2):
+            with recorded() as calls:
+                by_urllib(url)
+            assert len(calls) == 1
+    finally:
+        http.client.HTTPConnection.putrequest = plain  # type: ignore[method-assign]
+
+
+def test_a_version_that_is_not_seen_whole_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx = pytest.importorskip("httpx")
+    monkeypatch.delattr(httpx.Client, "_send_single_request")
+    told = r"budgets do not see all that httpx does: httpx\.Client has no '_send_single_request' in the version that is installed"
+    with pytest.warns(TestbedWarning, match=told), recorded():
+        pass
+
+
+def test_messages_of_a_version_that_is_not_seen_whole_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pika = pytest.importorskip("pika")
+    monkeypatch.delattr(pika.adapters.blocking_connection, "_ConsumerInfo")
+    told = r"all that pika does: pika\.adapters\.blocking_connection has no 'on_message_callback'"
+    with pytest.warns(TestbedWarning, match=told), messages.recorded():
+        pass
 
 
 @pytest.mark.parametrize(
@@ -362,7 +406,7 @@ def module(name: str, folder: Path) -> Iterator[None]:
 
 def test_a_library_that_is_imported_later_is_listened_to(tmp_path: Path) -> None:
     def listen(stack: Any) -> None:
-        def wrap(plain: Any) -> Any:
+        def wrap(plain: Any, ear: Ear) -> Any:
             def send(self: Any) -> Any:
                 taps.add(json.dumps("sent"))
                 return plain(self)
@@ -370,16 +414,14 @@ def test_a_library_that_is_imported_later_is_listened_to(tmp_path: Path) -> None
             return send
 
         swap(stack, sys.modules["budgets_later"].Client, "send", wrap)
-        swap(stack, sys.modules["budgets_later"].Client, "not_there", wrap)
 
-    taps = Taps({"budgets_later": listen})
+    taps, before = Taps({"budgets_later": listen}), list(sys.meta_path)
     with module("budgets_later", tmp_path):
         with taps.recorded() as first, taps.recorded() as second:
             client = import_module("budgets_later").Client()
             assert client.send() == 1
         assert client.send() == 1
         assert (first, second) == (['"sent"'], ['"sent"'])
-        assert not taps.is_on
     with module("budgets_never", tmp_path), Taps({"budgets_never": listen}).recorded():
         pass
-    assert not any(type(each).__name__ == "WhenImported" for each in sys.meta_path)
+    assert sys.meta_path == before

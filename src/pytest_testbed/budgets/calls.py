@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..callers import OURS, place_of, shown
-from .taps import Taps, swap
+from .taps import Ear, Taps, swap
 from .usage import CLOCK
 
 __all__ = ["Call", "recorded"]
@@ -92,19 +92,19 @@ def _listen_to_http_client(stack: ExitStack) -> None:
     connection = sys.modules["http.client"].HTTPConnection
     under_way: dict[int, Call] = {}
 
-    def putrequest(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def putrequest(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         def put(self: Any, method: Any, url: Any, *args: Any, **more: Any) -> Any:
-            if calls.is_on and (call := _sent(self, method, url, sys._getframe(1))) is not None:
+            if ear.is_open and (call := _sent(self, method, url, sys._getframe(1))) is not None:
                 under_way[id(self)] = call
             return plain(self, method, url, *args, **more)
 
         return put
 
-    def getresponse(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def getresponse(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         def get(self: Any, *args: Any, **more: Any) -> Any:
-            call = under_way.pop(id(self), None)
+            call = under_way.pop(id(self), None) if ear.is_open else None
             try:
                 return plain(self, *args, **more)
             finally:
@@ -142,10 +142,10 @@ def _whole(connection: Any, url: str) -> str:
 
 
 def _listen_to_requests(stack: ExitStack) -> None:
-    def sending(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def sending(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         def send(self: Any, request: Any, *args: Any, **more: Any) -> Any:
-            if not calls.is_on:
+            if not ear.is_open:
                 return plain(self, request, *args, **more)
             place, before = place_of(sys._getframe(1)), _outer.get()
             if place is OURS and before is not None:  # a redirect that is followed, by way of this method
@@ -170,10 +170,10 @@ def _listen_to_requests(stack: ExitStack) -> None:
 
 
 def _listen_to_httpx(name: str, stack: ExitStack) -> None:
-    def sync(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def sync(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         def send(self: Any, request: Any, *args: Any, **more: Any) -> Any:
-            call = _of_client(self, request, sys._getframe(1))
+            call = _of_client(self, request, sys._getframe(1)) if ear.is_open else None
             try:
                 return plain(self, request, *args, **more)
             finally:
@@ -182,10 +182,10 @@ def _listen_to_httpx(name: str, stack: ExitStack) -> None:
 
         return send
 
-    def later(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def later(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         async def send(self: Any, request: Any, *args: Any, **more: Any) -> Any:
-            call = _of_client(self, request, sys._getframe(1))
+            call = _of_client(self, request, sys._getframe(1)) if ear.is_open else None
             try:
                 return await plain(self, request, *args, **more)
             finally:
@@ -200,10 +200,8 @@ def _listen_to_httpx(name: str, stack: ExitStack) -> None:
 
 
 def _of_client(client: Any, request: Any, frame: Any) -> Call | None:
-    if not calls.is_on:
-        return None
-    transport = client._transport_for_url(request.url)
-    if any(each.__name__ in IN_PROCESS for each in type(transport).__mro__):
+    find = getattr(client, "_transport_for_url", None)
+    if find is not None and any(each.__name__ in IN_PROCESS for each in type(find(request.url)).__mro__):
         return None
     place = place_of(frame)
     return None if place is OURS else _noted(request.method, request.url, place)
@@ -213,11 +211,11 @@ def _of_client(client: Any, request: Any, frame: Any) -> Call | None:
 
 
 def _listen_to_aiohttp(stack: ExitStack) -> None:
-    def requesting(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def requesting(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         async def request(self: Any, method: str, url: Any, *args: Any, **more: Any) -> Any:
-            place = place_of(sys._getframe(1))
-            if not calls.is_on or place is OURS:
+            place = place_of(sys._getframe(1)) if ear.is_open else OURS
+            if place is OURS:
                 return await plain(self, method, url, *args, **more)
             base = getattr(self, "_base_url", None)
             call = _noted(method.upper(), url if base is None else f"{str(base).rstrip('/')}/{str(url).lstrip('/')}", place)

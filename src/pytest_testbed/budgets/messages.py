@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Any
 
 from ..callers import OURS, place_of, shown
-from .taps import Taps, swap
+from .taps import Ear, Taps, swap
 
 __all__ = ["Posted", "recorded"]
 
@@ -57,8 +57,6 @@ class Posted:
 
 
 def _note(done: str, exchange: object, key: object, frame: FrameType | None) -> None:
-    if not messages.is_on:
-        return
     while frame is not None and _is_passed_over(frame):
         frame = frame.f_back
     if frame is not None and frame.f_globals.get("__name__") == BROKER:
@@ -72,13 +70,14 @@ def _is_passed_over(frame: FrameType) -> bool:
     return module in PASSED_OVER or module.partition(".")[0] in PASSED_OVER
 
 
-def _before(note: Callable[..., None]) -> Callable[[Any], Any]:
+def _before(note: Callable[..., None]) -> Callable[[Any, Ear], Any]:
     """Return what wraps a method so that something is noted before it."""
 
-    def wrap(plain: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
         @wraps(plain)
         def method(self: Any, *args: Any, **more: Any) -> Any:
-            note(sys._getframe(1), self, *args, **more)
+            if ear.is_open:
+                note(sys._getframe(1), self, *args, **more)
             return plain(self, *args, **more)
 
         return method
@@ -109,27 +108,26 @@ def _listen_to_pika(stack: ExitStack) -> None:
     swap(stack, Channel, "_on_deliver", _before(delivered))
     # a blocking channel holds what is delivered until the application takes it: how much of it is there is a matter of luck
     swap(stack, blocking_connection.BlockingChannel, "consume", _consuming)
-    if info := getattr(blocking_connection, "_ConsumerInfo", None):
-        swap(stack, info, "on_message_callback", _handing_over)
+    swap(stack, getattr(blocking_connection, "_ConsumerInfo", blocking_connection), "on_message_callback", _handing_over)
 
 
-def _consuming(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _consuming(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
     @wraps(plain)
     def consume(self: Any, *args: Any, **more: Any) -> Generator[Any, Any, None]:
         for got in plain(self, *args, **more):
-            if got[0] is not None:
+            if ear.is_open and got[0] is not None:
                 _note("received", got[0].exchange, got[0].routing_key, sys._getframe(1))
             yield got
 
     return consume
 
 
-def _handing_over(slot: Any) -> property:
+def _handing_over(slot: Any, ear: Ear) -> property:
     """Return a property in the place of a slot, whose value is a callback that is noted when it is called."""
 
     def get(self: Any) -> Any:
         callback = slot.__get__(self)
-        if callback is None or not messages.is_on:
+        if callback is None or not ear.is_open:
             return callback
 
         def handed(channel: Any, method: Any, *args: Any) -> Any:
@@ -159,10 +157,11 @@ def _listen_to_aiormq(stack: ExitStack) -> None:
     swap(stack, Channel, "_on_get_frame", _before(delivered))
 
 
-def _publishing(plain: Callable[..., Any]) -> Callable[..., Any]:
+def _publishing(plain: Callable[..., Any], ear: Ear) -> Callable[..., Any]:
     @wraps(plain)
     async def publish(self: Any, *args: Any, **more: Any) -> Any:
-        _note("published", more.get("exchange"), more.get("routing_key"), sys._getframe(1))
+        if ear.is_open:
+            _note("published", more.get("exchange"), more.get("routing_key"), sys._getframe(1))
         return await plain(self, *args, **more)
 
     return publish

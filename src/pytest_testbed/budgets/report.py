@@ -93,4 +93,4 @@ def _of_seconds(usage: Usage, limit: Limit, factor: float) -> Iterator[str]:
 
 def duration(seconds: float) -> str:
     """Return a length of time for people."""
-    return f"{seconds:,.3f} s" if seconds >= 0.1 else f"{seconds:.2g} s"
+    return f"{seconds:,.3f} s" if seconds >= 0.1 else f"{seconds:.3g} s"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+from ..errors import TestbedWarning
 from ..later import WhenImported
 
-__all__ = ["Taps", "swap"]
+__all__ = ["Ear", "Taps", "swap"]
 
 Listen = Callable[[ExitStack], None]
+
+
+class Ear:
+    """What tells one stand-in whether it still is to listen: others may call it, or put it back, when all is over."""
+
+    is_open = True
 
 
 class Taps:
@@ -35,11 +43,6 @@ class Taps:
         """Take something down; may be called from any thread."""
         for each in self._lists:
             each.append(entry)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anybody listens."""
-        return bool(self._lists)
 
     @contextmanager
     def recorded(self, root: str = "") -> Iterator[list[Any]]:
@@ -80,21 +83,28 @@ def _forget(later: WhenImported) -> None:
         sys.meta_path.remove(later)
 
 
-def swap(stack: ExitStack, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+def swap(stack: ExitStack, owner: Any, name: str, wrap: Callable[[Any, Ear], Any]) -> None:
     """Replace an attribute until the stack is closed; who has replaced it once more by then keeps his own.
 
     Args:
         stack: what is closed in the end.
         owner: a class.
-        name: of an attribute that it has itself; where it has none of that name, nothing is done.
-        wrap: makes what stands in from what is there.
+        name: of an attribute that it has itself. Many are private: where a new version has none of that name, that is told,
+            as a budget of 0 would hold then whatever a test does.
+        wrap: makes what stands in from what is there, and as long as its ear is open.
     """
     before = vars(owner).get(name)
     if before is None:
+        where = f"{getattr(owner, '__module__', '')}.{owner.__name__}".lstrip(".")
+        library = where.partition(".")[0]
+        text = f"budgets do not see all that {library} does: {where} has no {name!r} in the version that is installed"
+        warnings.warn(TestbedWarning(text), stacklevel=2)
         return
-    new = wrap(before)
+    ear = Ear()
+    new = wrap(before, ear)
 
     def put_back() -> None:
+        ear.is_open = False  # who stands before it, and goes on, would have it count what the next one counts, too
         if vars(owner).get(name) is new:
             setattr(owner, name, before)
 

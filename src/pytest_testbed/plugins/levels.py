@@ -42,17 +42,19 @@ FIXTURES = (
     ("http", ("http_mock", "mock_service"), "external"),
     ("http", ("live_app", "api_client", "auth_headers"), "api"),
     ("mail", "mailbox", "external"),
+    ("factories", "factories", "database"),
 )
 """Parts, how the names of their fixtures begin, and the area of who asks for one."""
 
 
-def fixtures() -> dict[str, tuple[str, str]]:
+def fixtures(config: pytest.Config) -> dict[str, tuple[str, str]]:
     """Return the fixtures that say something of a test: by its name the module of each, and the area, "" for none."""
     found = {"testbed": ("pytest_testbed.plugin", "")}
     for part, beginnings, area in FIXTURES:
         module = f"pytest_testbed.plugins.{part}"
         found |= {name: (module, area) for name in vars(sys.modules[module]) if name.startswith(beginnings)}
-    return found
+    made = config.pluginmanager.getplugin("pytest_testbed.factory_fixtures")
+    return found | ({name: (module, "database") for name, module in made.on_session.items()} if made is not None else {})
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,7 +79,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: Sequence[pytest.
     later; and pytest has chosen no tests by `-m` yet, as that was registered before.
     """
     mine = config.stash[SETTINGS][LevelSettings]
-    if mine.levels == "auto" and (mine.level_folders or anything_said(config, items, fixtures())):
+    if mine.levels == "auto" and (mine.level_folders or anything_said(config, items, fixtures(config))):
         from ..levelled import set_levels
 
         set_levels(config, items)
