@@ -39,6 +39,7 @@ class Apart:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Take what a fixture has written that outlives the test for what tests begin with."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
         if not self._depth:
@@ -174,6 +175,7 @@ class Everywhere:
 
     def _begin(self, item: pytest.Item, real: RealCommits, request: pytest.FixtureRequest) -> None:
         """Begin the test. No fixture does it: most tests of such a run do not connect, and a fixture costs more than all else."""
+        __tracebackhide__ = True
         with plain_errors(item.config):
             if item.parent is not self._checked or "pg_schema" in getattr(item, "fixturenames", ()):
                 database: Database = request.getfixturevalue("_pg_database")

@@ -68,6 +68,7 @@ class BoundApplication:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Tell of fixtures of wider scopes that lead the application to its own server: nobody sees it in the tests."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function":
             return (yield)
         from .postgres.strangers import connections_told, engines_of

@@ -35,7 +35,7 @@ def prepare(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
     Raises:
         pytest.UsageError: a mark is bad.
     """
-    refuse_bad_marks(config, items, "budget", ARGUMENTS, fault_of)
+    refuse_bad_marks(config, items, "budget", ARGUMENTS, fault_of, is_empty_wrong=True)
     if not config.pluginmanager.has_plugin(NAME):
         plugin = Budgets(config)
         config.pluginmanager.register(plugin, NAME)
@@ -148,6 +148,7 @@ class Budgets:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self) -> Generator[None, object, object]:
         """Take a fixture that a test asks for while it runs for a piece of its setup."""
+        __tracebackhide__ = True
         usage = self._usage
         if usage is None or usage.phase != CALL:
             return (yield)

@@ -14,6 +14,8 @@ Place = tuple[CodeType, int]
 """A function's code, and a line in it."""
 
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+HANDED_ON = (f"{OWN_FOLDER}factories{os.sep}",)
+"""Files of ours that stand between a test and a library, and send nothing of their own."""
 STANDARD_LIBRARY = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")})
 LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
@@ -30,9 +32,9 @@ OURS = _Ours()
 
 def _is_library(filename: str) -> bool:
     """Tell whether a file is a library's, and remember it."""
-    if filename.startswith(OWN_FOLDER):
+    if filename.startswith(OWN_FOLDER) and not filename.startswith(HANDED_ON):
         _ours[filename] = True
-    elif filename.startswith(("<", *STANDARD_LIBRARY)) or any(part in filename for part in LIBRARIES):
+    elif filename.startswith(("<", *HANDED_ON, *STANDARD_LIBRARY)) or any(part in filename for part in LIBRARIES):
         _libraries.add(filename)
         return True
     else:

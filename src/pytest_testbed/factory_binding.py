@@ -142,6 +142,7 @@ class BoundFactories:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Wrapper:
         """Look for sessions among the fixtures; what is shared by tests does not come onto the session of one of them."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function":
             outer_request, self._request = self._request, request
             try:

@@ -51,6 +51,14 @@ class FactoryFixtures:
         if not has_factoryboy(self._config):
             self._config.pluginmanager.register(self._fixtures(factories), "pytest_testbed.factory_fixtures.made")
 
+    def pytest_report_header(self) -> list[str]:
+        """Say whose the fixtures are."""
+        if not has_factoryboy(self._config):
+            return []
+        return [
+            "testbed: fixtures of testbed_factory_modules are left to pytest-factoryboy; -p no:pytest-factoryboy makes them ours"
+        ]
+
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Let each test of a worker of xdist fail, where a module is wrong."""
         for item in items if self._fault else ():

@@ -111,6 +111,7 @@ class SeededTests:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Give what tests share numbers of its own: whichever test is the first finds the same, and loses none of its own."""
+        __tracebackhide__ = True
         if fixturedef.scope == "function" or not self._is_ours:
             return (yield)
         name = f"{request.node.nodeid}::{fixturedef.argname}[{getattr(request, 'param_index', 0)}]"

@@ -45,9 +45,13 @@ def refuse_absent(option: str, source: str, root: Path, folders: Iterable[Path])
             from .nearest import suggestion
 
             missing = next(each for each in (folder, *folder.parents) if each.parent.is_dir())
-            near = [entry.name for entry in missing.parent.iterdir()]
-            shown = folder.relative_to(root) if folder.is_relative_to(root) else folder
+            near = [shown_from(root, entry) for entry in missing.parent.iterdir()]
             raise pytest.UsageError(
-                f"{option} (from {source}) names the folder {str(shown)!r}, "
-                f"which is not there: {folder}{suggestion(missing.name, near) or '.'}"
+                f"{option} (from {source}) names the folder {shown_from(root, folder)!r}, "
+                f"which is not there: {folder}{suggestion(shown_from(root, missing), near) or '.'}"
             )
+
+
+def shown_from(root: Path, path: Path) -> str:
+    """Return a path as one that is named from the root directory, if it lies there."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -24,6 +24,8 @@ def refuse_bad_marks(
     name: str,
     allowed: Allowed,
     fault_of: Callable[[str, object], str] = lambda name, value: "",
+    *,
+    is_empty_wrong: bool = False,
 ) -> None:
     """Check the marks of one name on all tests; each test keeps what is wrong with its own.
 
@@ -33,6 +35,7 @@ def refuse_bad_marks(
         name: of the mark.
         allowed: the arguments that the mark has.
         fault_of: returns what is wrong with a value of the right type, "" for nothing.
+        is_empty_wrong: whether the mark has to have an argument.
 
     Raises:
         pytest.UsageError: one line for each bad mark. Not in a worker of xdist, where it would be taken
@@ -43,6 +46,9 @@ def refuse_bad_marks(
         for mark in item.iter_markers(name):
             try:
                 check_mark(name, mark.args, mark.kwargs, allowed, item.nodeid, fault_of)
+                if not mark.kwargs and is_empty_wrong:
+                    names = ", ".join(f"{each}=" for each in allowed)
+                    raise ConfigurationError(f"@pytest.mark.{name} on {item.nodeid} says nothing; there are: {names}.")
             except ConfigurationError as error:
                 faults.setdefault(id(mark), str(error))
                 item.stash[BAD_MARK] = str(error)

@@ -46,7 +46,7 @@ MARKS = (
     "external: (area) talks to, or stands in for, a third party's service",
     "workflows: (area) follows a business workflow through several parts",
     "contract: (area) checks a contract between services",
-    "performance: (area) has a budget of time or statements",
+    "performance: (area) has a budget",
 )
 """The marks that are not one part's."""
 

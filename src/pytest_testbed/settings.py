@@ -276,7 +276,7 @@ def register(parser: pytest.Parser, sections: Iterable[type[Section]]) -> None:
             text = each.help_text()
             parser.addini(each.ini, text, type=KINDS[each.kind][0], default=None)
             if each.flag:
-                how: dict[str, Any] = {"metavar": each.type.replace(" ", "")}
+                how: dict[str, Any] = {"metavar": "number" if each.kind is int else each.type.replace(" ", "")}
                 if each.kind is bool:  # "--x [VALUE]" would swallow a path that follows it, hence --x and --no-x
                     how = {"action": argparse.BooleanOptionalAction}
                 group.addoption(each.flag, dest=each.ini, default=None, help=text.replace("%", "%%"), **how)

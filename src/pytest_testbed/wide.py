@@ -77,6 +77,7 @@ class WideScopes:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Wrapper:
         """Begin the test before the first fixture of its own; follow fixtures of wider scopes."""
+        __tracebackhide__ = True
         layers = self._guard.layers
         if not layers:
             return (yield)

@@ -269,7 +269,7 @@ def test_a_budget_that_is_said_twice(project: Project, lines: tuple[str, ...], w
 
 @pytest.mark.parametrize(
     ("folder", "hint"),
-    [("tests/units", "; did you mean 'unit'?"), ("test/unit", "; did you mean 'tests'?"), ("tests/unit/x/y", ".")],
+    [("tests/units", "; did you mean 'tests/unit'?"), ("test/unit", "; did you mean 'tests'?"), ("tests/unit/x/y", ".")],
 )
 def test_a_folder_that_is_not_there(project: Project, folder: str, hint: str) -> None:
     (project.path / "tests" / "unit").mkdir(parents=True)
@@ -296,6 +296,7 @@ BAD_MARKS = [
     ("queries=1.5", "@pytest.mark.budget(queries=1.5) on test_it.py::test_it: 1.5 is not of type int or None."),
     ("queries=True", "@pytest.mark.budget(queries=True) on test_it.py::test_it: True is not of type int or None."),
     ("http_calls=-1", "@pytest.mark.budget(http_calls=-1) on test_it.py::test_it: -1 must be 0 or more."),
+    ("", "@pytest.mark.budget on test_it.py::test_it says nothing; there are: seconds=, queries=, http_calls=, messages=."),
 ]
 
 

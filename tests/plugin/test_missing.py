@@ -42,6 +42,23 @@ def test_it_fails_with_reason_and_remedy(project: Project) -> None:
     assert "session.py" not in lines(result)
 
 
+def test_none_of_our_hooks_is_in_the_traceback(project: Project) -> None:
+    project.write(
+        test_it="""
+        import pytest
+        from factory.alchemy import SQLAlchemyModelFactory
+
+        @pytest.mark.budget(queries=1)
+        def test_it(alpha, request): request.getfixturevalue("pg_session")
+        @pytest.mark.budget(queries=1)
+        def test_later(request): request.getfixturevalue("alpha")
+        """
+    )
+    result = project.run("-p", "no:faker", "-o", "testbed_seed=1")
+    result.assert_outcomes(errors=1, failed=1)
+    assert "def pytest_fixture_setup" not in lines(result)
+
+
 def test_built_in_providers_are_all_asked_and_all_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """No URL, no engine, no binaries: three reasons, three remedies, one error."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{project.path}/none.sock")

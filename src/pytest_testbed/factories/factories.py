@@ -50,7 +50,8 @@ class Factories:
         if found:
             raise FactoryError(f"factories[{name!r}] may be any of {', '.join(sorted(map(name_of, found)))}; name one of them.")
         names = sorted({each.__name__ for each in known if is_lasting(each)})
-        hint = suggestion(name, names) or (f"; there are: {', '.join(names)}." if names else "; none is loaded.")
+        models = {each._meta.model.__name__ for each in known if is_lasting(each)}
+        hint = suggestion(name, [*names, *models]) or (f"; there are: {', '.join(names)}." if names else "; none is loaded.")
         raise FactoryError(f"no loaded factory is called {name!r}, and none makes such a model{hint}")
 
     def create(self, factory: Any, **values: Any) -> Any:

@@ -156,8 +156,9 @@ def _missing(name: str) -> str:
     parent, _, last = name.rpartition(".")
     paths = getattr(sys.modules.get(parent), "__path__", None) if parent else None
     if parent and paths is None:
-        return f"{parent!r} is a module and not a package."
-    near = suggestion(last, [module.name for module in iter_modules(paths)])
+        hint = f" Write {parent!r}, without .py." if last == "py" else ""
+        return f"{parent!r} is a module and not a package.{hint}"
+    near = suggestion(last, [module.name for module in iter_modules(paths) if module.name != "factory"])  # that is factory_boy
     where = f"in the package {parent!r}" if parent else "on sys.path"
     hint = "" if parent else " If it is in a folder of the project, name that folder in pytest's ini option `pythonpath`."
     return f"there is no module {last!r} {where}{near or '.'}{hint}"

@@ -174,7 +174,7 @@ class Patch:
                     raise
                 raise FactoryError(no_greenlet_text(step, bound)) from error
             except IntegrityError as error:
-                if note := numbered_text(meta):
+                if note := numbered_text(meta, error):
                     error.add_note(note)
                 raise
 

@@ -8,6 +8,9 @@ from .binding import Bound
 
 __all__ = ["no_greenlet_text", "numbered_text", "path_of", "unbound_text"]
 
+UNIQUE = "23505"
+"""PostgreSQL's code of a value that there is already."""
+
 
 def unbound_text(step: Any, where: str) -> str:
     """Return the error of a factory that has no session.
@@ -33,8 +36,10 @@ def no_greenlet_text(step: Any, bound: Bound) -> str:
     )
 
 
-def numbered_text(meta: Any) -> str:
-    """Return what to know of a conflict where a factory numbers rows itself; "" where it does not."""
+def numbered_text(meta: Any, error: Any) -> str:
+    """Return what to know of a conflict where a factory numbers rows itself; "" where it does not, or it is another one."""
+    if getattr(error.orig, "sqlstate", getattr(error.orig, "pgcode", UNIQUE)) != UNIQUE:
+        return ""
     from factory.declarations import Sequence
     from sqlalchemy import inspect
 
