@@ -197,7 +197,7 @@ class BoundFactories:
         coming = coming_sessions(request)
         if coming or self.binder.current() is None:
             try:
-                request.getfixturevalue(coming[0] if coming else "pg_session")
+                request.getfixturevalue(coming[0] if coming else fitting_session(request))
             except pytest.FixtureLookupError as error:
                 if error.argname != "pg_session":
                     raise
@@ -249,6 +249,12 @@ class BoundFactories:
 def coming_sessions(request: pytest.FixtureRequest) -> list[str]:
     """Return the fixtures of a test's own sessions, the synchronous one first."""
     return [name for name in ("pg_session", "pg_async_session") if name in request.fixturenames]
+
+
+def fitting_session(request: pytest.FixtureRequest) -> str:
+    """Return the fixture of a session that a test can have, which has none so far: on the engine that it has."""
+    names = request.fixturenames
+    return "pg_async_session" if "pg_async_engine" in names and ENGINE_NAMES.isdisjoint(names) else "pg_session"
 
 
 def session_in(value: Any) -> Any:
