@@ -73,7 +73,8 @@ class BoundFactories:
         self.binder.where, self.binder.early = self._where, self._early
         self._config, self._persistence = config, persistence
         self._take_off: Callable[[], None] | None = None
-        self._engine: Any = None
+        self._engines: list[Any] = []
+        """Those of the test, the synchronous one in an asynchronous one."""
         self._fixture: tuple[str, str] | None = None
         self._request: pytest.FixtureRequest | None = None
         """Of the fixture that is being set up."""
@@ -127,7 +128,7 @@ class BoundFactories:
     def pytest_runtest_setup(self) -> None:
         """Begin a test."""
         self.binder.begin()
-        self._engine = None
+        self._engines = []
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Wrapper:
@@ -137,7 +138,7 @@ class BoundFactories:
             return (yield)
         finally:
             self.binder.end()
-            self._engine = None
+            self._engines = []
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Wrapper:
@@ -164,12 +165,12 @@ class BoundFactories:
         name = fixturedef.argname
         if name in SESSIONS:
             session = session_in(value)
-        elif name == "pg_engine":
-            self._engine = value
+        elif name in ("pg_engine", "pg_async_engine"):
+            self._engines.append(getattr(value, "sync_engine", value))
             return
         else:
-            session = session_in(value) if self._engine is not None and rank == TEST else None
-            if session is None or getattr(session.bind, "engine", None) is not self._engine:
+            session = session_in(value) if self._engines and rank == TEST else None
+            if session is None or getattr(session.bind, "engine", None) not in self._engines:
                 return
         if session is not None:
             is_undone = rank == TEST or fixturedef.func.__module__ == OURS
