@@ -73,7 +73,8 @@ class BoundFactories:
         self.binder.where, self.binder.early = self._where, self._early
         self._config, self._persistence = config, persistence
         self._take_off: Callable[[], None] | None = None
-        self._engine: Any = None
+        self._engines: list[Any] = []
+        """Those of the test, the synchronous one in an asynchronous one."""
         self._fixture: tuple[str, str] | None = None
         self._request: pytest.FixtureRequest | None = None
         """Of the fixture that is being set up."""
@@ -127,7 +128,7 @@ class BoundFactories:
     def pytest_runtest_setup(self) -> None:
         """Begin a test."""
         self.binder.begin()
-        self._engine = None
+        self._engines = []
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Wrapper:
@@ -137,7 +138,7 @@ class BoundFactories:
             return (yield)
         finally:
             self.binder.end()
-            self._engine = None
+            self._engines = []
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Wrapper:
@@ -165,12 +166,12 @@ class BoundFactories:
         name = fixturedef.argname
         if name in SESSIONS:
             session = session_in(value)
-        elif name == "pg_engine":
-            self._engine = value
+        elif name in ("pg_engine", "pg_async_engine"):
+            self._engines.append(getattr(value, "sync_engine", value))
             return
         else:
-            session = session_in(value) if self._engine is not None and rank == TEST else None
-            if session is None or getattr(session.bind, "engine", None) is not self._engine:
+            session = session_in(value) if self._engines and rank == TEST else None
+            if session is None or getattr(session.bind, "engine", None) not in self._engines:
                 return
         if session is not None:
             is_undone = rank == TEST or fixturedef.func.__module__ == OURS
@@ -198,7 +199,7 @@ class BoundFactories:
         coming = coming_sessions(request)
         if coming or self.binder.current() is None:
             try:
-                request.getfixturevalue(coming[0] if coming else "pg_session")
+                request.getfixturevalue(coming[0] if coming else fitting_session(request))
             except pytest.FixtureLookupError as error:
                 if error.argname != "pg_session":
                     raise
@@ -250,6 +251,12 @@ class BoundFactories:
 def coming_sessions(request: pytest.FixtureRequest) -> list[str]:
     """Return the fixtures of a test's own sessions, the synchronous one first."""
     return [name for name in ("pg_session", "pg_async_session") if name in request.fixturenames]
+
+
+def fitting_session(request: pytest.FixtureRequest) -> str:
+    """Return the fixture of a session that a test can have, which has none so far: on the engine that it has."""
+    names = request.fixturenames
+    return "pg_async_session" if "pg_async_engine" in names and ENGINE_NAMES.isdisjoint(names) else "pg_session"
 
 
 def session_in(value: Any) -> Any:

@@ -156,6 +156,24 @@ async def test_get_or_create(pg_async_session, factories):
         await factories.create(ByName, name="Bob")
     assert await pg_async_session.scalar(select(func.count()).select_from(User)) == 1
 
+@pytest.fixture
+def application(pg_async_engine):
+    return pg_async_engine
+
+async def test_on_the_asynchronous_engine_of_the_test(factories, application):
+    user = await factories.create(UserFactory)
+    async with application.connect() as connection:
+        assert await connection.scalar(select(User.email)) == user.email
+
+@pytest.fixture
+def own(pg_async_engine):
+    from sqlalchemy.ext.asyncio import AsyncSession
+    return AsyncSession(pg_async_engine)
+
+async def test_on_a_session_that_the_project_makes(own, factories):
+    async with own:
+        assert factories.session is own and await factories.create(UserFactory) in own
+
 async def test_what_is_committed_can_be_read(pg_async_session, factories):
     class Committed(OrderFactory):
         class Meta:
@@ -221,4 +239,4 @@ ANYIO = "pytestmark = pytest.mark.anyio\n@pytest.fixture\ndef anyio_backend(): r
 def test_asynchronous_sessions(shop: pytest.Pytester, servers: Servers, plugin: str) -> None:
     shop.makepyfile(test_it=ASYNC.replace("\n@pytest", f"\n{ANYIO}\n@pytest", 1) if plugin == "anyio" else ASYNC)
     more = ASYNCIO if plugin == "asyncio" else ["-p", "anyio.pytest_plugin"]
-    shop.runpytest_subprocess(*more, *options_for(servers.any_local())).assert_outcomes(passed=8)
+    shop.runpytest_subprocess(*more, *options_for(servers.any_local())).assert_outcomes(passed=10)
