@@ -296,7 +296,7 @@ BAD_MARKS = [
     ("queries=1.5", "@pytest.mark.budget(queries=1.5) on test_it.py::test_it: 1.5 is not of type int or None."),
     ("queries=True", "@pytest.mark.budget(queries=True) on test_it.py::test_it: True is not of type int or None."),
     ("http_calls=-1", "@pytest.mark.budget(http_calls=-1) on test_it.py::test_it: -1 must be 0 or more."),
-    ("", "@pytest.mark.budget on test_it.py::test_it says nothing; there are: seconds=, queries=, http_calls=, messages=."),
+    (" ", "@pytest.mark.budget on test_it.py::test_it says nothing; there are: seconds=, queries=, http_calls=, messages=."),
 ]
 
 

@@ -409,7 +409,7 @@ def test_areas_below_a_folder_of_testpaths(project: Project) -> None:
         (
             "unit: tests/unt",
             "testbed_level_folders (from pytest.ini) names the folder 'tests/unt', which is not there: */tests/unt; "
-            "did you mean 'unit'?",
+            "did you mean 'tests/unit'?",
         ),
         (
             "unit: /nowhere/at/all",

@@ -36,7 +36,7 @@ def test_a_budget_that_they_exceed(pg_session):
 
 def test_a_conflict_of_another_kind_has_no_hint_at_sequences(pg_session):
     with pytest.raises(Exception, match="not-null") as caught:
-        UserFactory(name=None)
+        UserFactory(email=None)
     assert getattr(caught.value, "__notes__", []) == []
 
 def test_what_was_done_before_a_conflict_is_there(pg_session):
