@@ -234,7 +234,12 @@ def server(somewhere: Testbed) -> Endpoint:
     return somewhere.endpoint("postgres")
 
 
-QUIET = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:asyncio", "-p", "no:postgresql", "-p", "no:cov")
+OTHERS = ("cacheprovider", "randomly", "asyncio", "anyio", "postgresql", "rabbitmq", "httpserver", "respx", "faker", "cov")
+QUIET = tuple(word for name in OTHERS for word in ("-p", f"no:{name}"))
+"""Without plugins that a pytest inside a test does not need: to import them takes longer than all the rest of its start.
+
+Whoever needs one loads it by its module, such as `-p anyio.pytest_plugin`.
+"""
 
 
 def options_for(testbed: Testbed) -> list[str]:

@@ -136,7 +136,8 @@ def test_it(pg_session, pg_service, n):
     say(f"address-{os.getpid()}", pg_service.url(pg_session.get_bind().url.database))
     globals()[os.environ["DEATHS_MODE"]](n, pg_session)
 """
-QUIET = [word for name in ("cacheprovider", "randomly", "asyncio", "postgresql", "cov") for word in ("-p", f"no:{name}")]
+OTHERS = ("cacheprovider", "randomly", "asyncio", "anyio", "postgresql", "rabbitmq", "httpserver", "respx", "faker", "cov")
+QUIET = [word for name in OTHERS for word in ("-p", f"no:{name}")]
 
 
 def until(what: str, is_so: Callable[[], object], seconds: float = PATIENCE) -> None:

@@ -7,6 +7,7 @@ from importlib import import_module
 import pytest
 
 from pytest_testbed.plugin import PARTS
+from tests.conftest import QUIET
 
 from .conftest import PLUGIN, Project
 
@@ -17,7 +18,7 @@ def test_without_the_plugin_nothing_of_it_is_there(project: Project, monkeypatch
     monkeypatch.delenv("PYTEST_PLUGINS")
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     project.write(test_it="def test_it(request): request.getfixturevalue('testbed')")
-    others = [part for name in ("asyncio", "postgresql", "randomly", "xdist", "anyio", "faker") for part in ("-p", f"no:{name}")]
+    others = [*QUIET, "-p", "no:xdist"]
     result = project.run_apart("-p", "no:testbed", *others)
     result.assert_outcomes(failed=1)
     assert "fixture 'testbed' not found" in result.stdout.str()

@@ -136,10 +136,11 @@ def test_rows_of_a_module_that_went_with_it_are_told_of(run_locally: Run) -> Non
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-def test_an_async_engines_url(run_locally: Run, driver: str) -> None:
+def test_an_async_engines_url(pytester: pytest.Pytester, servers: Servers, driver: str) -> None:
     pytest.importorskip(driver)
+    run_with_anyio = running(pytester, *options_for(servers.any_local()), "-p", "anyio.pytest_plugin")
     head = f"{HEAD}\nfrom sqlalchemy.ext.asyncio import create_async_engine\n"
-    result = run_locally(
+    result = run_with_anyio(
         """
         @pytest.fixture
         def anyio_backend():

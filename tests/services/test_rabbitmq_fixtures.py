@@ -221,14 +221,15 @@ def test_beside_pytest_rabbitmq(run: Run) -> None:
     result = run(
         """
         def test_ours(rabbitmq_channel, rabbitmq_service, request):
-            assert request.config.pluginmanager.hasplugin("pytest_rabbitmq")
+            assert request.config.pluginmanager.hasplugin("pytest_rabbitmq.plugin")
             rabbitmq_channel.queue_declare("orders", durable=True)
         """,
+        *("-p", "pytest_rabbitmq.plugin"),
         "--strict-markers",
         "--strict-config",
     )
     result.assert_outcomes(passed=1)
-    fixtures = run("", "--fixtures").stdout.str()
+    fixtures = run("", "-p", "pytest_rabbitmq.plugin", "--fixtures").stdout.str()
     assert re.search(r"^rabbitmq .*pytest_rabbitmq", fixtures, re.MULTILINE)
     assert re.search(r"^rabbitmq_channel .*pytest_testbed", fixtures, re.MULTILINE)
 
