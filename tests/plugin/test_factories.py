@@ -76,9 +76,10 @@ def shop(project: Project) -> Project:
     return project
 
 
-def passes(shop: Project, tests: str, *args: str, passed: int = 1) -> pytest.RunResult:
+def passes(shop: Project, tests: str, *args: str, passed: int = 1, apart: bool = False) -> pytest.RunResult:
+    """Run tests; `apart` where factories of this process would be in the way."""
     shop.write(test_it="import pytest\nfrom shop import *\n" + tests)
-    result = shop.run(*args)
+    result = (shop.run_apart if apart else shop.run)(*args)
     result.assert_outcomes(passed=passed)
     return result
 
@@ -319,6 +320,7 @@ def test_their_sequences_go_on(pg_session):
     assert Child().email == "child2@example.com"
 """,
         passed=2,
+        apart=True,
     )
 
 
@@ -737,6 +739,7 @@ def test_wide(pg_module_session, factories):
     assert factories.session is pg_module_session
 """,
         passed=3,
+        apart=True,
     )
 
 

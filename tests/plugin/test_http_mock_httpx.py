@@ -253,6 +253,8 @@ LATE = """
 import sys
 import pytest
 
+FINDERS = list(sys.meta_path)
+
 def test_imported_before_the_fixture(request):
     assert "httpcore" not in sys.modules and "httpcore2" not in sys.modules
 
@@ -271,7 +273,7 @@ def test_again(http_mock):
     assert httpx2.get("https://a.example/").text == "stubbed"
 
 def test_nothing_is_left():
-    assert not [each for each in sys.meta_path if "pytest_testbed" in type(each).__module__]
+    assert sys.meta_path == FINDERS
 """
 
 

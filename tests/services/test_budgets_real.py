@@ -179,7 +179,7 @@ def test_messages(pytester: pytest.Pytester, broker_somewhere: Testbed, monkeypa
     for name in ("CI", "RABBITMQ_URL", "PYTEST_ADDOPTS"):
         monkeypatch.delenv(name, raising=False)
     pytester.makepyfile(conftest="import pytest\n@pytest.fixture\ndef anyio_backend(): return 'asyncio'", test_it=MESSAGES)
-    result = pytester.runpytest_subprocess(*QUIET, *broker_options(broker_somewhere), timeout=60)
+    result = pytester.runpytest_subprocess(*QUIET, "-p", "anyio.pytest_plugin", *broker_options(broker_somewhere), timeout=60)
     result.assert_outcomes(passed=2, failed=6)
     assert "Exceeded budget" not in result.stdout.str()  # no test has failed by itself
     lines = [
