@@ -21,7 +21,7 @@ def pytest_collection_finish(session):
     for turn in range({rounds} + 1):
         gc.collect()
         began = time.perf_counter()
-        if levels.anything_said(config, items, levels.fixtures()):
+        if levels.anything_said(config, items, levels.fixtures(config)):
             levelled.set_levels(config, items)
         samples.append(time.perf_counter() - began)
         marked = sum(len(item.own_markers) for item in items)
