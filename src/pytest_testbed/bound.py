@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from .plugin import collection_errors, runs_tests
 from .plugins.postgres import ADDRESS, PostgresSettings
 from .postgres.targets import Targets
 from .settings import SETTINGS
+from .setups import add_fixture
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -49,7 +50,7 @@ class BoundApplication:
         found = False
         for item in items:
             if hasattr(item, "fixturenames") and not is_quiet(item):
-                item.fixturenames = with_fixture(item)
+                add_fixture(item, FIXTURE)
                 found = True
         if found and runs_tests(config):
             with collection_errors(config):
@@ -138,15 +139,3 @@ class BoundApplication:
         """Take our listener off SQLAlchemy's sessions."""
         if self._binder is not None:
             self._binder.close()
-
-
-def with_fixture(item: Any) -> Sequence[str]:
-    """Return the names of a test's fixtures with ours before the first one that is not shared with other tests.
-
-    What it has in common with other tests is set up on the application as it is: it outlives this one.
-    """
-    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    names = list(item.fixturenames)
-    shared = [name in definitions and definitions[name][-1].scope != "function" for name in names]
-    place = shared.index(False) if False in shared else len(names)
-    return [*names[:place], FIXTURE, *(name for name in names[place:] if name != FIXTURE)]

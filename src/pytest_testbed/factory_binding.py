@@ -15,6 +15,7 @@ from .factories.naming import Rebind
 from .plugin import BAD_MARK, is_worker, worker_of
 from .plugins.factories import ENGINES, SESSIONS, FactorySettings, are_loaded, running
 from .settings import SETTINGS
+from .setups import add_fixture
 
 __all__ = ["BoundFactories", "bound_factories", "factories_of", "patch_factories"]
 
@@ -269,15 +270,6 @@ def session_in(value: Any) -> Any:
     if asynchronous is not None and isinstance(value, asynchronous.AsyncSession):
         return value.sync_session
     return None
-
-
-def add_fixture(item: Any, name: str) -> None:
-    """Let a test use one more fixture, set up before the first one that is the test's own."""
-    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    names = list(item.fixturenames)
-    own = [place for place, each in enumerate(names) if each not in definitions or definitions[each][-1].scope == "function"]
-    place = own[0] if own else len(names)
-    item.fixturenames = [*names[:place], name, *(each for each in names[place:] if each != name)]
 
 
 def gets_ours(item: pytest.Item) -> bool:

@@ -1,4 +1,4 @@
-"""What can be done from outside about fixtures that are set up: where something fails before their own code has run."""
+"""What can be done from outside about fixtures: one more for a test, and one before whose own code something fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["begun_or_not_at_all"]
+__all__ = ["add_fixture", "begun_or_not_at_all"]
 
 
 @contextmanager
@@ -20,3 +20,15 @@ def begun_or_not_at_all(fixturedef: pytest.FixtureDef[Any], request: pytest.Fixt
         fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, None))  # type: ignore[arg-type]
         fixturedef.finish(request)  # type: ignore[arg-type]
         raise
+
+
+def add_fixture(item: Any, name: str) -> None:
+    """Let a test use one more fixture, set up before the first one that is not shared with other tests.
+
+    What it has in common with other tests outlives this one, and is set up without it.
+    """
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    names = list(item.fixturenames)
+    shared = [each in definitions and definitions[each][-1].scope != "function" for each in names]
+    place = shared.index(False) if False in shared else len(names)
+    item.fixturenames = [*names[:place], name, *(each for each in names[place:] if each != name)]

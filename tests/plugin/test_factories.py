@@ -377,6 +377,8 @@ def test_after():
         ("own:elsewhere", "names 'own:elsewhere', which is no factory_boy factory; there are: *Users*"),
         ("onw:Users", "names 'onw', and there is no module 'onw' on sys.path; did you mean 'own'?*"),
         ("own.deep:Users", "names 'own.deep', and 'own' is a module and not a package."),
+        ("own.py", "names 'own.py', and 'own' is a module and not a package. Write 'own', without .py."),
+        ("factoryy", "names 'factoryy', and there is no module 'factoryy' on sys.path. If it is *"),
         ("plain", "names 'plain', a module that has no factories."),
         ("broken", "names 'broken', which could not be imported: ZeroDivisionError: division by zero (*broken.py:1)"),
         ("lacks", "names 'lacks', which could not be imported: ModuleNotFoundError: No module named 'nothing_such' (*"),

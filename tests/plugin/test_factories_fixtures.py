@@ -162,4 +162,6 @@ def test_where_pytest_factoryboy_is_the_fixtures_are_left_to_it(made: Project) -
             assert not request.config.pluginmanager.hasplugin("pytest_testbed.factory_fixtures.made")
         """,
     )
-    made.run("-p", "pytest_factoryboy").assert_outcomes(passed=1)
+    result = made.run("-p", "pytest_factoryboy")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["testbed: fixtures of testbed_factory_modules are left to pytest-factoryboy; *"])
