@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from .caches import Cache
+from .doctor import doctor
+from .init import init
 from .prune import Pruning
 from .ps import ps
 from .stop import stop
@@ -15,7 +17,7 @@ __all__ = ["main"]
 
 DAY = 86400.0
 
-ABOUT = "See the services that test runs started, end those that are kept, and remove what dead runs left."
+ABOUT = "See what a machine has for tests and what runs on it, end what is kept, remove what dead runs left; set up a project."
 CODES = """\
 exit codes: 0 done, 1 something could not be done, 2 the command was wrong
 
@@ -23,6 +25,14 @@ environment:
   TESTBED_CACHE_DIR  the cache directory, as the option testbed_cache_dir
   TESTBED_MAX_AGE    seconds after which a silent host in another container or on another
                      machine is taken for dead (86400)
+"""
+DOCTOR = """\
+Tells what this machine has for tests, which provider each kind of service would take, and why
+the others would not. Nothing is started for it, and nothing is downloaded.
+"""
+INIT = """\
+Looks at a project and prints the ini lines that it suggests, each with its reason. No file is
+written, and none of the project's code is run.
 """
 PS = """\
 One line for each service. OWNER is
@@ -65,6 +75,12 @@ def parser() -> argparse.ArgumentParser:
         "--cache-age", type=_days, default=14.0, metavar="DAYS", help="remove cache entries that are older (default 14)"
     )
     which.add_argument("--cache", action="store_true", help="remove all cache entries")
+
+    one = commands.add_parser("doctor", help="tell what this machine has for tests", description=DOCTOR, formatter_class=raw)
+    one.add_argument("--json", action="store_true", help="for programs")
+
+    one = commands.add_parser("init", help="suggest ini lines for a project", description=INIT, formatter_class=raw)
+    one.add_argument("directory", nargs="?", default=".", help="where the project is (default: here)")
     return line
 
 
@@ -82,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.command is None:
         line.print_help()
         return 0
+    if chosen.command == "init":
+        return init(chosen.directory)
     try:
         silent = max_age()
     except ValueError as error:
@@ -91,6 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ps(cache, silent, as_json=chosen.json)
     if chosen.command == "stop":
         return stop(chosen.run, silent, everyone=chosen.all)
+    if chosen.command == "doctor":
+        return doctor(cache, as_json=chosen.json)
     pruning = Pruning(silent, dry_run=chosen.dry_run)
     pruning.runs()
     if chosen.force:
