@@ -166,7 +166,7 @@ class Outside(SphinxTransform):
                 refdomain="doc",
                 reftype="myst",
                 reftarget=page,
-                reftargetid=None,
+                reftargetid=node.get("reftargetid"),
                 refexplicit=True,
             )
         if self.config.plain_markdown_repository:
