@@ -20,6 +20,7 @@ from tests.docs.options import Fault, check_option, check_variable
 Parse = Callable[[list[str]], tuple[object, list[str]]]
 FOREIGN = {"docker", "git", "rabbitmq-plugins", "rabbitmqctl", "sudo", "brew", "apt-get"}
 """Programs of others: no more is said of them than that they are called so."""
+SHELL = {"cd", "mkdir", ".", "venv"}
 VARIABLE = re.compile(r"(\w+)=(.*)", re.DOTALL)
 
 
@@ -62,7 +63,7 @@ def _divided(words: list[str]) -> Iterator[list[str]]:
 
 def _check(words: list[str], parse: Parse) -> None:
     program, *arguments = words
-    if program.endswith("python") and arguments[:1] == ["-m"]:
+    if program.endswith(("python", "python3")) and arguments[:1] == ["-m"]:
         program, *arguments = arguments[1:]
     program = program.removeprefix(".venv/bin/")
     if program == "pytest":
@@ -80,7 +81,7 @@ def _check(words: list[str], parse: Parse) -> None:
     elif program in FOREIGN:
         if "sh" in arguments and "-c" in arguments:  # docker run … sh -c '…'
             check_command(arguments[arguments.index("-c") + 1], parse)
-    elif program not in ("venv", "cd"):
+    elif program not in SHELL:
         raise Fault(f"nothing is known of {program}: say in {__name__} how it is checked")
 
 
