@@ -25,7 +25,9 @@ plain_markdown_repository = "https://host.example/project"
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 FILES = {
     "docs/conf.py": CONF,
-    "docs/index.md": "# Site\n\n- [One](one.md): the first.\n\n## More\n\n1. [Two](sub/two.md#anchor)\n2. See [elsewhere](three.md).\n",
+    "docs/index.md": (
+        "# Site\n\n- [One](one.md): the first.\n\n## More\n\n1. [Two](sub/two.md#anchor)\n2. See [elsewhere](three.md).\n"
+    ),
     "docs/one.md": (
         "# One\n\n**`a.py`**\n\n```python\na = 1\n```\n<!-- run: passed=1 -->\n\n**`a.py`**\n```python\na = 2\n```\n\n"
         "**`b.py`** of somebody else:\n\n```python\nb = 1\n```\n\n**`alone.py`**\n\nText.\n\n"
