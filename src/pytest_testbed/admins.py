@@ -14,6 +14,8 @@ __all__ = ["Admins", "look_after"]
 DATABASE = "_pg_database"
 """Whoever has a fixture of ours that leads to the database has this one as well."""
 APART, ENSURED = "_pg_apart", "_pg_apart_if_real"
+FIRST = "_pg_test"
+"""What APART asks for itself."""
 
 
 def look_after(config: pytest.Config, items: Sequence[pytest.Item]) -> None:
@@ -53,7 +55,13 @@ class Admins:
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
     ) -> Generator[None, object, object]:
         """Begin before its first fixture."""
-        if self._is_due and fixturedef.scope == "function":
-            self._is_due = False
-            request.getfixturevalue(APART)
+        is_due = self._is_due and fixturedef.scope == "function"
+        if not is_due:
+            return (yield)
+        self._is_due = False
+        if fixturedef.argname == FIRST:  # which cannot ask for one that asks for it
+            result = yield
+            self._is_due = True
+            return result
+        request.getfixturevalue(APART)
         return (yield)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,32 +16,18 @@ import sqlalchemy.orm  # noqa: F401
 
 from pytest_testbed import Testbed, hookspecs
 from tests.conftest import broker_options
+from tests.docs.blocks import PAGES, ROOT, name_of
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 REFERENCE = {page.stem: page for page in (ROOT / "docs" / "reference").glob("*.md")}
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # A page tells the project that its code blocks make: a line with a file's name in bold, then its block. Where the tests
 # are run, and where an empty folder begins, stands in comments that a reader does not see.
 STEP = re.compile(
     r"^(?:\*\*`(?P<file>[^`\s]+)`\*\*\n\n?```\w+\n(?P<text>.*?)^```$"
-    r"|<!-- run(?: with (?P<more>[\w ]+))?: (?P<run>[^>]*) -->$|(?P<new><!-- new project -->)$)",
+    r"|<!-- run(?: with (?P<more>[\w ]+))?: (?P<run>[^>]*) -->$|(?P<script><!-- run as a script -->$)"
+    r"|(?P<new><!-- new project(?: with (?P<kept>[^>]+))? -->$))",
     re.MULTILINE | re.DOTALL,
 )
 RUN_PAGES = [page for page in PAGES if "<!-- run" in page.read_text(encoding="utf-8")]
-
-
-def name_of(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_python_blocks_compile(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    for match in FENCE.finditer(text):
-        if match[1] == "python":
-            line = text.count("\n", 0, match.start(2))
-            compile("\n" * line + match[2], str(page), "exec")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -68,11 +55,12 @@ def on_local(somewhere: Testbed, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
 
 
-PLUGINS = {"asyncio": ("-p", "pytest_asyncio.plugin")}
-"""Of runs with another plugin: it is loaded by its module, as it is blocked by its name.
-
-Runs "with broker" use one that is there already, as a boot takes seconds.
-"""
+MORE = {
+    "apart": (),  # in a process of its own, for what leaves something open
+    "asyncio": ("-p", "pytest_asyncio.plugin"),  # by its module, as it is blocked by its name
+    "missing": ("--testbed-missing", "skip"),  # for services that are not here: all is read but the service itself
+}
+"""What the words of "run with …" stand for. With `broker` or `server` it is one that is there already, named by its URL."""
 # some versions of Starlette want another package than httpx for their client, and warn
 CLIENT = ("-W", "ignore:Using `httpx` with `starlette.testclient`")
 UNUSED = ("randomly", "asyncio", "postgresql", "rabbitmq", "httpserver", "respx", "faker")
@@ -84,21 +72,37 @@ QUIET = (*(word for name in UNUSED for word in ("-p", f"no:{name}")), "-W", "err
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
 def test_projects_run(page: Path, pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
     def options(word: str) -> Sequence[str]:
-        return broker_options(request.getfixturevalue("broker_somewhere")) if word == "broker" else PLUGINS[word]
+        if word == "broker":
+            return broker_options(request.getfixturevalue("broker_somewhere"))
+        if word == "server":
+            url = request.getfixturevalue("somewhere").endpoint("postgres").url("postgres")
+            return ("--testbed-provider", "external", "-o", f"testbed_pg_url={url}")
+        return MORE[word]
 
-    project = pytester.path
+    project, path = pytester.path, Path()
     for number, step in enumerate(STEP.finditer(page.read_text(encoding="utf-8"))):
         if step["new"]:
-            project = pytester.mkdir(f"project{number}")
+            project = begun(pytester.mkdir(f"project{number}"), project, (step["kept"] or "").split(", "))
         elif step["text"] is not None:
             path = project / (step["file"])
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(step["text"], encoding="utf-8")
+        elif step["script"]:
+            runpy.run_path(str(path), run_name="__main__")
         else:
             wanted = {key: int(value) for key, value in (part.split("=") for part in step["run"].split())}
-            more = [option for word in (step["more"] or "").split() for option in options(word)]
-            result = pytester.runpytest_inprocess(*QUIET, *more, "--rootdir", project, project)
+            words = (step["more"] or "").split()
+            more = [option for word in words for option in options(word)]
+            run = pytester.runpytest_subprocess if "apart" in words else pytester.runpytest_inprocess
+            result = run(*QUIET, *more, "--rootdir", project, project)
             result.assert_outcomes(**wanted)
+
+
+def begun(project: Path, before: Path, kept: Sequence[str]) -> Path:
+    """Begin a project with some files of the one before it, and return it."""
+    for name in filter(None, kept):
+        shutil.copy(before / name, project / name)
+    return project
 
 
 @pytest.mark.usefixtures("on_local")

@@ -176,6 +176,31 @@ def test_an_async_engines_url(pytester: pytest.Pytester, servers: Servers, drive
     result.stdout.fnmatch_lines(["IsolationError: somebody connected by the URL of the test's engine*"])
 
 
+def test_pg_admin_engine_beside_a_session_where_no_other_plugin_has_fixtures(
+    pytester: pytest.Pytester, servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a new environment: the first fixture of the test is then the one that the putting back asks for."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    running(pytester, "-p", "pytest_testbed.plugin", *options_for(servers.any_local()))(
+        """
+        @database
+        @twice
+        def test_it(pg_session, pg_admin_engine, turn):
+            pg_session.execute(INSERT)
+            pg_session.commit()
+            with pg_admin_engine.connect() as connection:
+                assert count(connection) == 2
+
+        @database
+        @twice
+        def test_the_other_way_round(pg_admin_engine, pg_session, turn):
+            add(pg_admin_engine)
+            assert count(pg_session) == 2
+        """
+    ).assert_outcomes(passed=4)
+
+
 @pytest.mark.parametrize("lines", [(), ("testbed_env = DATABASE_URL={pg.url}",)], ids=["", "exported"])
 def test_pg_admin_engine_alone(run: Run, lines: tuple[str, ...]) -> None:
     """What it writes goes with a test in database isolation, also what a fixture of the test writes before."""
