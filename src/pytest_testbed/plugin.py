@@ -378,7 +378,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def testbed(pytestconfig: pytest.Config) -> Testbed:
-    """The services of this run: `.endpoint(kind)`, `.logs(kind)`, `.kinds`."""
+    """All services of this run: `endpoint("postgres")` starts one, `logs("postgres")` reads its log.
+
+    A service is started when it is first asked for. `kinds` are the names that are registered, those of plugins and conftests
+    as well.
+
+    See docs/how-to/other-kinds.md.
+    """
     return run_of(pytestconfig).testbed
 
 

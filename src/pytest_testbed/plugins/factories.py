@@ -172,7 +172,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def factories(request: pytest.FixtureRequest) -> Factories:
-    """The test's factories on its session, or on one made for it: `.create(factory, …)`, `.session`, `.bound`, `[name]`."""
+    """The factory_boy factories on this test's session: create objects, look up a factory by name.
+
+    The session is `pg_session` if the test has none. Factories are on the session of the test without this fixture, too.
+
+    See docs/how-to/test-data.md.
+    """
     from ..factory_binding import factories_of
 
     with plain_errors(request.config):

@@ -163,7 +163,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def http_mock(request: pytest.FixtureRequest) -> Iterator[HttpMock]:
-    """A `responses.RequestsMock` for this test, for requests and httpx: what no stub matches fails the test."""
+    """Stubs for the HTTP requests of code in this process; a request that matches none fails the test.
+
+    It is a `responses.RequestsMock`: its stubs answer code that uses requests, and, where respx is installed, httpx or httpx2.
+    What no stub matches fails the test at its end, also where the code has swallowed the error. Requests to this machine go
+    through.
+
+    See docs/how-to/http-mock.md.
+    """
     from ..mocked import mocked
 
     with plain_errors(request.config), mocked(request.node) as mock:
@@ -172,20 +179,59 @@ def http_mock(request: pytest.FixtureRequest) -> Iterator[HttpMock]:
 
 @pytest.fixture
 def mock_service(request: pytest.FixtureRequest) -> Iterator[Callable[[str], MockService]]:
-    """Stub HTTP servers on real ports, by name: `mock_service("inventory")` has `.url`, `.stub(...)`, `.verify(...)`."""
+    """Stub HTTP servers on real ports, by name: `mock_service("stock").stub("GET", "/items", json=[])`.
+
+    Each is empty when the test begins. What no stub answers fails the test at its end.
+
+    See docs/how-to/mock-service.md.
+    """
     from ..mocks import services_of
 
     with plain_errors(request.config), services_of(request.node) as service:
         yield service
 
 
+@pytest.fixture
+def api_client(_api_client: ApiClient) -> ApiClient:
+    """An HTTP client of `live_app` for this test, with logins and answers that can be asserted.
+
+    It has `get`, `post`, `put`, `patch`, `delete`, `head`, `options` and `request`; `login`, `login_anew`, `logout`, `as_user`
+    and `auth_headers`; `base_url`, `url(path)`, and `native`, the library's session. Its answers have `assert_status`,
+    `assert_json` and all that the library's own have.
+
+    See docs/how-to/api-client.md.
+    """
+    return _api_client
+
+
+@pytest.fixture
+def auth_headers(_api_client: ApiClient, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The headers of a logged-in user for this test: `{"Authorization": "Bearer …"}`.
+
+    The user is that of `testbed_api_credentials`, logged in anew for the test.
+
+    See docs/how-to/api-client.md.
+    """
+    with plain_errors(request.config):
+        return _api_client.auth_headers()
+
+
 @pytest.fixture(scope="session")
 def live_app(pytestconfig: pytest.Config) -> Iterator[LiveApp]:
-    """The application under test on a real port, for the whole run: `.url`, `.host`, `.port`."""
+    """The application under test, running for the whole run: `url`, `host`, `port`.
+
+    It is the application of `testbed_app`, started when it is first asked for, or the one at `testbed_app_url` or `BASE_URL`.
+    `app` is the application itself where it runs in pytest's process.
+
+    See docs/how-to/live-app.md.
+    """
     from ..live import running
 
     with plain_errors(pytestconfig), running(pytestconfig) as app:
         yield app
+
+
+# --- what they stand on
 
 
 @pytest.fixture(scope="session")
@@ -204,16 +250,3 @@ def _api_client(live_app: Any, request: pytest.FixtureRequest) -> Iterator[ApiCl
 
     with plain_errors(request.config), client_of(request.node, live_app) as client:
         yield client
-
-
-@pytest.fixture
-def api_client(_api_client: ApiClient) -> ApiClient:
-    """A client of the application: `get`, `post`, …, `login`, answers with `assert_status` and `assert_json`."""
-    return _api_client
-
-
-@pytest.fixture
-def auth_headers(_api_client: ApiClient, request: pytest.FixtureRequest) -> dict[str, str]:
-    """The headers of a user who is logged in, by `testbed_api_credentials`: `{"Authorization": "Bearer …"}`."""
-    with plain_errors(request.config):
-        return _api_client.auth_headers()

@@ -193,51 +193,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # --- fixtures for users
 
 
-@pytest.fixture(scope="session")
-def rabbitmq_service(testbed: Testbed) -> Endpoint:
-    """The RabbitMQ broker: host, port, user, password, `url(vhost)`, version, provider."""
-    __tracebackhide__ = True
-    return testbed.endpoint("rabbitmq")
-
-
-@pytest.fixture
-def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_service: Endpoint) -> Iterator[Place]:
-    """The virtual host that a test has."""
-    from ..shared_vhost import place_of
-
-    with plain_errors(request.config), place_of(request, testbed) as place:
-        yield place
-
-
-@pytest.fixture
-def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
-    """The name of this test's virtual host, with nothing in it."""
-    return _rabbitmq_test.name
-
-
-@pytest.fixture
-def rabbitmq_url(_rabbitmq_test: Place) -> str:
-    """The address of this test's virtual host, amqp://…: hand it to the application."""
-    return _rabbitmq_test.url
-
-
-@pytest.fixture
-def rabbitmq_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[BlockingConnection]:
-    """A `pika.BlockingConnection` to this test's virtual host, closed after the test."""
-    with plain_errors(request.config), _rabbitmq_test.connection() as connection:
-        yield connection
-
-
-@pytest.fixture
-def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnection) -> BlockingChannel:
-    """A channel of `rabbitmq_connection`."""
-    channel: BlockingChannel = _rabbitmq_test.record(rabbitmq_connection.channel())
-    return channel
-
-
 @pytest.fixture
 def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """The broker of a test: `publish`, `expect`, `expect_none`, `expect_dead_letter`, `drain`, `count`, `declare`; `.url`."""
+    """The messages of this test: publish one, wait for one with `expect(queue)`, see that none came.
+
+    It has the methods `publish`, `expect`, `expect_none`, `expect_dead_letter`, `drain`, `count` and `declare`; `url` and
+    `vhost` are for the application.
+
+    See docs/how-to/rabbitmq.md.
+    """
     from ..rabbitmq.broker import Broker
 
     with plain_errors(request.config):
@@ -247,13 +211,80 @@ def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture
-def rabbitmq_async_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[AbstractConnection]:
-    """An aio-pika connection to this test's virtual host, opened by its first use and closed after the test."""
-    with plain_errors(request.config), _rabbitmq_test.async_connection() as connection:
+def rabbitmq_url(_rabbitmq_test: Place) -> str:
+    """The address of this test's virtual host, `amqp://…`, for the application under test."""
+    return _rabbitmq_test.url
+
+
+@pytest.fixture
+def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
+    """The name of this test's virtual host, which holds only what `testbed_rabbitmq_definitions` says.
+
+    It is made for the test and dropped after it. With the mark `rabbitmq(vhost="worker")`, or where `testbed_env` exports an
+    address, it is the one that all tests of the process share, which is emptied after each.
+    """
+    return _rabbitmq_test.name
+
+
+@pytest.fixture
+def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnection) -> BlockingChannel:
+    """A pika channel of `rabbitmq_connection`, to declare, publish and consume by hand."""
+    channel: BlockingChannel = _rabbitmq_test.record(rabbitmq_connection.channel())
+    return channel
+
+
+@pytest.fixture
+def rabbitmq_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[BlockingConnection]:
+    """A `pika.BlockingConnection` to this test's virtual host; it is closed when the test ends.
+
+    It has no heartbeat, so a test may stop in a debugger.
+    """
+    with plain_errors(request.config), _rabbitmq_test.connection() as connection:
         yield connection
 
 
 @pytest.fixture
 def rabbitmq_async_channel(rabbitmq_async_connection: AbstractConnection) -> AbstractChannel:
-    """A channel of `rabbitmq_async_connection`, opened by its first use."""
+    """An aio-pika channel of `rabbitmq_async_connection`; it opens when it is first used.
+
+    It needs the extra `async`.
+
+    See docs/how-to/rabbitmq-async.md.
+    """
     return rabbitmq_async_connection.channel()
+
+
+@pytest.fixture
+def rabbitmq_async_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[AbstractConnection]:
+    """An aio-pika connection to this test's virtual host; it is closed when the test ends.
+
+    It is no robust one. It opens on the event loop that first uses it, and is closed after the test, or before that loop is. It
+    needs the extra `async`.
+
+    See docs/how-to/rabbitmq-async.md.
+    """
+    with plain_errors(request.config), _rabbitmq_test.async_connection() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_service(testbed: Testbed) -> Endpoint:
+    """The RabbitMQ broker of this run: its address, its version, and where it came from.
+
+    `url(vhost)` is the address of a virtual host, `ports["management"]` the port of the management API. For the test's own
+    virtual host take `rabbitmq_url` or `rabbitmq_broker`.
+    """
+    __tracebackhide__ = True
+    return testbed.endpoint("rabbitmq")
+
+
+# --- what they stand on
+
+
+@pytest.fixture
+def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_service: Endpoint) -> Iterator[Place]:
+    """The virtual host that a test has."""
+    from ..shared_vhost import place_of
+
+    with plain_errors(request.config), place_of(request, testbed) as place:
+        yield place
