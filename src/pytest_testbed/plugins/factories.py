@@ -27,15 +27,24 @@ class FactorySettings(Section, prefix=""):
     """Options of test data."""
 
     factory_modules: tuple[str, ...] = option(
-        (), check=modules, help="Modules with factories: user and user_factory are fixtures of tests then, for a UserFactory."
+        (),
+        check=modules,
+        help="Modules with factories; for a UserFactory in them, tests have the fixtures user and user_factory.",
     )
     factory_rebind: tuple[str, ...] = option(
-        (), help="Factories that are bound though they have a session of their own: module:Factory, or module for all of it."
+        (),
+        help="Factories that are bound to the test's session though they have one of their own: module:Factory, or module "
+        "for all of it.",
     )
     factory_persistence: Literal["flush", "commit", "none"] = option(
         "flush", help="What factories do with what they have made, where they do not say it themselves."
     )
-    seed: int | None = option(None, flag=True, help="Make the test data of an earlier run again: the seed that its output names.")
+    seed: int | None = option(
+        None,
+        flag=True,
+        help="Number from which test data are made: with that of an earlier run, which its output names, they are the same; "
+        "without it: by chance.",
+    )
 
 
 SECTION = FactorySettings

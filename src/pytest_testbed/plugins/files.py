@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class FileSettings(Section, prefix=""):
     """Options of files."""
 
-    update_golden: bool = option(False, flag=True, help="Write what tests compare with a golden tree as the new golden tree.")
+    update_golden: bool = option(
+        False, flag=True, help="Write what tests compare with a golden tree as the new golden tree, instead of comparing."
+    )
 
 
 SECTION = FileSettings

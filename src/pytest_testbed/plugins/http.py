@@ -44,57 +44,68 @@ class HttpSettings(Section, prefix=""):
     """Options of HTTP."""
 
     http_strict: bool = option(False, help="Fail a test that has stubs in http_mock which no request has used.")
-    http_block: bool = option(False, help="Let no test reach a host that is not this machine.")
+    http_block: bool = option(False, help="Let no test reach a host other than this machine.")
     http_allow: tuple[str, ...] = option(
         (),
         check=hosts,
-        help="Hosts that tests may reach all the same, without a stub: names as *.example.com, addresses as 10.0.0.0/8.",
+        help="Hosts that tests may reach without a stub, also under testbed_http_block: names such as *.example.com, "
+        "addresses such as 10.0.0.0/8.",
     )
     stubs: tuple[str, ...] = option(
-        (), help="Directories with a folder for each mock service, and in it mapping files in WireMock's JSON format."
+        (), help="Directories with one folder for each mock service, and in it mapping files in WireMock's JSON format."
     )
     app: str | None = option(
-        None, check=application, help="The application under test: module:name, or module:name() for a factory."
+        None, check=application, help="The application under test: module:name, or module:name() where a function makes it."
     )
     app_server: Literal["thread", "process", "none"] = option(
         "thread",
-        help="Where the application runs: in a thread of pytest's process, in a process of its own, or without a server and a "
-        "port, called by api_client directly.",
+        help="Where the application runs: in a thread of pytest's process, in a process of its own, or with none, without a "
+        "port, called directly by api_client.",
     )
     app_interface: Literal["auto", "wsgi", "asgi"] = option(
-        "auto", help="What the application is; auto tells it by its signature."
+        "auto", help="What the application speaks; auto tells it by its signature."
     )
     app_url: str | None = option(
         None,
         secret=True,
         check=web_address,
-        help="Test the application that runs at this address already, as with the variable BASE_URL for a near host; start none.",
+        help="URL of an application that runs already; none is started then. The variable BASE_URL does the same under CI, "
+        "or where it names a host nearby.",
     )
     app_ready: str | None = option(
         None,
-        help="A path that is asked until the application answers with less than 500; without it: that it accepts connections.",
+        help="Path that must answer with a status below 500 before tests go on; without it: the application must accept "
+        "connections.",
     )
-    app_timeout: float = option(30.0, check=positive, help="Seconds that the application's start may take, and its stop.")
-    api_prefix: str = option("", help="What stands before each path that api_client is given, such as /api.")
-    api_library: Literal["auto", "requests", "httpx"] = option("auto", help="What api_client sends its requests with.")
+    app_timeout: float = option(30.0, check=positive, help="Seconds that the start of the application may take, and its end.")
+    api_prefix: str = option("", help="Text before each path that api_client is given, such as /api.")
+    api_library: Literal["auto", "requests", "httpx"] = option(
+        "auto",
+        help="Library that api_client sends its requests with; auto takes requests, and Starlette's own client for an ASGI "
+        "application without a server.",
+    )
     api_timeout: float = option(10.0, check=positive, help="Seconds that api_client waits for an answer.")
-    api_login: str = option("/auth/login", help="The path, behind testbed_api_prefix, where api_client logs in.")
-    api_login_as: Literal["json", "form"] = option("json", help="How the login is sent.")
+    api_login: str = option("/auth/login", help="Path where api_client logs in, behind testbed_api_prefix.")
+    api_login_as: Literal["json", "form"] = option("json", help="How the fields of the login are sent.")
     api_token: str = option(
         "token",
-        help="Where the token is in the answer to a login: the keys with dots between, such as data.token; empty where it "
+        help="Where the token is in the answer to a login: keys with dots between, such as data.token; empty where the login "
         "sets a cookie.",
     )
-    api_token_type: str = option("Bearer", help="The word before the token in the Authorization header.")
+    api_token_type: str = option("Bearer", help="Word before the token in the Authorization header.")
     api_credentials: tuple[str, ...] = option(
-        (), secret=True, check=named_values, help="What auth_headers logs in with: the fields of the login, as name=value."
+        (), secret=True, check=named_values, help="Fields with which auth_headers logs in, as name=value."
     )
 
 
 SECTION = HttpSettings
 MARKS = (
-    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the "
-    "beginnings of URLs whose requests go through where no stub matches",
+    """\
+http_mock(strict=False, passthrough=()): what http_mock makes of this test.
+    strict=True: stubs that no request has used fail the test; False: they do not. The default is testbed_http_strict.
+    passthrough='https://api.example.com/': requests whose URL begins so are sent where no stub matches; also a list of such
+        beginnings, or of compiled patterns. What the marks of a test, its class and its module let through adds up.
+""",
 )
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
 EXPORTS = {"mock": ("*.url", "*.host", "*.port"), "app": ("url", "host", "port")}

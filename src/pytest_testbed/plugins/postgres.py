@@ -80,43 +80,65 @@ def references(lines: Sequence[str]) -> None:
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
-    image: str = option("postgres:18", help="Image that the docker provider runs.")
-    version: str | None = option(None, check=version_number, help="Version that the server must have, such as 17 or 17.2.")
-    url: str | None = option(None, secret=True, check=address, help="Use the server at this URL; start none.")
-    bindir: Path | None = option(None, help="Directory of the server's binaries for the local provider.")
+    image: str = option("postgres:18", help="Docker image of the server.")
+    version: str | None = option(
+        None, check=version_number, help="Version that the server must have, such as 17 or 17.2; without it: any."
+    )
+    url: str | None = option(None, secret=True, check=address, help="URL of a PostgreSQL server to use; none is started then.")
+    bindir: Path | None = option(
+        None, help="Directory with the server's programs, such as initdb and postgres, for the provider local."
+    )
     schema: tuple[str, ...] = option(
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
     seed: tuple[str, ...] = option(
-        (), help="Rows that every test finds: table.csv, a folder of CSV files, file.sql, module:callable; after the schema."
+        (),
+        help="Rows that every test finds, put in after the schema: table.csv, a folder of CSV files, file.sql, module:callable.",
     )
     bind: tuple[str, ...] = option(
         (),
         check=references,
-        help="The application's own engines and session factories, pointed at each test's engine: shop.db:SessionLocal.",
+        help="Engines and session factories of the application that lead to each test's engine, such as shop.db:SessionLocal.",
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
     async_driver: Literal["asyncpg", "psycopg"] = option("asyncpg", help="Driver of the async engines and sessions.")
-    args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
-    environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
-    initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
-    tmpfs: str = option("1g", check=size, help="Cap of the container's memory file system for data; empty for none.")
-    timeout: float = option(60.0, check=positive, help="Seconds that the server's start may take.")
+    args: tuple[str, ...] = option(
+        (), check=server_arguments, help="More arguments of the server's program, such as -c work_mem=64MB."
+    )
+    environment: tuple[str, ...] = option(
+        (), check=named_values, help="More environment variables of the container, as NAME=value."
+    )
+    initdb_args: tuple[str, ...] = option(
+        (), check=quoted_well, help="More arguments of initdb, which makes the server's data directory."
+    )
+    tmpfs: str = option(
+        "1g",
+        check=size,
+        help="Size limit of the memory that holds the container's data, such as 512m or 1g; empty: they are on its disk.",
+    )
+    timeout: float = option(60.0, check=positive, help="Seconds that the start of the server may take.")
     isolation: tuple[str, ...] = option(
         (),
         check=isolation_lines,
-        help="How tests are kept apart: transaction, or database; and for some folders another way, as 'database: tests/api'. "
+        help="How tests are kept apart: transaction or database; for some folders another way, as 'database: tests/api'. "
         "Without it: transaction, and database where testbed_env exports an address.",
     )
-    lock_timeout: float = option(10.0, check=positive, help="Seconds that a statement of a test waits for a lock.")
+    lock_timeout: float = option(
+        10.0, check=positive, help="Seconds that a statement of a test waits for a lock before it fails."
+    )
 
 
 SECTION = PostgresSettings
 KIND = "postgres"
 MARKS = (
-    "pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL; "
-    "with 'database' it commits for real, and the database is put back; reset_sequences lets ids "
-    "begin as in a new database",
+    """\
+pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL.
+    isolation='transaction': it runs in a transaction that is rolled back; the default, unless testbed_env exports an address.
+    isolation='database': it commits for real, on the tests' database; what it wrote is put back afterwards.
+    reset_sequences=False: in transaction isolation, ids go on behind those of earlier tests.
+    reset_sequences=True: ids begin as in a database just made, behind the rows that the test finds; in database isolation they
+        always do. See docs/how-to/wider-scopes.md#numbers.
+""",
 )
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
 DJANGO = "pytest_testbed.django:migrate"

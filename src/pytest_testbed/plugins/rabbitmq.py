@@ -55,33 +55,54 @@ def plugin_names(lines: Sequence[str]) -> None:
 class RabbitSettings(Section, prefix="rabbitmq"):
     """Options of RabbitMQ."""
 
-    image: str = option("rabbitmq:4", help="Image that the docker provider runs, with or without -management.")
-    version: str | None = option(None, check=version_number, help="Version that the broker must have, such as 4 or 3.13.")
+    image: str = option("rabbitmq:4", help="Docker image of the broker, with or without -management.")
+    version: str | None = option(
+        None, check=version_number, help="Version that the broker must have, such as 4 or 3.13; without it: any."
+    )
     url: str | None = option(
-        None, secret=True, check=broker_address, help="Use the broker at this URL, whose user is an administrator; start none."
+        None,
+        secret=True,
+        check=broker_address,
+        help="URL of a broker to use, with an administrator's login; none is started then.",
     )
     management_url: str | None = option(
         None,
         secret=True,
         check=management_address,
-        help="Where that broker's management API is; without it: port 15672 of its host.",
+        help="URL of the management API of that broker; without it: port 15672 of its host.",
     )
-    home: Path | None = option(None, help="Directory of the server, with sbin and plugins, for the local provider.")
-    plugins: tuple[str, ...] = option((), check=plugin_names, help="Plugins that are enabled, besides the management API.")
+    home: Path | None = option(
+        None, help="Directory where the broker is installed, with sbin and plugins in it, for the provider local."
+    )
+    plugins: tuple[str, ...] = option(
+        (), check=plugin_names, help="Plugins of the broker that are enabled, besides the management API."
+    )
     definitions: tuple[str, ...] = option(
         (), help="Files in the broker's definitions format (JSON): queues, exchanges and the rest that every test finds."
     )
-    environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
-    tmpfs: str = option("512m", check=size, help="Cap of the container's memory file system for data; empty for none.")
-    quick_boot: bool = option(True, help="Boot without the plugins that are not needed, on the versions where that was tried.")
-    timeout: float = option(90.0, check=positive, help="Seconds that the broker's start may take.")
+    environment: tuple[str, ...] = option(
+        (), check=named_values, help="More environment variables of the container, as NAME=value."
+    )
+    tmpfs: str = option(
+        "512m",
+        check=size,
+        help="Size limit of the memory that holds the container's data, such as 512m or 1g; empty: they are on its disk.",
+    )
+    quick_boot: bool = option(
+        True, help="Start the broker without the plugins that it does not need, on the versions where that was tried."
+    )
+    timeout: float = option(90.0, check=positive, help="Seconds that the start of the broker may take.")
 
 
 SECTION = RabbitSettings
 KIND = "rabbitmq"
 MARKS = (
-    "rabbitmq(vhost='test'): which virtual host this test has: one of its own, or with 'worker' the one that all tests of "
-    "its process use, emptied after it; without the mark it is that of the address in testbed_env, if there is one",
+    """\
+rabbitmq(vhost='test'): which virtual host this test has on RabbitMQ.
+    vhost='test': one of its own, made for it and dropped after it; the default, unless testbed_env exports an address.
+    vhost='worker': the one that all tests of its process share, emptied after each; the default where testbed_env exports an
+        address.
+""",
 )
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"vhost": ("test", "worker")}
 EXPORTS = {"rabbitmq": ("url", "host", "port", "user", "password", "vhost")}
