@@ -46,7 +46,7 @@ class Served(NamedTuple):
 
 
 class Stub:
-    """One entry of the book.
+    """A stub of a mock service, as `stub` returns it.
 
     Args:
         pattern: what a request has to be like.

@@ -44,7 +44,7 @@ class Rule:
     ) -> None:
         self.kind, self.at, self.answer, self.seconds = kind, at, answer, seconds
         self._to, self._sender, self._times, self._undo = to, sender, times, undo
-        self.count = 0
+        self.count: int = 0
         """How many times it was applied."""
 
     def fits(self, kind: Kind, at: Stage, sender: str, recipients: Iterable[str]) -> bool:
