@@ -23,7 +23,7 @@ from reference_pages import classes, commands, fixtures, hooks, marks, options  
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "README.md": {"options": options.short},
     "docs/reference/options.md": {"options": options.full},
-    "docs/reference/fixtures.md": {"annotations": fixtures.annotations, "fixtures": fixtures.entries},
+    "docs/reference/fixtures.md": {"annotations": fixtures.overview, "fixtures": fixtures.entries},
     "docs/reference/marks.md": {"marks": marks.of_parts, "levels": marks.of_levels},
     "docs/reference/hooks.md": {"hooks": hooks.hooks, "contract": hooks.contract},
     "docs/reference/classes.md": {"classes": classes.classes, "others": classes.others, "errors": classes.errors},

@@ -49,12 +49,26 @@ OTHERS = {
     "Unmatched": "pytest_testbed.http.unmatched",
 }
 """What users are given by those classes, and need not name."""
+PARTS = {
+    "postgres": "PostgreSQL",
+    "rabbitmq": "RabbitMQ",
+    "http": "HTTP",
+    "mail": "Mail",
+    "factories": "Test data",
+    "files": "Files",
+    "services": "Services",
+}
+"""The packages that have public classes, in the order of the page."""
 
 
 def classes() -> str:
-    """Return an entry for each public class that is no error."""
+    """Return an entry for each public class that is no error, by the part that it is of."""
     found = [getattr(pytest_testbed, name) for name in pytest_testbed.__all__]
-    return _entries([each for each in found if not issubclass(each, BaseException)])
+    parts: dict[str, list[type[Any]]] = {part: [] for part in PARTS}
+    for each in found:
+        if not issubclass(each, BaseException):
+            parts[each.__module__.split(".")[1]].append(each)
+    return "\n\n".join(f"## {PARTS[part]}\n\n{_entries(members)}" for part, members in parts.items())
 
 
 def others() -> str:

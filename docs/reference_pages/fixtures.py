@@ -13,7 +13,7 @@ import pytest_testbed
 from .docstrings import parsed, prose
 from .links import linked, name_links
 
-__all__ = ["Fixture", "annotations", "entries", "fixtures"]
+__all__ = ["Fixture", "entries", "fixtures", "overview"]
 
 TITLES = {
     "postgres": "PostgreSQL",
@@ -104,7 +104,7 @@ def _line(name: str, home: str) -> str:
     return f"from {home} import {name}"
 
 
-def annotations() -> str:
+def overview() -> str:
     """Return the table of all fixtures: scope, annotation, import."""
     lines = ["| fixture | scope | annotation | from |", "|---|---|---|---|"]
     for each in fixtures():
