@@ -53,7 +53,7 @@ class HttpMock(responses.RequestsMock):
     def reset(self) -> None:
         """Forget stubs, calls and what `add_passthru` has added; not what the test's mark and the options let through."""
         super().reset()
-        self.passthru_prefixes = self._own
+        self.passthru_prefixes: tuple[Any, ...] = self._own
 
     def set_registry(self, registry: type[Any]) -> None:
         """Have requests and stubs told from each other by another registry, such as `registries.OrderedRegistry`.

@@ -25,7 +25,7 @@ class Headers(Mapping[str, str]):
     """Headers in the order in which they came; names in any case, several values of one name joined by commas."""
 
     def __init__(self, items: Sequence[tuple[str, str]]) -> None:
-        self.raw = tuple(items)
+        self.raw: tuple[tuple[str, str], ...] = tuple(items)
         self._values: dict[str, list[str]] = {}
         for name, value in self.raw:
             self._values.setdefault(name.lower(), []).append(value)
@@ -74,7 +74,9 @@ class Request:
             target = f"{path or '/'}?{query}" if query else path or "/"
         self.method = method
         self.target = target
-        self.raw_path, _, self.raw_query = target.partition("?")
+        path, _, query = target.partition("?")
+        self.raw_path: str = path
+        self.raw_query: str = query
         self.path: str = unquote(self.raw_path) if "%" in self.raw_path else self.raw_path
         """The path, decoded."""
         self.headers: Headers = Headers(headers)
