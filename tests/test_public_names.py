@@ -11,6 +11,7 @@ import pytest
 
 import pytest_testbed
 from pytest_testbed import plugin
+from pytest_testbed.settings import Option
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "pytest_testbed"
@@ -106,24 +107,47 @@ def test_the_fixtures_are_found() -> None:
 
 @pytest.mark.parametrize("name", FIXTURES)
 def test_a_fixture_has_one_line_for_users(name: str) -> None:
-    """`pytest --fixtures` shows it."""
-    text = FIXTURES[name]
-    assert "\n" not in text
-    assert len(text) > 20
-    assert text.endswith(".")
+    """`pytest --fixtures` shows the first paragraph, which is one short sentence; `-v` and the reference show all."""
+    first = FIXTURES[name].partition("\n\n")[0]
+    assert "\n" not in first
+    assert first.endswith(".")
+    assert first[0].isupper() or first[0] == "`"
+    assert 20 < len(first) <= (100 if not name.startswith("_") else 130)
 
 
 @pytest.mark.parametrize("row", OPTIONS, ids=lambda row: row.ini)
-def test_an_option_has_help(row: object) -> None:
-    text = getattr(row, "help", "")
-    assert len(text) > 15
-    assert text.endswith(".")
-    assert text[0].isupper()
+def test_an_option_has_help(row: Option) -> None:
+    assert 15 < len(row.help) <= 200
+    assert row.help.endswith(".")
+    assert row.help[0].isupper()
+    assert "  " not in row.help
+
+
+UNITS = ("Seconds that ", "Seconds of ", "Factor by which ", "Number from which ")
+
+
+@pytest.mark.parametrize("row", [row for row in OPTIONS if row.kind in (int, float)], ids=lambda row: row.ini)
+def test_an_option_that_is_a_number_says_of_what(row: Option) -> None:
+    assert row.help.startswith(UNITS)
+
+
+@pytest.mark.parametrize("row", [row for row in OPTIONS if row.default is None], ids=lambda row: row.ini)
+def test_an_option_without_a_value_says_what_holds_then(row: Option) -> None:
+    """Its help ends with "Default: none.", which says little; where a value only adds something, nothing else holds."""
+    adds = ("testbed_pg_url", "testbed_pg_bindir", "testbed_rabbitmq_url", "testbed_rabbitmq_home", "testbed_app", "testbed_app_url")
+    assert "without it: " in row.help or row.ini in adds
 
 
 def test_a_mark_says_what_it_means() -> None:
+    """`pytest --markers` shows it: one short sentence, and a line for each value of each argument."""
     lines = [line for module in MODULES for line in getattr(module, "MARKS", ())]
-    assert all(len(line.partition(": ")[2]) > 15 for line in lines)
+    for line in lines:
+        first, *more = line.rstrip("\n").splitlines()
+        assert first.endswith(".")
+        assert 20 < len(first.partition(": ")[2]) <= 100
+        assert all(each.startswith("    ") for each in more)
+        names = [part.partition("=")[0].strip() for part in first.partition("(")[2].partition(": ")[0].split(",") if "=" in part]
+        assert [name for name in names if not any(each.startswith(f"    {name}=") for each in more)] == []
     assert len(MARKS) == len(set(MARKS))
 
 

@@ -37,16 +37,16 @@ named.
 """
 
 MARKS = (
-    "unit: (level) tests one thing alone",
-    "integration: (level) tests how parts work together, on real services",
-    "e2e: (level) tests the whole application from outside",
-    "database: (area) talks to a database",
-    "messaging: (area) talks to a message broker",
-    "api: (area) talks to an HTTP API",
-    "external: (area) talks to, or stands in for, a third party's service",
-    "workflows: (area) follows a business workflow through several parts",
-    "contract: (area) checks a contract between services",
-    "performance: (area) has a budget",
+    "unit: (level) a test of one thing alone; for one that is marked so by hand no service is started.",
+    "integration: (level) a test of how parts work together, on real services.",
+    "e2e: (level) a test of the whole application, from outside.",
+    "database: (area) a test that talks to a database.",
+    "messaging: (area) a test that talks to a message broker.",
+    "api: (area) a test that talks to an HTTP API.",
+    "external: (area) a test that talks to, or stands in for, a third party's service.",
+    "workflows: (area) a test that follows a business workflow through several parts.",
+    "contract: (area) a test that checks a contract between services.",
+    "performance: (area) a test that has a budget.",
 )
 """The marks that are not one part's."""
 
@@ -54,33 +54,49 @@ MARKS = (
 class CoreSettings(Section, prefix=""):
     """Options that are not one kind's."""
 
-    provider: str = option("auto", flag=True, help="How services are got: auto, external, docker, local, or a plugin's own.")
+    provider: str = option(
+        "auto",
+        flag=True,
+        help="Where services come from: external (a server that you name), docker, local (programs of this machine), or a "
+        "plugin's own provider; auto takes the first of these that can serve.",
+    )
     start: Literal["prefetch", "lazy", "eager"] = option(
         "prefetch",
         flag=True,
-        help="When services start: together once collection has ended, when a test first asks, or with pytest itself those that "
-        "the configuration speaks of.",
+        help="When services start: prefetch, together once collection has ended; lazy, when a test first asks; eager, with "
+        "pytest itself, those that the configuration speaks of.",
     )
     missing: Literal["fail", "skip"] = option(
-        "fail", flag=True, help="What a test does whose service cannot be had. Under CI, skip counts on the command line only."
+        "fail",
+        flag=True,
+        help="What becomes of a test whose service cannot be had: fail or skip. Under CI, skip counts on the command line only.",
     )
     reuse: bool = option(
-        False, flag=True, help="Keep the services for the next run of this project, and use those that an earlier run has left."
+        False, flag=True, help="Keep services for the next run of this project, and use those that an earlier run has kept."
     )
-    reuse_ttl: float = option(1800.0, check=positive, help="Seconds for which kept services wait for the next run.")
+    reuse_ttl: float = option(1800.0, check=positive, help="Seconds that kept services wait for the next run before they end.")
     keep_failed: bool = option(
-        False, flag=True, help="Keep the database of each failed test, as the test has left it, and its server with it."
+        False, flag=True, help="Keep the database of each failed test as the test has left it, and its server, to look into."
     )
     env: tuple[str, ...] = option(
-        (), help="Addresses for applications, as environment variables: NAME=text, the text with {pg.url}, {pg.dsn} and others."
+        (),
+        help="Addresses for applications, as environment variables NAME=text; {pg.url}, {rabbitmq.url} and others in the "
+        "text stand for them.",
     )
     max_age: float = option(
         86400.0,
         check=positive,
-        help="Seconds without a sign of life after which a run that cannot be seen from here (another container) counts as dead.",
+        help="Seconds of silence after which a run in another container or on another machine counts as dead.",
     )
-    cache_dir: Path | None = option(None, help="Directory for what later runs may use again.")
-    data_dir: Path | None = option(None, help="Directory for the data of servers from local binaries.")
+    cache_dir: Path | None = option(
+        None,
+        help="Directory for what later runs use again; without it: the user's cache directory, such as ~/.cache/pytest-testbed.",
+    )
+    data_dir: Path | None = option(
+        None,
+        help="Directory for the data of servers from local programs; without it: /dev/shm where there is room, else the "
+        "temporary directory.",
+    )
 
 
 NO_TESTS = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test", "cacheshow")
@@ -378,7 +394,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def testbed(pytestconfig: pytest.Config) -> Testbed:
-    """The services of this run: `.endpoint(kind)`, `.logs(kind)`, `.kinds`."""
+    """All services of this run: `endpoint("postgres")` starts one, `logs("postgres")` reads its log.
+
+    A service is started when it is first asked for. `kinds` are the names that are registered, those of plugins and conftests
+    as well.
+
+    See docs/how-to/other-kinds.md.
+    """
     return run_of(pytestconfig).testbed
 
 

@@ -176,8 +176,9 @@ class Option:
         return f"is not one of {', '.join(self.choices)}" if self.choices else KINDS[self.kind][2]
 
     def help_text(self) -> str:
-        """Return the text for `pytest --help`."""
-        choices = f"One of {', '.join(self.choices)}. " if self.choices else ""
+        """Return the text for `pytest --help`; choices that the sentence names already are not listed once more."""
+        is_said = all(choice in self.help for choice in self.choices)
+        choices = "" if is_said else f"One of {', '.join(self.choices)}. "
         return f"{self.help} {choices}Default: {self.shown(self.default)}. Environment: {self.env}."
 
 

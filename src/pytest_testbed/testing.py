@@ -129,7 +129,7 @@ class FakeServer:
     def __init__(self, kind: str, options: FakeOptions) -> None:
         self._options = options
         self._listener = listener_on(0)
-        self.endpoint = Endpoint(
+        self.endpoint: Endpoint = Endpoint(
             kind=kind,
             host="127.0.0.1",
             port=self._listener.getsockname()[1],
@@ -236,7 +236,7 @@ class ProviderConformance:
             def spec(self): return my_spec()
     """
 
-    quick = 5.0
+    quick: float = 5.0
     """Seconds within which a refusal must be there: each provider of the row waits for the one before."""
 
     def provider(self) -> Provider:

@@ -175,16 +175,17 @@ def test_help_and_fixtures_read_well(project: Project) -> None:
     shown = " ".join(project.run("--help").stdout.str().split())
     assert "pytest-testbed: real services for integration tests:" in shown
     assert (
-        "--testbed-start=prefetch|lazy|eager When services start: together once collection has ended, when a test first asks, "
-        "or with pytest itself those that the configuration speaks of. One of prefetch, lazy, eager. Default: prefetch. "
+        "--testbed-start=prefetch|lazy|eager When services start: prefetch, together once collection has ended; lazy, when a test "
+        "first asks; eager, with pytest itself, those that the configuration speaks of. Default: prefetch. "
         "Environment: TESTBED_START." in shown
     )
     shown = project.run("--markers").stdout.str()
     assert "@pytest.mark.pg(isolation='transaction', reset_sequences=False): how this test is kept apart" in shown
-    assert "@pytest.mark.integration: (level) tests how parts work together" in shown
+    assert "\n    isolation='database': it commits for real" in shown
+    assert "@pytest.mark.integration: (level) a test of how parts work together" in shown
     shown = project.run("--fixtures").stdout.str()
     assert "pg_session -- " in shown
-    assert "An ORM session whose commits are undone after the test." in shown
+    assert "A SQLAlchemy ORM session of this test; whatever it commits is undone when the test ends." in shown
     assert project.hosts == []
 
 

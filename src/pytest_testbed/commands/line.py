@@ -17,14 +17,17 @@ __all__ = ["main"]
 
 DAY = 86400.0
 
-ABOUT = "See what a machine has for tests and what runs on it, end what is kept, remove what dead runs left; set up a project."
+ABOUT = "Tell what this machine has for tests, set up a project, see what runs, end what is kept, remove what dead runs left."
 CODES = """\
-exit codes: 0 done, 1 something could not be done, 2 the command was wrong
+exit codes:
+  0  done
+  1  something could not be done; standard error says what
+  2  the command was wrong
 
 environment:
   TESTBED_CACHE_DIR  the cache directory, as the option testbed_cache_dir
-  TESTBED_MAX_AGE    seconds after which a silent host in another container or on another
-                     machine is taken for dead (86400)
+  TESTBED_MAX_AGE    seconds of silence after which a host in another container or on another machine
+                     counts as dead; 86400 if not set
 """
 DOCTOR = """\
 Tells what this machine has for tests, which provider each kind of service would take, and why
@@ -35,21 +38,36 @@ Looks at a project and prints the ini lines that it suggests, each with its reas
 written, and none of the project's code is run.
 """
 PS = """\
-One line for each service. OWNER is
-  pid 123                 the pytest that uses it
-  kept, idle              kept for later runs, and used by none
-  kept, used by pid 5, 6  kept for later runs, and used by these
-  elsewhere               in another container or on another machine
-  dead                    its host is gone; the next run, or prune, removes what is left
-  unreadable, another version   its record cannot be read by this version
+Shows one line for each service that your test runs have on record, on this machine and wherever else
+the state directory is shared, and one for the cache.
+
+columns:
+  RUN                           the run's identity, for the command stop
+  KIND, PROVIDER, ADDRESS, AGE  of the service; - where a host has none, or has not told
+  OWNER                         who uses it
+  SIZE                          of the run's directories, told once for each run; of a container, what
+                                it has written, if the engine says so within 3 s
+  PROJECT                       the directory of the project
+
+owners:
+  pid 123                      the pytest that uses it
+  kept, idle                   kept for later runs, and used by none
+  kept, used by pid 5, 6       kept for later runs, and used by these
+  elsewhere, heard 12 s ago    in another container or on another machine
+  dead                         its host is gone; the next run, or prune, removes what is left
+  unreadable, another version  its record cannot be read by this version
 """
 STOP = """\
-Without arguments: hosts that are kept and that no run uses. A host gets SIGTERM, and 10 s
-to end its services. Only processes of this machine that are known to be hosts are ended.
+Ends hosts, and with them their services. Without arguments: those that are kept and that no run uses.
+A host gets SIGTERM, and 10 s to end its services.
+
+A process is sent a signal only if it is surely a host: its id and the time at which it started are
+those on record.
 """
 PRUNE = """\
-Removes what dead runs left: processes, directories, containers, records. What lives is
-not touched. Entries of the cache are removed when they have become old.
+Removes what dead runs left (processes, directories, containers, records), and entries of the cache to
+which nobody has written for 14 days. What lives is not touched. In a cache directory of your own
+choice, only files with our names are entries.
 """
 
 
@@ -60,24 +78,35 @@ def parser() -> argparse.ArgumentParser:
     commands = line.add_subparsers(dest="command", title="commands", metavar="COMMAND")
 
     one = commands.add_parser("ps", help="show what is running", description=PS, formatter_class=raw)
-    one.add_argument("--json", action="store_true", help="for programs")
+    one.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     one = commands.add_parser("stop", help="end hosts and their services", description=STOP, formatter_class=raw)
     which = one.add_mutually_exclusive_group()
-    which.add_argument("run", nargs="*", default=[], help="the host of this run, busy or not; a unique beginning will do")
-    which.add_argument("--all", action="store_true", help="every host of yours, also those that are in use")
+    which.add_argument(
+        "run", nargs="*", default=[], metavar="RUN", help="end the host of this run, busy or not; a unique beginning will do"
+    )
+    which.add_argument("--all", action="store_true", help="end every host of yours on this machine, busy or not")
 
     one = commands.add_parser("prune", help="remove what nobody uses any more", description=PRUNE, formatter_class=raw)
-    one.add_argument("--dry-run", action="store_true", help="only show what would be removed")
-    one.add_argument("--force", action="store_true", help="also old records that are torn or of another version")
+    one.add_argument("--dry-run", action="store_true", help="remove nothing; show what would be removed")
+    one.add_argument(
+        "--force",
+        action="store_true",
+        help="remove also records that cannot be read, if they are older than a day and their host does not live; what they tell "
+        "of stays",
+    )
     which = one.add_mutually_exclusive_group()
     which.add_argument(
-        "--cache-age", type=_days, default=14.0, metavar="DAYS", help="remove cache entries that are older (default 14)"
+        "--cache-age",
+        type=_days,
+        default=14.0,
+        metavar="DAYS",
+        help="remove cache entries to which nobody has written for so many days (default: 14)",
     )
-    which.add_argument("--cache", action="store_true", help="remove all cache entries")
+    which.add_argument("--cache", action="store_true", help="remove all cache entries, whatever their age")
 
     one = commands.add_parser("doctor", help="tell what this machine has for tests", description=DOCTOR, formatter_class=raw)
-    one.add_argument("--json", action="store_true", help="for programs")
+    one.add_argument("--json", action="store_true", help="print JSON, for programs")
 
     one = commands.add_parser("init", help="suggest ini lines for a project", description=INIT, formatter_class=raw)
     one.add_argument("directory", nargs="?", default=".", help="where the project is (default: here)")

@@ -27,7 +27,10 @@ class Bound:
     """
 
     def __init__(self, session: Any, face: Any, fixture: str, persistence: str | None, *, is_undone: bool = True) -> None:
-        self.session, self.face, self.fixture, self.persistence = session, face, fixture, persistence
+        self.session = session
+        self.face = face
+        self.fixture = fixture
+        self.persistence = persistence
         self.is_undone = is_undone
 
     @property
@@ -40,7 +43,7 @@ class Counter:
     """What factory_boy has for a sequence: the next number."""
 
     def __init__(self, seq: int) -> None:
-        self.seq = seq
+        self.seq: int = seq
 
     def next(self) -> int:
         """Take a number."""
@@ -77,12 +80,14 @@ class Binder:
     """
 
     def __init__(self, persistence: str | None, offset: int, rebind: Rebind) -> None:
-        self.persistence, self.offset, self.rebind = persistence, offset, rebind
+        self.persistence = persistence
+        self.offset = offset
+        self.rebind = rebind
         self.forced: str | None = None
         """A persistence that counts for the moment."""
         self.where: Callable[[], str] = lambda: ""
         """Says, for an error, what runs and what it could ask for."""
-        self.limit = TEST
+        self.limit: int = TEST
         """What is being set up: sessions of narrower scopes are not for it."""
         self.early: Callable[[], Callable[[], object] | None] = lambda: None
         """Returns what sets up the session that a test has among its fixtures, and would have a little later."""

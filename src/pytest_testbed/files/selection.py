@@ -57,8 +57,9 @@ class Selection:
     """
 
     def __init__(self, ignore: Patterns, only: Patterns) -> None:
-        self.ignore, self.only = patterns_of(ignore, "ignore"), patterns_of(only, "only")
-        self.ignores = skipping(self.ignore)
+        self.ignore: tuple[str, ...] = patterns_of(ignore, "ignore")
+        self.only: tuple[str, ...] = patterns_of(only, "only")
+        self.ignores: Callable[[str], bool] = skipping(self.ignore)
 
     def has(self, name: str) -> bool:
         """Tell whether a name is compared."""

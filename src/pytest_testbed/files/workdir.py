@@ -277,7 +277,7 @@ class WorkDir(os.PathLike[str]):
         """Compare with a golden tree: names, texts, bytes, links, and which files are executable.
 
         `--testbed-update-golden` writes what is there as the new golden tree. Empty folders do not count, as git keeps none, but
-        where the tree is a dict. The directory's own path stands as <workdir> in texts and links.
+        where the tree is a dict. The directory's own path stands as `<workdir>` in texts and links.
 
         Args:
             golden: a folder, or a file where `of` is one, relative to the test's file or the rootdir; or a dict, as for `write`.

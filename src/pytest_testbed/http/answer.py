@@ -22,7 +22,7 @@ ABSENT: Any = object()
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer of a stub.
+    """An answer of a stub, where more is to be said than a status and a body.
 
     Args:
         status: HTTP status code.

@@ -13,7 +13,7 @@ __all__ = ["ApiResponse"]
 
 
 class ApiResponse:
-    """An answer: all that the library's own one has, and assertions.
+    """An answer: all that the library's own one has (`status_code`, `headers`, `text`, …), and assertions.
 
     Args:
         native: a `requests.Response` or an `httpx.Response`.

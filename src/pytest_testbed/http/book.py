@@ -46,7 +46,7 @@ class Served(NamedTuple):
 
 
 class Stub:
-    """One entry of the book.
+    """A stub of a mock service, as `stub` returns it.
 
     Args:
         pattern: what a request has to be like.
@@ -112,11 +112,11 @@ class Book:
         self.faults: list[str] = []
         """What went wrong in the code of stubs."""
         self.allows_unmatched = False
-        self.over = threading.Event()
+        self.over: threading.Event = threading.Event()
         """Set when the test has ended: what comes then is too late, and what waits for its answer gets none."""
         self.others: Callable[[], list[str]] = list
         """Returns the names of this test's other services that have stubs."""
-        self.changed = threading.Condition()
+        self.changed: threading.Condition = threading.Condition()
         self._first, self._stubs, self._states = stubs, [], {}
         self.reset()
 

@@ -23,7 +23,7 @@ PATIENCE = 0.2
 
 
 class ApiClient:
-    """A client of an application, for one test: a base URL, a time-out, a login.
+    """An HTTP client of the application, for one test: a base URL, a time-out, a login.
 
     Args:
         app: the application.
@@ -50,7 +50,8 @@ class ApiClient:
     ) -> None:
         prefix = f"/{prefix.strip('/')}" if prefix.strip("/") else ""
         url = app.url.rstrip("/")
-        self.base_url = url if urlsplit(url).path.endswith(prefix) else url + prefix
+        self.base_url: str = url if urlsplit(url).path.endswith(prefix) else url + prefix
+        """What each path comes behind: the application's address and the prefix."""
         self._origin = _origin(self.base_url)
         self._app = app
         self._again = {"prefix": prefix, "library": library, "timeout": timeout, "is_near": is_near}
@@ -62,7 +63,8 @@ class ApiClient:
         self._renewal = threading.Lock()
         self._others: list[ApiClient] = []
         self._left: list[Any] = []
-        self.native = native_client(app, library, is_near)
+        self.native: Any = native_client(app, library, is_near)
+        """The library's own client: a `requests.Session`, an `httpx.Client`, or Starlette's `TestClient`."""
         self._failures = failures(self.native)
 
     # --- requests

@@ -79,7 +79,7 @@ class Field(NamedTuple):
         return f"{cut(self.got)}, not {cut(self.wanted)}"
 
 
-AnyPath = Path("any path", lambda request: {})
+AnyPath: Path = Path("any path", lambda request: {})
 
 
 class Pattern:
@@ -101,11 +101,11 @@ class Pattern:
         headers: Sequence[tuple[str, Text]] = (),
         bodies: Sequence[Body] = (),
     ) -> None:
-        self.method = method.upper()
+        self.method: str = method.upper()
         self.path = path
-        self.query = tuple(query)
-        self.headers = tuple(headers)
-        self.bodies = tuple(bodies)
+        self.query: tuple[tuple[str, Text], ...] = tuple(query)
+        self.headers: tuple[tuple[str, Text], ...] = tuple(headers)
+        self.bodies: tuple[Body, ...] = tuple(bodies)
         self._any = self.method in ANY
 
     def __str__(self) -> str:

@@ -22,7 +22,9 @@ NO_STUB = "no stub matched"
 
 
 class HttpMock(responses.RequestsMock):
-    """A `responses.RequestsMock` that fails nobody's request to this machine.
+    """A `responses.RequestsMock` that lets requests to this machine through, and notes what no stub matched.
+
+    It has all that responses has: `get`, `post`, `add`, `calls`, `assert_call_count` and the rest.
 
     Args:
         places: the hosts whose requests go through where no stub matches.
@@ -51,10 +53,12 @@ class HttpMock(responses.RequestsMock):
     def reset(self) -> None:
         """Forget stubs, calls and what `add_passthru` has added; not what the test's mark and the options let through."""
         super().reset()
-        self.passthru_prefixes = self._own
+        self.passthru_prefixes: tuple[Any, ...] = self._own
 
     def set_registry(self, registry: type[Any]) -> None:
         """Have requests and stubs told from each other by another registry, such as `registries.OrderedRegistry`.
+
+        With that one, stubs are used in their order.
 
         Raises:
             AttributeError: there are stubs already.

@@ -112,7 +112,7 @@ class Places:
     """
 
     def __init__(self, allowed: Iterable[Place] = (), services: Callable[[], Iterable[str]] = tuple) -> None:
-        self.allowed = tuple(allowed)
+        self.allowed: tuple[Place, ...] = tuple(allowed)
         self.services = services
 
     def has(self, host: str, port: int | None) -> bool:

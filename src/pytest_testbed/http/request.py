@@ -25,7 +25,7 @@ class Headers(Mapping[str, str]):
     """Headers in the order in which they came; names in any case, several values of one name joined by commas."""
 
     def __init__(self, items: Sequence[tuple[str, str]]) -> None:
-        self.raw = tuple(items)
+        self.raw: tuple[tuple[str, str], ...] = tuple(items)
         self._values: dict[str, list[str]] = {}
         for name, value in self.raw:
             self._values.setdefault(name.lower(), []).append(value)
@@ -51,7 +51,7 @@ class Headers(Mapping[str, str]):
 
 
 class Request:
-    """One request.
+    """A request that a stub server was sent.
 
     Args:
         method: in capitals.
@@ -59,8 +59,6 @@ class Request:
         headers: with their values.
         body: its bytes, decoded from chunks.
         client: address and port of who sent it.
-
-    `path` is decoded, `query` has each parameter's values, `path_params` the parts that a template names.
     """
 
     def __init__(
@@ -76,12 +74,17 @@ class Request:
             target = f"{path or '/'}?{query}" if query else path or "/"
         self.method = method
         self.target = target
-        self.raw_path, _, self.raw_query = target.partition("?")
-        self.path = unquote(self.raw_path) if "%" in self.raw_path else self.raw_path
-        self.headers = Headers(headers)
+        path, _, query = target.partition("?")
+        self.raw_path: str = path
+        self.raw_query: str = query
+        self.path: str = unquote(self.raw_path) if "%" in self.raw_path else self.raw_path
+        """The path, decoded."""
+        self.headers: Headers = Headers(headers)
+        """Its headers, found by their names in upper or lower case."""
         self.body = body
         self.client = client
         self.path_params: Mapping[str, str] = {}
+        """The parts of the path that the stub's template names."""
         self._query: dict[str, list[str]] | None = None
         self._read: Any = UNREAD
 

@@ -53,9 +53,10 @@ class Site(TCPServer):
         self.socket.setblocking(False)
         self.book = book
         self.told = told
-        self.reached_as = address[0]
-        self.host, self.port = str(self.server_address[0]), int(self.server_address[1])
-        self.is_closing = False
+        self.reached_as: str = address[0]
+        self.host: str = str(self.server_address[0])
+        self.port: int = int(self.server_address[1])
+        self.is_closing: bool = False
         self._connections: set[socket.socket] = set()
         self._busy: dict[socket.socket, bool] = {}
         """Connections in the middle of a request, and whether its answer is on its way."""

@@ -23,7 +23,7 @@ NEAREST = 3
 
 
 class MockService:
-    """One stub service in one test.
+    """A stub server in one test, as `mock_service("name")` gives it.
 
     Args:
         book: its stubs, and what it was asked.

@@ -27,7 +27,9 @@ class Login:
     """
 
     def __init__(self, user: str, password: str, mechanism: str) -> None:
-        self.user, self.password, self.mechanism = user, password, mechanism
+        self.user = user
+        self.password = password
+        self.mechanism = mechanism
 
     def __repr__(self) -> str:
         return f"<Login {self.user!r}, password '***', {self.mechanism}>"
@@ -42,9 +44,10 @@ class Box:
     """
 
     def __init__(self, owner: str, late: Callable[[str, Mail], None]) -> None:
-        self.owner, self._late = owner, late
-        self.rules = Rules()
-        self.arrival = threading.Condition()
+        self.owner = owner
+        self._late = late
+        self.rules: Rules = Rules()
+        self.arrival: threading.Condition = threading.Condition()
         self.mails: list[Mail] = []
         self.logins: list[Login] = []
         self.refusals: list[str] = []

@@ -52,7 +52,9 @@ class Mailbox:
     def __init__(self, box: Box, port: int, server: MailServer, late: Callable[[], Sequence[str]] = tuple) -> None:
         self._box, self._server, self._late = box, server, late
         self._taken: list[Mail] = []
-        self.host, self.port = HOST, port
+        self.host: str = HOST
+        """Where the server listens."""
+        self.port = port
 
     @property
     def address(self) -> tuple[str, int]:
@@ -61,7 +63,7 @@ class Mailbox:
 
     @property
     def messages(self) -> list[Mail]:
-        """All mails that came in this test, in their order."""
+        """All mails that came in this test, in their order; `len(mailbox)` of them."""
         return list(self._box.mails)
 
     @property

@@ -26,7 +26,9 @@ class Attachment:
     """
 
     def __init__(self, name: str, content_type: str, content: bytes) -> None:
-        self.name, self.content_type, self.content = name, content_type, content
+        self.name = name
+        self.content_type = content_type
+        self.content = content
 
     def __repr__(self) -> str:
         return f"<Attachment {self}>"
@@ -67,7 +69,9 @@ class Mail:
     """
 
     def __init__(self, raw: bytes, return_path: str = "", recipients: tuple[str, ...] = ()) -> None:
-        self.raw, self.return_path, self.recipients = raw, return_path, recipients
+        self.raw = raw
+        self.return_path = return_path
+        self.recipients = recipients
 
     # --- headers
 

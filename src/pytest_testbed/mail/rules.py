@@ -42,9 +42,12 @@ class Rule:
         seconds: float = 0.0,
         times: int | None = None,
     ) -> None:
-        self.kind, self.at, self.answer, self.seconds = kind, at, answer, seconds
+        self.kind = kind
+        self.at = at
+        self.answer = answer
+        self.seconds = seconds
         self._to, self._sender, self._times, self._undo = to, sender, times, undo
-        self.count = 0
+        self.count: int = 0
         """How many times it was applied."""
 
     def fits(self, kind: Kind, at: Stage, sender: str, recipients: Iterable[str]) -> bool:

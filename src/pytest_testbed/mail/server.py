@@ -47,7 +47,7 @@ class MailPort:
     def __init__(self, box: Box) -> None:
         self.box = box
         # with the protocol named, asyncio sends at once; without it, each dialogue waits 40 ms for an acknowledgement
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self.socket: socket.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             self.socket.bind((HOST, 0))
             self.socket.listen(BACKLOG)

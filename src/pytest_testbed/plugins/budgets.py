@@ -23,15 +23,22 @@ class BudgetSettings(Section, prefix=""):
     budget: tuple[str, ...] = option(
         (),
         check=budget_lines,
-        help="What tests may use, such as queries=50 or seconds=2; for some folders, as 'tests/unit: seconds=0.1'.",
+        help="What each test may use, such as queries=50 or seconds=2; for some folders only, as 'tests/unit: seconds=0.1'.",
     )
-    budget_ci: float = option(2.0, check=positive, help="What seconds of a budget are multiplied by under CI.")
+    budget_ci: float = option(2.0, check=positive, help="Factor by which the seconds of a budget are multiplied under CI.")
 
 
 SECTION = BudgetSettings
 MARKS = (
-    "budget(seconds=None, queries=None, http_calls=None, messages=None): what this test may use; it runs to its end, and fails "
-    "then where it has used more",
+    """\
+budget(seconds=None, queries=None, http_calls=None, messages=None): the most that this test may use.
+    The test runs to its end, and fails then where it has used more. None lifts a budget that a class, a module or testbed_budget
+    gives: see docs/how-to/budgets.md.
+    seconds=2: seconds of the test function, above 0; under CI they are multiplied by testbed_budget_ci.
+    queries=50: statements to PostgreSQL.
+    http_calls=3: HTTP requests of this process, those of api_client excepted.
+    messages=10: messages to and from RabbitMQ, those of rabbitmq_broker excepted.
+""",
 )
 ARGUMENTS: dict[str, Any] = {
     "seconds": float | None,

@@ -27,15 +27,24 @@ class FactorySettings(Section, prefix=""):
     """Options of test data."""
 
     factory_modules: tuple[str, ...] = option(
-        (), check=modules, help="Modules with factories: user and user_factory are fixtures of tests then, for a UserFactory."
+        (),
+        check=modules,
+        help="Modules with factories; for a UserFactory in them, tests have the fixtures user and user_factory.",
     )
     factory_rebind: tuple[str, ...] = option(
-        (), help="Factories that are bound though they have a session of their own: module:Factory, or module for all of it."
+        (),
+        help="Factories that are bound to the test's session though they have one of their own: module:Factory, or module "
+        "for all of it.",
     )
     factory_persistence: Literal["flush", "commit", "none"] = option(
         "flush", help="What factories do with what they have made, where they do not say it themselves."
     )
-    seed: int | None = option(None, flag=True, help="Make the test data of an earlier run again: the seed that its output names.")
+    seed: int | None = option(
+        None,
+        flag=True,
+        help="Number from which test data are made: with that of an earlier run, which its output names, they are the same; "
+        "without it: by chance.",
+    )
 
 
 SECTION = FactorySettings
@@ -172,7 +181,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def factories(request: pytest.FixtureRequest) -> Factories:
-    """The test's factories on its session, or on one made for it: `.create(factory, …)`, `.session`, `.bound`, `[name]`."""
+    """The factory_boy factories on this test's session: create objects, look up a factory by name.
+
+    The session is `pg_session` if the test has none. Factories are on the session of the test without this fixture, too.
+
+    See docs/how-to/test-data.md.
+    """
     from ..factory_binding import factories_of
 
     with plain_errors(request.config):

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 class FileSettings(Section, prefix=""):
     """Options of files."""
 
-    update_golden: bool = option(False, flag=True, help="Write what tests compare with a golden tree as the new golden tree.")
+    update_golden: bool = option(
+        False, flag=True, help="Write what tests compare with a golden tree as the new golden tree, instead of comparing."
+    )
 
 
 SECTION = FileSettings
@@ -37,7 +39,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def workdir(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkDir]:
-    """A directory of this test's own: `write`, `age`, `expect`, `assert_matches`; its tree is shown where the test fails."""
+    """An empty directory for this test, with helpers to write, wait for and compare files.
+
+    It is in the test's `tmp_path`, and stands itself wherever a path is wanted; `workdir / "input.txt"` is a `Path`, as is
+    `path`. Where the test fails, its tree is shown.
+
+    See docs/how-to/files.md.
+    """
     from ..workdirs import workdir_of
 
     with plain_errors(request.config), workdir_of(request, tmp_path, monkeypatch) as workdir:

@@ -44,57 +44,68 @@ class HttpSettings(Section, prefix=""):
     """Options of HTTP."""
 
     http_strict: bool = option(False, help="Fail a test that has stubs in http_mock which no request has used.")
-    http_block: bool = option(False, help="Let no test reach a host that is not this machine.")
+    http_block: bool = option(False, help="Let no test reach a host other than this machine.")
     http_allow: tuple[str, ...] = option(
         (),
         check=hosts,
-        help="Hosts that tests may reach all the same, without a stub: names as *.example.com, addresses as 10.0.0.0/8.",
+        help="Hosts that tests may reach without a stub, also under testbed_http_block: names such as *.example.com, "
+        "addresses such as 10.0.0.0/8.",
     )
     stubs: tuple[str, ...] = option(
-        (), help="Directories with a folder for each mock service, and in it mapping files in WireMock's JSON format."
+        (), help="Directories with one folder for each mock service, and in it mapping files in WireMock's JSON format."
     )
     app: str | None = option(
-        None, check=application, help="The application under test: module:name, or module:name() for a factory."
+        None, check=application, help="The application under test: module:name, or module:name() where a function makes it."
     )
     app_server: Literal["thread", "process", "none"] = option(
         "thread",
-        help="Where the application runs: in a thread of pytest's process, in a process of its own, or without a server and a "
-        "port, called by api_client directly.",
+        help="Where the application runs: in a thread of pytest's process, in a process of its own, or with none, without a "
+        "port, called directly by api_client.",
     )
     app_interface: Literal["auto", "wsgi", "asgi"] = option(
-        "auto", help="What the application is; auto tells it by its signature."
+        "auto", help="What the application speaks; auto tells it by its signature."
     )
     app_url: str | None = option(
         None,
         secret=True,
         check=web_address,
-        help="Test the application that runs at this address already, as with the variable BASE_URL for a near host; start none.",
+        help="URL of an application that runs already; none is started then. The variable BASE_URL does the same under CI, "
+        "or where it names a host nearby.",
     )
     app_ready: str | None = option(
         None,
-        help="A path that is asked until the application answers with less than 500; without it: that it accepts connections.",
+        help="Path that must answer with a status below 500 before tests go on; without it: the application must accept "
+        "connections.",
     )
-    app_timeout: float = option(30.0, check=positive, help="Seconds that the application's start may take, and its stop.")
-    api_prefix: str = option("", help="What stands before each path that api_client is given, such as /api.")
-    api_library: Literal["auto", "requests", "httpx"] = option("auto", help="What api_client sends its requests with.")
+    app_timeout: float = option(30.0, check=positive, help="Seconds that the start of the application may take, and its end.")
+    api_prefix: str = option("", help="Text before each path that api_client is given, such as /api.")
+    api_library: Literal["auto", "requests", "httpx"] = option(
+        "auto",
+        help="Library that api_client sends its requests with; auto takes requests, and Starlette's own client for an ASGI "
+        "application without a server.",
+    )
     api_timeout: float = option(10.0, check=positive, help="Seconds that api_client waits for an answer.")
-    api_login: str = option("/auth/login", help="The path, behind testbed_api_prefix, where api_client logs in.")
-    api_login_as: Literal["json", "form"] = option("json", help="How the login is sent.")
+    api_login: str = option("/auth/login", help="Path where api_client logs in, behind testbed_api_prefix.")
+    api_login_as: Literal["json", "form"] = option("json", help="How the fields of the login are sent.")
     api_token: str = option(
         "token",
-        help="Where the token is in the answer to a login: the keys with dots between, such as data.token; empty where it "
+        help="Where the token is in the answer to a login: keys with dots between, such as data.token; empty where the login "
         "sets a cookie.",
     )
-    api_token_type: str = option("Bearer", help="The word before the token in the Authorization header.")
+    api_token_type: str = option("Bearer", help="Word before the token in the Authorization header.")
     api_credentials: tuple[str, ...] = option(
-        (), secret=True, check=named_values, help="What auth_headers logs in with: the fields of the login, as name=value."
+        (), secret=True, check=named_values, help="Fields with which auth_headers logs in, as name=value."
     )
 
 
 SECTION = HttpSettings
 MARKS = (
-    "http_mock(strict=True, passthrough=()): whether stubs of http_mock that no request has used fail this test, and the "
-    "beginnings of URLs whose requests go through where no stub matches",
+    """\
+http_mock(strict=False, passthrough=()): what http_mock makes of this test.
+    strict=True: stubs that no request has used fail the test; False: they do not. The default is testbed_http_strict.
+    passthrough='https://api.example.com/': requests whose URL begins so are sent where no stub matches; also a list of such
+        beginnings, or of compiled patterns. What the marks of a test, its class and its module let through adds up.
+""",
 )
 ARGUMENTS: dict[str, Any] = {"strict": bool, "passthrough": None}
 EXPORTS = {"mock": ("*.url", "*.host", "*.port"), "app": ("url", "host", "port")}
@@ -163,7 +174,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def http_mock(request: pytest.FixtureRequest) -> Iterator[HttpMock]:
-    """A `responses.RequestsMock` for this test, for requests and httpx: what no stub matches fails the test."""
+    """Stubs for the HTTP requests of code in this process; a request that matches none fails the test.
+
+    It is a `responses.RequestsMock`: its stubs answer code that uses requests, and, where respx is installed, httpx or httpx2.
+    What no stub matches fails the test at its end, also where the code has swallowed the error. Requests to this machine go
+    through.
+
+    See docs/how-to/http-mock.md.
+    """
     from ..mocked import mocked
 
     with plain_errors(request.config), mocked(request.node) as mock:
@@ -172,20 +190,59 @@ def http_mock(request: pytest.FixtureRequest) -> Iterator[HttpMock]:
 
 @pytest.fixture
 def mock_service(request: pytest.FixtureRequest) -> Iterator[Callable[[str], MockService]]:
-    """Stub HTTP servers on real ports, by name: `mock_service("inventory")` has `.url`, `.stub(...)`, `.verify(...)`."""
+    """Stub HTTP servers on real ports, by name: `mock_service("stock").stub("GET", "/items", json=[])`.
+
+    Each is empty when the test begins. What no stub answers fails the test at its end.
+
+    See docs/how-to/mock-service.md.
+    """
     from ..mocks import services_of
 
     with plain_errors(request.config), services_of(request.node) as service:
         yield service
 
 
+@pytest.fixture
+def api_client(_api_client: ApiClient) -> ApiClient:
+    """An HTTP client of `live_app` for this test, with logins and answers that can be asserted.
+
+    It has `get`, `post`, `put`, `patch`, `delete`, `head`, `options` and `request`; `login`, `login_anew`, `logout`, `as_user`
+    and `auth_headers`; `base_url`, `url(path)`, and `native`, the library's session. Its answers have `assert_status`,
+    `assert_json` and all that the library's own have.
+
+    See docs/how-to/api-client.md.
+    """
+    return _api_client
+
+
+@pytest.fixture
+def auth_headers(_api_client: ApiClient, request: pytest.FixtureRequest) -> dict[str, str]:
+    """The headers of a logged-in user for this test: `{"Authorization": "Bearer …"}`.
+
+    The user is that of `testbed_api_credentials`, logged in anew for the test.
+
+    See docs/how-to/api-client.md.
+    """
+    with plain_errors(request.config):
+        return _api_client.auth_headers()
+
+
 @pytest.fixture(scope="session")
 def live_app(pytestconfig: pytest.Config) -> Iterator[LiveApp]:
-    """The application under test on a real port, for the whole run: `.url`, `.host`, `.port`."""
+    """The application under test, running for the whole run: `url`, `host`, `port`.
+
+    It is the application of `testbed_app`, started when it is first asked for, or the one at `testbed_app_url` or `BASE_URL`.
+    `app` is the application itself where it runs in pytest's process.
+
+    See docs/how-to/live-app.md.
+    """
     from ..live import running
 
     with plain_errors(pytestconfig), running(pytestconfig) as app:
         yield app
+
+
+# --- what they stand on
 
 
 @pytest.fixture(scope="session")
@@ -204,16 +261,3 @@ def _api_client(live_app: Any, request: pytest.FixtureRequest) -> Iterator[ApiCl
 
     with plain_errors(request.config), client_of(request.node, live_app) as client:
         yield client
-
-
-@pytest.fixture
-def api_client(_api_client: ApiClient) -> ApiClient:
-    """A client of the application: `get`, `post`, …, `login`, answers with `assert_status` and `assert_json`."""
-    return _api_client
-
-
-@pytest.fixture
-def auth_headers(_api_client: ApiClient, request: pytest.FixtureRequest) -> dict[str, str]:
-    """The headers of a user who is logged in, by `testbed_api_credentials`: `{"Authorization": "Bearer …"}`."""
-    with plain_errors(request.config):
-        return _api_client.auth_headers()

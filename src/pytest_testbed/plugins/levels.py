@@ -23,15 +23,15 @@ class LevelSettings(Section, prefix=""):
     """Options of levels and areas."""
 
     levels: Literal["auto", "off"] = option(
-        "auto", help="Whether tests are marked with their level and areas by folder and fixtures."
+        "auto", help="How tests get their level and areas: auto, by folder and fixtures; off, by hand alone."
     )
     level_folders: tuple[str, ...] = option(
         (),
         check=folder_lines,
-        help="Folders whose names do not say it: a level or an area, then folders, as 'integration: tests/functional'.",
+        help="Folders whose names do not tell it: a level or an area, then folders, as 'integration: tests/functional'.",
     )
     check_levels: bool = option(
-        False, flag=True, help="Run no tests; tell where folder, fixtures and marks disagree on a test's level."
+        False, flag=True, help="Run no tests; show where folder, fixtures and marks disagree on a test's level."
     )
 
 

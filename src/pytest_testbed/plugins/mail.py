@@ -27,7 +27,12 @@ def export_address(config: pytest.Config, run: Run, prefix: str) -> MailAddress:
 
 @pytest.fixture
 def mailbox(request: pytest.FixtureRequest) -> Iterator[Mailbox]:
-    """An SMTP server of this test's own: `.host`, `.port`, `.address`, `.messages`, `.expect(to=, subject=, within=)`."""
+    """An SMTP server for this test: send mail to its `address`, wait for it with `expect(to=…)`.
+
+    It listens on a port of this machine, and has nothing in it when the test begins. It needs the extra `mail`.
+
+    See docs/how-to/mail.md.
+    """
     from ..mailboxes import mailbox_of
 
     with plain_errors(request.config), mailbox_of(request.node) as mailbox:

@@ -80,43 +80,65 @@ def references(lines: Sequence[str]) -> None:
 class PostgresSettings(Section, prefix="pg"):
     """Options of PostgreSQL."""
 
-    image: str = option("postgres:18", help="Image that the docker provider runs.")
-    version: str | None = option(None, check=version_number, help="Version that the server must have, such as 17 or 17.2.")
-    url: str | None = option(None, secret=True, check=address, help="Use the server at this URL; start none.")
-    bindir: Path | None = option(None, help="Directory of the server's binaries for the local provider.")
+    image: str = option("postgres:18", help="Docker image of the server.")
+    version: str | None = option(
+        None, check=version_number, help="Version that the server must have, such as 17 or 17.2; without it: any."
+    )
+    url: str | None = option(None, secret=True, check=address, help="URL of a PostgreSQL server to use; none is started then.")
+    bindir: Path | None = option(
+        None, help="Directory with the server's programs, such as initdb and postgres, for the provider local."
+    )
     schema: tuple[str, ...] = option(
         (), help="What every test finds in its database: module:Base, module:metadata, file.sql, alembic.ini, module:callable."
     )
     seed: tuple[str, ...] = option(
-        (), help="Rows that every test finds: table.csv, a folder of CSV files, file.sql, module:callable; after the schema."
+        (),
+        help="Rows that every test finds, put in after the schema: table.csv, a folder of CSV files, file.sql, module:callable.",
     )
     bind: tuple[str, ...] = option(
         (),
         check=references,
-        help="The application's own engines and session factories, pointed at each test's engine: shop.db:SessionLocal.",
+        help="Engines and session factories of the application that lead to each test's engine, such as shop.db:SessionLocal.",
     )
     driver: Literal["psycopg2", "psycopg"] = option("psycopg2", help="Driver of the engines and sessions.")
     async_driver: Literal["asyncpg", "psycopg"] = option("asyncpg", help="Driver of the async engines and sessions.")
-    args: tuple[str, ...] = option((), check=server_arguments, help="More arguments for the server, such as -c work_mem=64MB.")
-    environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
-    initdb_args: tuple[str, ...] = option((), check=quoted_well, help="More arguments for initdb.")
-    tmpfs: str = option("1g", check=size, help="Cap of the container's memory file system for data; empty for none.")
-    timeout: float = option(60.0, check=positive, help="Seconds that the server's start may take.")
+    args: tuple[str, ...] = option(
+        (), check=server_arguments, help="More arguments of the server's program, such as -c work_mem=64MB."
+    )
+    environment: tuple[str, ...] = option(
+        (), check=named_values, help="More environment variables of the container, as NAME=value."
+    )
+    initdb_args: tuple[str, ...] = option(
+        (), check=quoted_well, help="More arguments of initdb, which makes the server's data directory."
+    )
+    tmpfs: str = option(
+        "1g",
+        check=size,
+        help="Size limit of the memory that holds the container's data, such as 512m or 1g; empty: they are on its disk.",
+    )
+    timeout: float = option(60.0, check=positive, help="Seconds that the start of the server may take.")
     isolation: tuple[str, ...] = option(
         (),
         check=isolation_lines,
-        help="How tests are kept apart: transaction, or database; and for some folders another way, as 'database: tests/api'. "
+        help="How tests are kept apart: transaction or database; for some folders another way, as 'database: tests/api'. "
         "Without it: transaction, and database where testbed_env exports an address.",
     )
-    lock_timeout: float = option(10.0, check=positive, help="Seconds that a statement of a test waits for a lock.")
+    lock_timeout: float = option(
+        10.0, check=positive, help="Seconds that a statement of a test waits for a lock before it fails."
+    )
 
 
 SECTION = PostgresSettings
 KIND = "postgres"
 MARKS = (
-    "pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL; "
-    "with 'database' it commits for real, and the database is put back; reset_sequences lets ids "
-    "begin as in a new database",
+    """\
+pg(isolation='transaction', reset_sequences=False): how this test is kept apart from the others on PostgreSQL.
+    isolation='transaction': it runs in a transaction that is rolled back; the default, unless testbed_env exports an address.
+    isolation='database': it commits for real, on the tests' database; what it wrote is put back afterwards.
+    reset_sequences=False: in transaction isolation, ids go on behind those of earlier tests.
+    reset_sequences=True: ids begin as in a database just made, behind the rows that the test finds; in database isolation they
+        always do. See docs/how-to/wider-scopes.md#numbers.
+""",
 )
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
 DJANGO = "pytest_testbed.django:migrate"
@@ -272,26 +294,231 @@ def bound_application(request: pytest.FixtureRequest) -> AbstractContextManager[
     return bound.test(request) if bound is not None else nullcontext()
 
 
-# --- fixtures for users
+# --- fixtures for users: those that are used most come first, as `pytest --fixtures` shows them in this order
 
 
-@pytest.fixture(scope="session")
-def pg_service(testbed: Testbed) -> Endpoint:
-    """The PostgreSQL server: host, port, user, password, `url(database)`, version, provider."""
-    __tracebackhide__ = True
-    return testbed.endpoint("postgres")
+@pytest.fixture
+def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRequest) -> Iterator[Session]:
+    """A SQLAlchemy ORM session of this test; whatever it commits is undone when the test ends.
+
+    It is made by `pg_sessionmaker` on `pg_engine`, and closed after the test. If the test leaves work in it that breaks a
+    deferred constraint, that is reported as an error of this test.
+
+    See docs/tutorial/first-test.md.
+    """
+    with isolation(request).closing(pg_sessionmaker()) as session:
+        yield session
+
+
+@pytest.fixture
+def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessionmaker[Session]:
+    """A factory of ORM sessions on `pg_engine`, for code that opens sessions by itself.
+
+    Use it for further sessions in a test, too. Override it to have other session options: `pg_session` is made by it.
+    """
+    factory: sessionmaker[Session] = isolation(request).sessionmaker(pg_engine)
+    return factory
+
+
+@pytest.fixture
+def pg_connection(pg_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """A SQLAlchemy connection on `pg_engine`; it is closed when the test ends."""
+    with isolation(request).closing(pg_engine.connect()) as connection:
+        yield connection
+
+
+@pytest.fixture
+def pg_engine(
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_guard: Guard,
+    _pg_test: ExitStack,
+) -> Engine:
+    """A SQLAlchemy engine for test and application; what is committed on it is undone after the test.
+
+    Whatever connects through it belongs to the test: with transaction isolation it is undone afterwards, with database
+    isolation the database is put back. Give it to the application under test. It must not be used after the test has ended.
+
+    Its `url` is that of `pg_url`. It is a `sqlalchemy.URL` with the driver of `testbed_pg_driver`, the password and the name,
+    and `create_engine` takes it as it is. An engine made from it is outside of the test's transaction: use it in a test with
+    database isolation. A test in a transaction that writes by it fails: see docs/explanation/isolation.md#past-the-engine.
+    """
+    with plain_errors(request.config):
+        _pg_database.check_schema(pg_schema, pg_seed)
+        found = isolation(request, anew=True)
+        if found is not _pg_guard:
+            request.getfixturevalue("_pg_apart")
+        engine: Engine = _pg_test.enter_context(found.test())
+        return engine
+
+
+@pytest.fixture
+def pg_database(_pg_owned: RealDatabase) -> RealDatabase:
+    """A database in which this test commits for real; it is put back when the test ends.
+
+    Asking for it means database isolation, as for `pg_url` and `pg_dsn`. A test that is marked
+    `pg(isolation="transaction")`, or has begun in a transaction before it asks for one of the three while it runs, gets an
+    `IsolationError`.
+
+    These are addresses of a test. A fixture of a wider scope takes the address from a variable that `testbed_env` sets: see
+    docs/how-to/existing-suite.md.
+    """
+    return _pg_owned
+
+
+@pytest.fixture
+def pg_url(_pg_owned: RealDatabase) -> str:
+    """The tests' database as a SQLAlchemy URL, for an application that connects by itself.
+
+    It names the driver of `testbed_pg_driver` (`postgresql+psycopg2://…`), and may be used from any thread or process. It leads
+    through a port of 127.0.0.1 that stays the same for the whole run. A test that asks for it commits for real, as with
+    `pg_database`.
+    """
+    return _pg_owned.url
+
+
+@pytest.fixture
+def pg_dsn(_pg_owned: RealDatabase) -> str:
+    """The tests' database as a libpq string (`host=… port=… dbname=…`), for drivers without SQLAlchemy.
+
+    The whole is `host=127.0.0.1 port=… user=… password=… dbname=…`. A test that asks for it commits for real, as with
+    `pg_database`.
+    """
+    return _pg_owned.dsn
+
+
+@pytest.fixture
+def pg_queries(request: pytest.FixtureRequest) -> Iterator[Queries]:
+    """The SQL statements that the test has sent since it asked for this fixture, with assertions.
+
+    It is a sequence of `Query`: `statement`, `parameters`, `rows`, `milliseconds` and the application's line. It has
+    `assert_max`, `assert_count`, `assert_no_repeats` and more.
+
+    See docs/how-to/queries.md.
+    """
+    from ..captured import queries_of
+
+    with queries_of(request.node) as queries:
+        yield queries
+
+
+@pytest.fixture(scope="module")
+def pg_module_session(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[Session]:
+    """An ORM session for rows that all tests of a module find; each test is rolled back onto them.
+
+    It is meant for fixtures of that scope: what such a fixture stores, every test of the module finds unchanged.
+
+    See docs/how-to/wider-scopes.md.
+    """
+    _pg_database.check_schema(pg_schema, pg_seed)
+    with wide_session(request, "pg_module_session") as session:
+        yield session
+
+
+@pytest.fixture(scope="class")
+def pg_class_session(
+    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
+) -> Iterator[Session]:
+    """An ORM session for rows that all tests of a class find; each test is rolled back onto them.
+
+    It is meant for fixtures of that scope: what such a fixture stores, every test of the class finds unchanged.
+
+    See docs/how-to/wider-scopes.md.
+    """
+    _pg_database.check_schema(pg_schema, pg_seed)
+    with wide_session(request, "pg_class_session") as session:
+        yield session
+
+
+@pytest.fixture
+def pg_async_session(pg_async_engine: AsyncEngine, request: pytest.FixtureRequest) -> Iterator[AsyncSession]:
+    """A SQLAlchemy `AsyncSession` of this test; whatever it commits is undone when the test ends.
+
+    It is made on `pg_async_engine`, and closed after the test. It needs the extra `async`.
+
+    See docs/how-to/async.md.
+    """
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    with async_isolation(request).closing(AsyncSession(pg_async_engine)) as session:
+        yield session
+
+
+@pytest.fixture
+def pg_async_engine(
+    request: pytest.FixtureRequest,
+    pg_schema: Sequence[object],
+    pg_seed: Sequence[object],
+    _pg_database: Database,
+    _pg_test: ExitStack,
+) -> Iterator[AsyncEngine]:
+    """A SQLAlchemy `AsyncEngine` for test and application; what is committed on it is undone.
+
+    It has the promises of `pg_engine`. In transaction isolation it is another connection than that of `pg_engine`, and a test
+    cannot have both. It needs the extra `async`.
+
+    See docs/how-to/async.md.
+    """
+    with plain_errors(request.config):
+        _pg_database.check_schema(pg_schema, pg_seed)
+        with async_isolation(request, anew=True).test() as engine:
+            yield engine
 
 
 @pytest.fixture(scope="session")
 def pg_schema(pytestconfig: pytest.Config) -> Sequence[object]:
-    """What every test's database has: the entries of `testbed_pg_schema`. Override it to give objects."""
+    """The schema that every test finds, from `testbed_pg_schema`; override it to give Python objects.
+
+    An override has the scope session, stands in a `conftest.py`, and returns a list of what the option takes, or of objects
+    such as `Base` themselves.
+
+    See docs/how-to/schema.md.
+    """
     return pytestconfig.stash[SETTINGS][PostgresSettings].schema
 
 
 @pytest.fixture(scope="session")
 def pg_seed(pytestconfig: pytest.Config) -> Sequence[object]:
-    """Rows that every test finds: the entries of `testbed_pg_seed`. Override it to give objects."""
+    """The rows that every test finds, from `testbed_pg_seed`; override it to give Python objects.
+
+    They are put into the tables after the schema is there. It is overridden as `pg_schema` is.
+
+    See docs/how-to/seeds.md.
+    """
     return pytestconfig.stash[SETTINGS][PostgresSettings].seed
+
+
+@pytest.fixture(scope="session")
+def pg_admin_engine(_pg_database: Database) -> Engine:
+    """A SQLAlchemy engine on the tests' database that is outside all isolation.
+
+    What it commits in a fixture of a wider scope stays as long as that fixture; what it commits in a test with database
+    isolation goes with that test. It does not see what a test in transaction isolation has stored.
+    """
+    engine: Engine = _pg_database.admin_engine()
+    return engine
+
+
+@pytest.fixture(scope="session")
+def pg_service(testbed: Testbed) -> Endpoint:
+    """The PostgreSQL server of this run: its address, its version, and where it came from.
+
+    For the tests' own database take `pg_engine` or `pg_url`: `database` is a maintenance database, and the tests' databases
+    have other names. `user` may do everything on a server of ours; on an external one it is the role of the URL.
+
+    `url()` begins with `postgresql://`, without a driver. SQLAlchemy 2.1 takes that for psycopg 3, SQLAlchemy 2.0 for psycopg2.
+    Say the driver where it matters: `pg_service.url("postgres", scheme="postgresql+psycopg2")`. What comes by the server's own
+    address is not looked after: see docs/explanation/isolation.md#past-the-engine.
+    """
+    __tracebackhide__ = True
+    return testbed.endpoint("postgres")
+
+
+# --- what they stand on
 
 
 @pytest.fixture(scope="session")
@@ -311,13 +538,6 @@ def _pg_database(
         pytestconfig.stash[DATABASE] = database
         run_of(pytestconfig).begin_log("postgres", database.own_lines)
         yield database
-
-
-@pytest.fixture(scope="session")
-def pg_admin_engine(_pg_database: Database) -> Engine:
-    """A plain SQLAlchemy engine on the tests' database, outside all isolation: what it commits stays."""
-    engine: Engine = _pg_database.admin_engine()
-    return engine
 
 
 @pytest.fixture(scope="session")
@@ -373,49 +593,6 @@ def _pg_apart_if_real(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("_pg_apart")
 
 
-@pytest.fixture
-def pg_engine(
-    request: pytest.FixtureRequest,
-    pg_schema: Sequence[object],
-    pg_seed: Sequence[object],
-    _pg_database: Database,
-    _pg_guard: Guard,
-    _pg_test: ExitStack,
-) -> Engine:
-    """A SQLAlchemy engine on which nothing outlives the test, whoever commits; hand it to the application."""
-    with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema, pg_seed)
-        found = isolation(request, anew=True)
-        if found is not _pg_guard:
-            request.getfixturevalue("_pg_apart")
-        engine: Engine = _pg_test.enter_context(found.test())
-        return engine
-
-
-@pytest.fixture
-def pg_connection(pg_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Connection]:
-    """A SQLAlchemy connection of `pg_engine`."""
-    with isolation(request).closing(pg_engine.connect()) as connection:
-        yield connection
-
-
-@pytest.fixture
-def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessionmaker[Session]:
-    """A factory of ORM sessions on `pg_engine`."""
-    factory: sessionmaker[Session] = isolation(request).sessionmaker(pg_engine)
-    return factory
-
-
-@pytest.fixture
-def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRequest) -> Iterator[Session]:
-    """An ORM session whose commits are undone after the test."""
-    with isolation(request).closing(pg_sessionmaker()) as session:
-        yield session
-
-
-# --- addresses
-
-
 @pytest.fixture(scope="session")
 def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseAddress:
     """Where applications reach this worker's database, which is there by now."""
@@ -451,27 +628,6 @@ def _pg_owned(
     return RealDatabase(_pg_address, _pg_real, pytestconfig.stash[SETTINGS][PostgresSettings].driver, _pg_test)
 
 
-@pytest.fixture
-def pg_database(_pg_owned: RealDatabase) -> RealDatabase:
-    """The worker's database, in which this test commits for real: `.url`, `.dsn`, `.uri`, `.name`, `.engine`, `.session()`."""
-    return _pg_owned
-
-
-@pytest.fixture
-def pg_url(_pg_owned: RealDatabase) -> str:
-    """The URL of this worker's database for SQLAlchemy, in which this test commits for real: hand it to the application."""
-    return _pg_owned.url
-
-
-@pytest.fixture
-def pg_dsn(_pg_owned: RealDatabase) -> str:
-    """The same as `pg_url` in libpq's own form, host=… port=… dbname=…, for drivers that are used alone."""
-    return _pg_owned.dsn
-
-
-# --- wider scopes
-
-
 @contextmanager
 def wide_session(request: pytest.FixtureRequest, name: str) -> Iterator[Session]:
     """Give the session of a module or class; the mark on it says which isolation it is in."""
@@ -481,67 +637,8 @@ def wide_session(request: pytest.FixtureRequest, name: str) -> Iterator[Session]
         yield session
 
 
-@pytest.fixture(scope="module")
-def pg_module_session(
-    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
-) -> Iterator[Session]:
-    """An ORM session for rows that all tests of a module find; each test is rolled back onto them."""
-    _pg_database.check_schema(pg_schema, pg_seed)
-    with wide_session(request, "pg_module_session") as session:
-        yield session
-
-
-@pytest.fixture(scope="class")
-def pg_class_session(
-    request: pytest.FixtureRequest, pg_schema: Sequence[object], pg_seed: Sequence[object], _pg_database: Database
-) -> Iterator[Session]:
-    """An ORM session for rows that all tests of a class find; each test is rolled back onto them."""
-    _pg_database.check_schema(pg_schema, pg_seed)
-    with wide_session(request, "pg_class_session") as session:
-        yield session
-
-
-# --- the statements of a test
-
-
-@pytest.fixture
-def pg_queries(request: pytest.FixtureRequest) -> Iterator[Queries]:
-    """What was sent to PostgreSQL since the test began: statements, rows, times, lines; `assert_max`, `repeated`."""
-    from ..captured import queries_of
-
-    with queries_of(request.node) as queries:
-        yield queries
-
-
-# --- async
-
-
 @pytest.fixture(scope="session")
 def _pg_async_guard(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[AsyncGuard]:
     """The kept connections of the transaction isolation for async engines."""
     with _pg_database.async_guard(pytestconfig.stash[SETTINGS][PostgresSettings].async_driver) as guard:
         yield guard
-
-
-@pytest.fixture
-def pg_async_engine(
-    request: pytest.FixtureRequest,
-    pg_schema: Sequence[object],
-    pg_seed: Sequence[object],
-    _pg_database: Database,
-    _pg_test: ExitStack,
-) -> Iterator[AsyncEngine]:
-    """A SQLAlchemy async engine on which nothing outlives the test, whoever commits; hand it to the application."""
-    with plain_errors(request.config):
-        _pg_database.check_schema(pg_schema, pg_seed)
-        with async_isolation(request, anew=True).test() as engine:
-            yield engine
-
-
-@pytest.fixture
-def pg_async_session(pg_async_engine: AsyncEngine, request: pytest.FixtureRequest) -> Iterator[AsyncSession]:
-    """An async ORM session whose commits are undone after the test."""
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    with async_isolation(request).closing(AsyncSession(pg_async_engine)) as session:
-        yield session

@@ -55,33 +55,54 @@ def plugin_names(lines: Sequence[str]) -> None:
 class RabbitSettings(Section, prefix="rabbitmq"):
     """Options of RabbitMQ."""
 
-    image: str = option("rabbitmq:4", help="Image that the docker provider runs, with or without -management.")
-    version: str | None = option(None, check=version_number, help="Version that the broker must have, such as 4 or 3.13.")
+    image: str = option("rabbitmq:4", help="Docker image of the broker, with or without -management.")
+    version: str | None = option(
+        None, check=version_number, help="Version that the broker must have, such as 4 or 3.13; without it: any."
+    )
     url: str | None = option(
-        None, secret=True, check=broker_address, help="Use the broker at this URL, whose user is an administrator; start none."
+        None,
+        secret=True,
+        check=broker_address,
+        help="URL of a broker to use, with an administrator's login; none is started then.",
     )
     management_url: str | None = option(
         None,
         secret=True,
         check=management_address,
-        help="Where that broker's management API is; without it: port 15672 of its host.",
+        help="URL of the management API of that broker; without it: port 15672 of its host.",
     )
-    home: Path | None = option(None, help="Directory of the server, with sbin and plugins, for the local provider.")
-    plugins: tuple[str, ...] = option((), check=plugin_names, help="Plugins that are enabled, besides the management API.")
+    home: Path | None = option(
+        None, help="Directory where the broker is installed, with sbin and plugins in it, for the provider local."
+    )
+    plugins: tuple[str, ...] = option(
+        (), check=plugin_names, help="Plugins of the broker that are enabled, besides the management API."
+    )
     definitions: tuple[str, ...] = option(
         (), help="Files in the broker's definitions format (JSON): queues, exchanges and the rest that every test finds."
     )
-    environment: tuple[str, ...] = option((), check=named_values, help="More variables of the container, as NAME=value.")
-    tmpfs: str = option("512m", check=size, help="Cap of the container's memory file system for data; empty for none.")
-    quick_boot: bool = option(True, help="Boot without the plugins that are not needed, on the versions where that was tried.")
-    timeout: float = option(90.0, check=positive, help="Seconds that the broker's start may take.")
+    environment: tuple[str, ...] = option(
+        (), check=named_values, help="More environment variables of the container, as NAME=value."
+    )
+    tmpfs: str = option(
+        "512m",
+        check=size,
+        help="Size limit of the memory that holds the container's data, such as 512m or 1g; empty: they are on its disk.",
+    )
+    quick_boot: bool = option(
+        True, help="Start the broker without the plugins that it does not need, on the versions where that was tried."
+    )
+    timeout: float = option(90.0, check=positive, help="Seconds that the start of the broker may take.")
 
 
 SECTION = RabbitSettings
 KIND = "rabbitmq"
 MARKS = (
-    "rabbitmq(vhost='test'): which virtual host this test has: one of its own, or with 'worker' the one that all tests of "
-    "its process use, emptied after it; without the mark it is that of the address in testbed_env, if there is one",
+    """\
+rabbitmq(vhost='test'): which virtual host this test has on RabbitMQ.
+    vhost='test': one of its own, made for it and dropped after it; the default, unless testbed_env exports an address.
+    vhost='worker': the one that all tests of its process share, emptied after each; the default where testbed_env exports an
+        address.
+""",
 )
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"vhost": ("test", "worker")}
 EXPORTS = {"rabbitmq": ("url", "host", "port", "user", "password", "vhost")}
@@ -193,51 +214,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # --- fixtures for users
 
 
-@pytest.fixture(scope="session")
-def rabbitmq_service(testbed: Testbed) -> Endpoint:
-    """The RabbitMQ broker: host, port, user, password, `url(vhost)`, version, provider."""
-    __tracebackhide__ = True
-    return testbed.endpoint("rabbitmq")
-
-
-@pytest.fixture
-def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_service: Endpoint) -> Iterator[Place]:
-    """The virtual host that a test has."""
-    from ..shared_vhost import place_of
-
-    with plain_errors(request.config), place_of(request, testbed) as place:
-        yield place
-
-
-@pytest.fixture
-def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
-    """The name of this test's virtual host, with nothing in it."""
-    return _rabbitmq_test.name
-
-
-@pytest.fixture
-def rabbitmq_url(_rabbitmq_test: Place) -> str:
-    """The address of this test's virtual host, amqp://…: hand it to the application."""
-    return _rabbitmq_test.url
-
-
-@pytest.fixture
-def rabbitmq_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[BlockingConnection]:
-    """A `pika.BlockingConnection` to this test's virtual host, closed after the test."""
-    with plain_errors(request.config), _rabbitmq_test.connection() as connection:
-        yield connection
-
-
-@pytest.fixture
-def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnection) -> BlockingChannel:
-    """A channel of `rabbitmq_connection`."""
-    channel: BlockingChannel = _rabbitmq_test.record(rabbitmq_connection.channel())
-    return channel
-
-
 @pytest.fixture
 def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """The broker of a test: `publish`, `expect`, `expect_none`, `expect_dead_letter`, `drain`, `count`, `declare`; `.url`."""
+    """The messages of this test: publish one, wait for one with `expect(queue)`, see that none came.
+
+    It has the methods `publish`, `expect`, `expect_none`, `expect_dead_letter`, `drain`, `count` and `declare`; `url` and
+    `vhost` are for the application.
+
+    See docs/how-to/rabbitmq.md.
+    """
     from ..rabbitmq.broker import Broker
 
     with plain_errors(request.config):
@@ -247,13 +232,80 @@ def rabbitmq_broker(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> It
 
 
 @pytest.fixture
-def rabbitmq_async_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[AbstractConnection]:
-    """An aio-pika connection to this test's virtual host, opened by its first use and closed after the test."""
-    with plain_errors(request.config), _rabbitmq_test.async_connection() as connection:
+def rabbitmq_url(_rabbitmq_test: Place) -> str:
+    """The address of this test's virtual host, `amqp://…`, for the application under test."""
+    return _rabbitmq_test.url
+
+
+@pytest.fixture
+def rabbitmq_vhost(_rabbitmq_test: Place) -> str:
+    """The name of this test's virtual host, which holds only what `testbed_rabbitmq_definitions` says.
+
+    It is made for the test and dropped after it. With the mark `rabbitmq(vhost="worker")`, or where `testbed_env` exports an
+    address, it is the one that all tests of the process share, which is emptied after each.
+    """
+    return _rabbitmq_test.name
+
+
+@pytest.fixture
+def rabbitmq_channel(_rabbitmq_test: Place, rabbitmq_connection: BlockingConnection) -> BlockingChannel:
+    """A pika channel of `rabbitmq_connection`, to declare, publish and consume by hand."""
+    channel: BlockingChannel = _rabbitmq_test.record(rabbitmq_connection.channel())
+    return channel
+
+
+@pytest.fixture
+def rabbitmq_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[BlockingConnection]:
+    """A `pika.BlockingConnection` to this test's virtual host; it is closed when the test ends.
+
+    It has no heartbeat, so a test may stop in a debugger.
+    """
+    with plain_errors(request.config), _rabbitmq_test.connection() as connection:
         yield connection
 
 
 @pytest.fixture
 def rabbitmq_async_channel(rabbitmq_async_connection: AbstractConnection) -> AbstractChannel:
-    """A channel of `rabbitmq_async_connection`, opened by its first use."""
+    """An aio-pika channel of `rabbitmq_async_connection`; it opens when it is first used.
+
+    It needs the extra `async`.
+
+    See docs/how-to/rabbitmq-async.md.
+    """
     return rabbitmq_async_connection.channel()
+
+
+@pytest.fixture
+def rabbitmq_async_connection(_rabbitmq_test: Place, request: pytest.FixtureRequest) -> Iterator[AbstractConnection]:
+    """An aio-pika connection to this test's virtual host; it is closed when the test ends.
+
+    It is no robust one. It opens on the event loop that first uses it, and is closed after the test, or before that loop is. It
+    needs the extra `async`.
+
+    See docs/how-to/rabbitmq-async.md.
+    """
+    with plain_errors(request.config), _rabbitmq_test.async_connection() as connection:
+        yield connection
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_service(testbed: Testbed) -> Endpoint:
+    """The RabbitMQ broker of this run: its address, its version, and where it came from.
+
+    `url(vhost)` is the address of a virtual host, `ports["management"]` the port of the management API. For the test's own
+    virtual host take `rabbitmq_url` or `rabbitmq_broker`.
+    """
+    __tracebackhide__ = True
+    return testbed.endpoint("rabbitmq")
+
+
+# --- what they stand on
+
+
+@pytest.fixture
+def _rabbitmq_test(request: pytest.FixtureRequest, testbed: Testbed, rabbitmq_service: Endpoint) -> Iterator[Place]:
+    """The virtual host that a test has."""
+    from ..shared_vhost import place_of
+
+    with plain_errors(request.config), place_of(request, testbed) as place:
+        yield place

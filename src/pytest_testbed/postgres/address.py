@@ -40,14 +40,16 @@ class DatabaseAddress:
     kind = "postgres"
 
     def __init__(self, database: str, url: str = "", user: str = "postgres", lock_timeout: float = 0.0) -> None:
-        self.database, self._lock_timeout = database, lock_timeout
+        self.database = database
+        self._lock_timeout = lock_timeout
         self._through = bool(url)
         self._parameters: Mapping[str, str] = {}
         self._plan: Mapping[str, Any] = {}
-        self.user, self.password = user, os.urandom(12).hex()
+        self.user: str = user
+        self.password: str = os.urandom(12).hex()
         if url:
             self._of_server(url)
-        self.doorway = Doorway()
+        self.doorway: Doorway = Doorway()
 
     def _of_server(self, url: str) -> None:
         from .service import parse_url
@@ -64,7 +66,9 @@ class DatabaseAddress:
                     f"which its certificate does not name. Say {instead} in testbed_pg_url."
                 )
         said.pop("hostaddr", None)  # with it libpq would pass the port by
-        self.user, self.password, self._parameters = endpoint.user, endpoint.password, said
+        self.user = endpoint.user
+        self.password = endpoint.password
+        self._parameters = said
 
     @property
     def facts(self) -> Mapping[str, Any]:

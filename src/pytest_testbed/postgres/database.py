@@ -184,7 +184,7 @@ class Database:
         self._templates: Templates | None = None
         if schema or seeds:
             self._templates = Templates(self._admin, services, schema, root, driver, worker, server, seeds, exported)
-        self.name = f"testbed_{services.run}_{worker}"
+        self.name: str = f"testbed_{services.run}_{worker}"
         self._keep_as = ""
         self._bases = 0
         self._base = ""
@@ -193,7 +193,7 @@ class Database:
         """Called when something outside all isolation connects."""
         self.is_put_back: Callable[[], bool] = lambda: False
         """Tells whether what the running test does past its transaction is undone, and told, by somebody else."""
-        self.has_moved = False
+        self.has_moved: bool = False
         """Whether a test in a transaction may have taken numbers from sequences, which no rollback gives back."""
         self._address: DatabaseAddress | None = None
         self._escapes: Escapes | None = None

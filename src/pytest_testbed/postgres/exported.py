@@ -19,7 +19,8 @@ class Exported:
     """
 
     def __init__(self, dsn: str, way: Way, *, leads: bool) -> None:
-        self.dsn, self.leads = dsn, leads
+        self.dsn = dsn
+        self.leads = leads
         self._way = way
 
     def led_to(self, database: str) -> AbstractContextManager[None]:

@@ -25,7 +25,7 @@ class Query:
         statement: its text as the driver got it.
         parameters: its parameters as the driver got them; those of `executemany` are a sequence of them.
         rows: how many rows it gave or changed; None where that is not known.
-        milliseconds: how long the sender waited for it; 0.0 as long as he waits.
+        milliseconds: how long the sender waited for it; 0.0 while it waits.
         sets: with how many sets of parameters it was sent (`executemany`); None while they are still being read.
         error: the text of the error that it ended with; "" where there was none.
         finished: whether there was an end: an answer or an error.

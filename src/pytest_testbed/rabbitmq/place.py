@@ -39,8 +39,10 @@ class Place:
     """
 
     def __init__(self, testbed: Testbed, endpoint: Endpoint, name: str, url: str | None = None) -> None:
-        self.testbed, self.endpoint, self.name = testbed, endpoint, name
-        self.url = url or endpoint.url(name)
+        self.testbed = testbed
+        self.endpoint = endpoint
+        self.name = name
+        self.url: str = url or endpoint.url(name)
         self.sent: list[Sent] = []
         self.taken: list[Message] = []
 

@@ -95,7 +95,7 @@ class Testbed:
         self._boot = Boot(settings=settings, providers=dict(providers or {}), environ=environ, directory=directory, keep=reuse)
         self._party = party
         self._fingerprint = ""
-        self.run = party.run if party is not None else os.urandom(6).hex()
+        self.run: str = party.run if party is not None else os.urandom(6).hex()
         self.waited: dict[str, float] = {}
         self.notes: list[str] = []
         self.details: list[str] = []

@@ -69,7 +69,7 @@ class HostClient:
         self._pid = os.getpid()
         self._process = process
         self._alone = alone
-        self.pid = pid
+        self.pid: int = pid
         """The host's process id."""
         self._wire = SteadyWire(connection)
         self._lock = threading.RLock()

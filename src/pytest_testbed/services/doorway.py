@@ -106,7 +106,7 @@ class Doorway(Way):
         except OSError:
             self._listener.close()
             raise
-        self.board = Board(self._file)
+        self.board: Board = Board(self._file)
 
     def hand_over(self, testbed: Testbed, kind: str, facts: Mapping[str, Any]) -> None:
         """Let the host of a run take the port over, without waiting for it.

@@ -53,13 +53,20 @@ would differ from run to run, and nobody could tell that two of them describe th
 class ContainerRecipe:
     """How the docker provider runs a kind.
 
-    `tmpfs` maps a path in the container to a size cap ("1g"); where the engine refuses the mount
-    the container is started without it. `shm_size` is in bytes. For a password that nobody chose write
-    `RANDOM`, in `password` and wherever the server is told it: recipes of equal servers must be equal.
-
-    `more_ports` maps a name to a port that is published beside the service's own ("management" to 15672);
-    the endpoint has them as `ports`. `plain_command` is what the container is started with where it ended
-    before it was ready with `command`: a quick start that an image does not take must not be the end.
+    Args:
+        image: the image, with its tag.
+        port: where the service listens in the container.
+        more_ports: further ports that are published, by name ("management": 15672); the endpoint has them as `ports`.
+        command: what the container is started with; () for the image's own.
+        plain_command: what it is started with where it ended with `command` before it was ready: a quick start that an
+            image does not take must not be the end.
+        environment: variables of the container.
+        tmpfs: paths in the container that are kept in memory, each with a size limit ("1g"); where the engine refuses
+            that, the container is started without.
+        shm_size: size of its /dev/shm in bytes; None for the engine's own.
+        user: who logs in.
+        password: with which password. For one that nobody chose write `RANDOM`, here and wherever the server is told it:
+            recipes of equal servers must be equal.
     """
 
     image: str
@@ -76,7 +83,12 @@ class ContainerRecipe:
 
 @record(frozen=True, kw_only=True)
 class ProcessRecipe:
-    """How the local provider runs a kind: `recipe` names a class with the methods of `LocalRecipe`."""
+    """How the local provider runs a kind.
+
+    Args:
+        recipe: reference to a class with the methods of `LocalRecipe`.
+        options: with which the class is made.
+    """
 
     recipe: str
     options: Mapping[str, Any] = _NOTHING
@@ -86,8 +98,11 @@ class ProcessRecipe:
 class ServiceSpec:
     """A recipe for one kind of service: pure data, with references to code where code is needed.
 
+    A reference is a text `package.module:name`. The host process, to which a spec is sent, looks it up with the `sys.path` of
+    pytest.
+
     Args:
-        kind: the name users say, e.g. "postgres".
+        kind: the name by which it is asked for, such as "postgres".
         probe: reference to `probe(endpoint, timeout) -> str`; it must speak the protocol, return the
             server's version, and raise while the server is not ready (`GiveUp` where waiting cannot
             help). `timeout` is in seconds. It may finish the set-up, e.g. set a password.
@@ -98,7 +113,8 @@ class ServiceSpec:
         timeout: seconds that a start may take.
         container: for the docker provider; None means that the kind has no image.
         process: for the local provider; None means that the kind has no local form.
-        url: for the external provider, with `url_source` telling users where it came from.
+        url: a server that is there, for the provider external.
+        url_source: who said so, for users.
         url_parser: reference to `parse(url) -> Endpoint`, needed with `url`.
         visit: reference to the subclass of `services.visit.Visit` that lets clients of an exported address
             in; "" where they are passed on as they are.
@@ -152,12 +168,24 @@ class ServiceSpec:
 class Endpoint:
     """Where a running service is and how to get in.
 
-    `socket` is a directory with a private Unix socket, where the service has one; `host` and `port`
-    are always TCP, but for a server that somebody named by its socket alone. `query` has what else
-    such a URL said, in its encoding. `source` says which binaries, image or setting it came from.
-    `how` says in a few words what its start could make use of ("on cached data").
-    `log` is the path of the server's log where this machine has it as a file. `ports` are further ports
-    of the same host, by name ("management"); `extra` is what else the kind's own code knows of it.
+    Args:
+        kind: the name of the kind, such as "postgres".
+        host: where it listens on TCP.
+        port: where it listens on TCP; of a server that somebody named by its socket alone, the port in that one's name.
+        user: who logs in.
+        password: with which password.
+        database: on PostgreSQL, a maintenance database.
+        socket: the directory of a private Unix socket, or "".
+        scheme: what its URL begins with.
+        version: such as 18.6.
+        provider: "external", "docker", "local" or a plugin's own.
+        source: which image, which binaries or which setting it came from.
+        seconds: how long its start took.
+        query: what else a URL said that somebody named, in its encoding.
+        how: what its start could make use of, such as "on cached data"; often empty.
+        log: the path of its log, where this machine has it as a file.
+        ports: further ports of the same host, by name ("management").
+        extra: what else the kind's own code knows of it.
     """
 
     kind: str
@@ -236,7 +264,12 @@ class Endpoint:
 
 @record(frozen=True)
 class LogMark:
-    """A moment in a server's log: the wall clock in seconds, and the size of the log file in bytes, or -1."""
+    """A moment in a server's log.
+
+    Args:
+        time: the wall clock in seconds.
+        size: of the log file in bytes, or -1.
+    """
 
     time: float
     size: int = -1
@@ -244,7 +277,12 @@ class LogMark:
 
 @record(frozen=True)
 class Refusal:
-    """Why a provider cannot serve a spec, and what would make it able to. One line each."""
+    """Why a provider cannot serve a spec, and what would make it able to.
+
+    Args:
+        reason: one line.
+        remedy: one line.
+    """
 
     reason: str
     remedy: str
@@ -283,7 +321,9 @@ class GiveUp(Exception):
 class Running(Protocol):
     """One started service, as its provider knows it.
 
-    `patience` is how many seconds the engine may wait for it at most, or None for the spec's timeout.
+    Attributes:
+        endpoint: where it is.
+        patience: seconds to wait for it at most, or None for the spec's timeout.
 
     A provider that can keep a server's data for later runs also has `snapshot() -> bool`; callers look it up with
     `getattr`. It ends the server in order, reads its data and starts it again at the same address: whoever was connected
@@ -319,7 +359,11 @@ class Running(Protocol):
 
 
 class Provider(Protocol):
-    """A way to get services. Instances live in the host process and serve one run."""
+    """A way to get services. Instances live in the host process and serve one run.
+
+    Attributes:
+        name: by which it is asked for.
+    """
 
     name: str
 

@@ -46,7 +46,10 @@ class Stock:
     """Further methods that a run may call, by name, with arguments and answers that are JSON."""
 
     def __init__(self, endpoint: Endpoint, run: str, options: Mapping[str, Any], note: Callable[[str], None]) -> None:
-        self.endpoint, self.run, self.options, self.note = endpoint, run, options, note
+        self.endpoint: Endpoint = endpoint
+        self.run = run
+        self.options = options
+        self.note = note
         self._changed = threading.Condition()
         self._ready: deque[str] = deque()
         self._used: deque[str] = deque()

@@ -150,13 +150,13 @@ class Launch:
 
 
 class LocalRecipe(Protocol):
-    """What a kind offers to this provider; made from the options of its `ProcessRecipe`."""
+    """What a kind offers to the provider local; made from the options of its `ProcessRecipe`."""
 
     def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
         """Say why no binaries will do, or None."""
 
     def launch(self, spec: ServiceSpec, context: Context) -> Launch:
-        """Prepare data and say which command starts the server."""
+        """Prepare data and say which command starts the server, as a `Launch` of the same file."""
 
 
 def run_as(user: User | None) -> dict[str, Any]:
