@@ -30,8 +30,10 @@ SCHEMES = {"pg": "postgresql", "rabbitmq": "amqp", "mock": "http", "app": "http"
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
     """Give the variables of `testbed_env` values in the form of addresses, as no server is there to have one.
 
-    A conftest that reads them when it is imported is not broken, and must not be taken for it.
+    A conftest that reads them when it is imported is not broken, and must not be taken for it. And pytest-cov must not begin:
+    it would remove what it has measured before.
     """
+    vars(early_config.known_args_namespace).update(cov_source=[])
     if is_loaded(early_config) and said_early(early_config, "testbed_env"):
         early = Early(early_config)
         with usage_errors():
@@ -70,14 +72,15 @@ def is_loaded(config: pytest.Config) -> bool:
     return config.pluginmanager.is_registered(plugin)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Tell what is known by now, and end."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> Iterator[None]:
+    """Tell what is known once all is configured, and end before any plugin begins its work."""
     with usage_errors():
-        told = what_is_known(config)
+        told = what_is_known(session.config)
     assert sys.__stdout__ is not None
     print(f"{MARK}{json.dumps(told)}", file=sys.__stdout__, flush=True)
     pytest.exit("doctor knows all", returncode=0)
+    yield
 
 
 def what_is_known(config: pytest.Config) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def of_cache(place: Path, instead: Path | None) -> Finding:
     try:
         entries = list(place.iterdir())
     except OSError as error:
-        if finding.state == "ok" and place.exists():
+        if finding.state == "ok" and os.path.lexists(place):
             return bad(
                 DIRECTORIES, "cache", f"{home_short(str(place))} may not be read ({error.strerror})", f"chmod u+rwx {place}"
             )
@@ -64,15 +64,15 @@ def of_place(name: str, place: Path, instead: Path | None, without: str) -> Find
     why = fault_of(place)
     if not why:
         return Finding(DIRECTORIES, name, "ok", f"{home_short(str(place))}: {room(place)}{to_be_made(place)}", "", facts)
-    remedy = f"give {place} to {name_of(os.geteuid())} alone" if hasattr(os, "geteuid") and place.exists() else ""
+    remedy = f"chown {name_of(os.geteuid())} {place}" if "belongs" in why else f"chmod 700 {place}" if "(mode" in why else ""
     if instead is not None and not fault_of(instead):
-        return Finding(DIRECTORIES, name, "bad", f"{home_short(str(place))}: {why}; {instead} is used", remedy, facts)
+        return Finding(DIRECTORIES, name, "bad", f"{home_short(str(place))}: {why}; {instead} is used instead", remedy, facts)
     return Finding(DIRECTORIES, name, "bad", f"{home_short(str(place))}: {why}; {without}", remedy, facts)
 
 
 def to_be_made(place: Path) -> str:
     """Return a word on a directory that is not there yet."""
-    return "" if place.exists() else ", to be made by the first run"
+    return "" if os.path.lexists(place) else ", to be made by the first run"
 
 
 def fault_of(place: Path) -> str:

@@ -19,6 +19,9 @@ __all__ = ["Told", "ask_pytest"]
 
 PLUGIN = "pytest_testbed.telling"
 MARK = "@pytest-testbed:"
+NOWHERE = os.path.join(os.devnull, "cache")
+"""A directory that cannot be made."""
+WITHOUT_WRITING = (f"--log-file={os.devnull}", "-o", f"cache_dir={NOWHERE}")
 SECONDS = 15.0
 """For a project's conftests to be imported."""
 
@@ -88,12 +91,9 @@ def ask_pytest(arguments: Sequence[str] = ()) -> Told:
 
 def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
     """Call pytest; return what it has told, or in a few lines why it has not."""
-    command = [sys.executable, "-m", "pytest", *arguments, "-p", PLUGIN, "--capture=no", f"--log-file={os.devnull}"]
-    if find_spec("pytest_cov") is not None:
-        command.append("--no-cov")  # it would write a file
     child = subprocess.Popen(
-        command,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        [sys.executable, "-m", "pytest", *arguments, "-p", PLUGIN, "--capture=no", *WITHOUT_WRITING],
+        env=environment(os.environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -114,6 +114,12 @@ def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
     return None, cause(out, err) or f"pytest ended with exit code {child.returncode}"
 
 
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the child's environment: it writes no bytecode, and does not mind that its cache cannot be written."""
+    warnings = ",".join(filter(None, (environ.get("PYTHONWARNINGS"), "ignore:could not create cache path")))
+    return {**environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONWARNINGS": warnings}
+
+
 def end_all(child: subprocess.Popen[str]) -> None:
     """End a child and what it has started."""
     if hasattr(os, "killpg"):
@@ -127,7 +133,8 @@ def end_all(child: subprocess.Popen[str]) -> None:
 def cause(out: str, err: str) -> str:
     """Return of what pytest wrote the lines that say why it did not go on."""
     lines = [line.rstrip() for line in [*out.splitlines(), *err.splitlines()] if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    usage = [line.partition(": error: ")[2] for line in lines if ": error: " in line]
+    errors = usage or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if errors:
         return "\n".join(dict.fromkeys(errors))
     heads = [line for line in lines if line.startswith("ImportError while loading conftest")]
