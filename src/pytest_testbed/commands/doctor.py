@@ -23,6 +23,7 @@ from .machine import directory_findings, run_findings, system_findings
 from .packages import OWN, own_version, package_findings
 from .servers import binary_findings, broker_findings, named_findings
 from .told import Told, ask_pytest
+from .variables import chosen_cache
 
 __all__ = ["doctor"]
 
@@ -119,7 +120,7 @@ def project_findings(said: Told) -> list[Finding]:
 
 def cache_of(said: Told, environ: Mapping[str, str]) -> str:
     """Return the cache directory that the user chose, "" for the usual one."""
-    return str(said.facts.get("cache", "")) if said.is_loaded else environ.get("TESTBED_CACHE_DIR", "")
+    return str(said.facts.get("cache", "")) if said.is_loaded else chosen_cache(environ)
 
 
 GROUPS = ("machine", PROJECT, "packages", "directories", "runs")

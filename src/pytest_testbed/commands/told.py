@@ -82,15 +82,17 @@ def ask_pytest(arguments: Sequence[str] = ()) -> Told:
     """Let pytest tell, with the arguments that it would be called with; without conftests where these are at fault."""
     if find_spec("pytest") is None:
         return Told(fault="pytest is not installed", is_installed=False)
-    facts, fault = called(arguments)
+    facts, fault, is_of_conftest = called(arguments)
     if facts is not None:
         return Told(facts)
-    facts, deeper = called([*arguments, "--noconftest"])
+    if not is_of_conftest:
+        return Told(fault=fault)
+    facts, deeper, _ = called([*arguments, "--noconftest"])
     return Told(fault=deeper) if facts is None else Told(facts, conftest_fault=fault)
 
 
-def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
-    """Call pytest; return what it has told, or in a few lines why it has not."""
+def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str, bool]:
+    """Call pytest; return what it has told, or in a few lines why it has not, and whether a conftest may be to blame."""
     child = subprocess.Popen(
         [sys.executable, "-m", "pytest", *arguments, "-p", PLUGIN, "--capture=no", *WITHOUT_WRITING],
         env=environment(os.environ),
@@ -105,13 +107,13 @@ def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
         out, err = child.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         end_all(child)
-        return None, f"pytest has not read its configuration within {SECONDS:g} s"
+        return None, f"pytest has not read its configuration within {SECONDS:g} s", True
     for line in out.split("\n"):
         _, mark, text = line.partition(MARK)
         if mark:
             with suppress(ValueError):
-                return dict(json.loads(text)), ""
-    return None, cause(out, err) or f"pytest ended with exit code {child.returncode}"
+                return dict(json.loads(text)), "", False
+    return None, cause(out, err) or f"pytest ended with exit code {child.returncode}", "conftest" in out + err
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
