@@ -463,7 +463,14 @@ def test_root_is_told_whom_servers_run_as(bare: Path) -> None:
 
 
 def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = ["pytest>=8.4", "docker>=7.1", 'b[x]>=1; extra == "mail"', 'c; extra == "mail"', 'd>=3; extra == "wsgi"']
+    lines = [
+        "pytest>=8.4",
+        "docker>=7.1",
+        'b[x]>=1; extra == "mail"',
+        'c; extra == "mail"',
+        'd>=3; extra == "wsgi"',
+        'e; extra == "x"',
+    ]
     monkeypatch.setattr(packages, "requires", lambda name: lines)
     monkeypatch.setattr(
         packages, "installed", lambda name: {"pytest": "9.0", "docker": "7.0", "b": "1.5", "d": "3.1"}.get(name, "")
@@ -477,8 +484,13 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             "pytest 9.0, docker 7.0; too old: docker 7.0 (wanted: >=7.1)",
             "pip install --upgrade pytest-testbed",
         ),
-        ("[mail]", "none", "b 1.5; not installed: c", 'pip install "pytest-testbed[mail]"'),
         ("[wsgi]", "ok", "d 3.1", ""),
+        (
+            "not installed",
+            "none",
+            "[mail] b 1.5; not installed: c; [x] e",
+            'what is wanted of pip install "pytest-testbed[mail,x]"',
+        ),
     ]
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from .finding import Finding, bad, ok
+from .finding import Finding, bad, none, ok
 
 __all__ = ["OWN", "own_version", "package_findings"]
 
@@ -39,7 +39,7 @@ def installed(name: str) -> str:
 
 
 def package_findings() -> list[Finding]:
-    """Return Python, and one finding for what is required and for each extra."""
+    """Return Python, what is required, each extra that is there, and together those that are not."""
     where = sys.prefix if sys.prefix != sys.base_prefix else f"{sys.executable}, no virtual environment"
     python = ok(
         GROUP, "Python", f"{platform.python_version()} ({where})", version=platform.python_version(), executable=sys.executable
@@ -53,7 +53,17 @@ def package_findings() -> list[Finding]:
     for line in lines:
         if match := REQUIREMENT.fullmatch(line):
             wanted.setdefault(match["extra"] or "", []).append((match["name"], match["version"]))
-    return [python, *(of_packages(extra, names) for extra, names in wanted.items())]
+    found = [of_packages(extra, names) for extra, names in wanted.items()]
+    absent = [each for each in found if each.state == "none"]
+    return [python, *(each for each in found if each.state != "none"), *([not_installed(absent)] if absent else [])]
+
+
+def not_installed(extras: list[Finding]) -> Finding:
+    """Return one finding for all extras of which something is lacking: most projects need few of them."""
+    facts = {name: version for each in extras for name, version in each.facts["versions"].items()}
+    names = ",".join(each.name.strip("[]") for each in extras)
+    text = "; ".join(f"{each.name} {each.text.removeprefix('not installed: ')}" for each in extras)
+    return none(GROUP, "not installed", text, f'what is wanted of pip install "{OWN}[{names}]"', versions=facts)
 
 
 def of_packages(extra: str, names: list[tuple[str, str]]) -> Finding:

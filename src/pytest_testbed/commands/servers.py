@@ -49,6 +49,7 @@ def binary_findings(spec: ServiceSpec | None) -> list[Finding]:
 
 
 def of_binaries(bindir: str) -> Iterator[Finding]:
+    """Yield each place, and whom servers run as where we are root."""
     places = list(looked_at(bindir, None))
     for label, found, fault in places:
         if found is None and label in ELSEWHERE and sys.platform != "darwin":
@@ -94,6 +95,7 @@ def broker_findings(spec: ServiceSpec | None) -> list[Finding]:
 
 
 def of_broker(home: str) -> Iterator[Finding]:
+    """Yield the server and the Erlang."""
     best, looked = find_installation(home, None, os.environ)
     if best is not None:
         yield ok(BROKER, "rabbitmq-server", f"{best.version} in {best.home}", version=best.version, directory=str(best.home))
