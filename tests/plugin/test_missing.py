@@ -10,6 +10,7 @@ TEXT = [
     "no provider can give alpha here:",
     "  one:      the stars stand wrong",
     "            → wait for spring",
+    "`python -m pytest_testbed doctor` tells more of this machine",
 ]
 
 

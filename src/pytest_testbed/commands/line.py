@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 
 from .caches import Cache
-from .doctor import doctor
 from .init import init
 from .prune import Pruning
 from .ps import ps
@@ -30,8 +29,21 @@ environment:
                      counts as dead; 86400 if not set
 """
 DOCTOR = """\
-Tells what this machine has for tests, which provider each kind of service would take, and why
-the others would not. Nothing is started for it, and nothing is downloaded.
+Tells what this machine has for tests (container engine, images, binaries, named servers, packages,
+directories), which provider each kind of service of this project would take, and why none of the
+others, with what can be done about it. Nothing is started, fetched or written for it.
+
+The project is that of the present directory. pytest reads its configuration, and loads the
+conftest.py files that it loads at its start; no test is collected.
+"""
+DOCTOR_CODES = """\
+exit codes: 0 each kind can be had; 1 some kind cannot, or pytest does not get so far; 2 the command
+was wrong
+
+  ok  there, and can be used      –  not there, or not used      !!  amiss
+
+example: what `pytest --testbed-provider docker tests/api` would take
+  python -m pytest_testbed doctor -- --testbed-provider docker tests/api
 """
 INIT = """\
 Looks at a project and prints the ini lines that it suggests, each with its reason. No file is
@@ -105,8 +117,11 @@ def parser() -> argparse.ArgumentParser:
     )
     which.add_argument("--cache", action="store_true", help="remove all cache entries, whatever their age")
 
-    one = commands.add_parser("doctor", help="tell what this machine has for tests", description=DOCTOR, formatter_class=raw)
+    one = commands.add_parser(
+        "doctor", help="tell what this machine has for tests", description=DOCTOR, epilog=DOCTOR_CODES, formatter_class=raw
+    )
     one.add_argument("--json", action="store_true", help="print JSON, for programs")
+    one.add_argument("pytest", nargs="*", metavar="-- PYTEST", help="arguments that pytest would be called with")
 
     one = commands.add_parser("init", help="suggest ini lines for a project", description=INIT, formatter_class=raw)
     one.add_argument("directory", nargs="?", default=".", help="where the project is (default: here)")
@@ -129,6 +144,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if chosen.command == "init":
         return init(chosen.directory)
+    if chosen.command == "doctor":
+        from .doctor import doctor  # a third of a second of imports, which no other command needs
+
+        return doctor(chosen.pytest, as_json=chosen.json)
     try:
         silent = max_age()
     except ValueError as error:
@@ -138,8 +157,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return ps(cache, silent, as_json=chosen.json)
     if chosen.command == "stop":
         return stop(chosen.run, silent, everyone=chosen.all)
-    if chosen.command == "doctor":
-        return doctor(cache, as_json=chosen.json)
     pruning = Pruning(silent, dry_run=chosen.dry_run)
     pruning.runs()
     if chosen.force:

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["Binaries", "find_binaries", "places_text"]
+__all__ = ["Binaries", "find_binaries", "looked_at", "places_text"]
 
 
 @record(frozen=True)
@@ -135,19 +135,28 @@ def find_binaries(bindir: str, version: str | None, cache: Path | None) -> tuple
         cache: where versions of programs are remembered.
     """
     looked: list[str] = []
+    for label, found, fault in looked_at(bindir, cache):
+        if found is None:
+            looked.append(f"{label}: {fault}")
+        elif version and not (found.version == version or found.version.startswith(version + ".")):
+            looked.append(f"{label}: {found.directory} is {found.version}")
+        else:
+            return found, looked
+    return None, looked
+
+
+def looked_at(bindir: str, cache: Path | None) -> Iterator[tuple[str, Binaries | None, str]]:
+    """Yield each place in the order in which they are looked at: its label, and what is there or what is wrong with it."""
     for label, directory in _candidates(bindir):
         if directory is None:
-            looked.append(f"{label}: none")
+            yield label, None, "none"
         elif not all(os.access(directory / name, os.X_OK) for name in ("initdb", "postgres")):
-            looked.append(f"{label}: {directory} has no initdb and postgres")
-        elif not (found := _version_of(directory, cache)):
-            looked.append(f"{label}: {directory}/postgres does not run")
-        elif version and not (found == version or found.startswith(version + ".")):
-            looked.append(f"{label}: {directory} is {found}")
+            yield label, None, f"{directory} has no initdb and postgres"
+        elif not (version := _version_of(directory, cache)):
+            yield label, None, f"{directory}/postgres does not run"
         else:
             source = str(directory) if label.startswith("/") else f"{label}, {directory}"
-            return Binaries(directory.parent, directory, found, source), looked
-    return None, looked
+            yield label, Binaries(directory.parent, directory, version, source), ""
 
 
 def places_text(looked: list[str]) -> str:

@@ -57,6 +57,11 @@ class LocalPostgres:
         self._found = found
         return None
 
+    @property
+    def found(self) -> str:
+        """What was found when it was last asked for a refusal and gave none."""
+        return self._found.source if self._found is not None else ""
+
     def _remedy(self, spec: ServiceSpec) -> str:
         if self._bindir:
             return "correct testbed_pg_bindir, or leave it out to have other places looked at"

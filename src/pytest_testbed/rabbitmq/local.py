@@ -86,6 +86,11 @@ class LocalRabbit:
         self._found, self._erlang = found, erlang
         return self._without_plugin(found)
 
+    @property
+    def found(self) -> str:
+        """What was found when it was last asked for a refusal and gave none."""
+        return self._found.source if self._found is not None else ""
+
     def _without_plugin(self, found: Installation) -> Refusal | None:
         """Refuse where a plugin is missing: a broker boots without it and says so in its log alone."""
         plugins = found.plugins()

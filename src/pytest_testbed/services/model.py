@@ -302,6 +302,8 @@ class Context:
         progress: shows a short line to the waiting user.
         note: tells something worth a line in the summary ("the cache cannot be written").
         data_directory: where the user wants big data, or None to choose.
+        only_looks: somebody wants to know what a run would do (`doctor`): a refusal is asked for and nothing else, and
+            nothing may be made, fetched or written for it. `directory` is not there then.
     """
 
     run: str
@@ -312,6 +314,7 @@ class Context:
     progress: Callable[[str], None]
     note: Callable[[str], None] = lambda text: None
     data_directory: Path | None = None
+    only_looks: bool = False
 
 
 class GiveUp(Exception):
@@ -360,6 +363,9 @@ class Running(Protocol):
 
 class Provider(Protocol):
     """A way to get services. Instances live in the host process and serve one run.
+
+    It may have `found(spec) -> str` as well, looked up with `getattr`: what it would take for a spec that it has not refused,
+    in the words that will be its endpoint's `source`.
 
     Attributes:
         name: by which it is asked for.

@@ -11,13 +11,18 @@ from pathlib import Path
 __all__ = [
     "PREFIX",
     "cache_directory",
+    "cache_place",
     "private",
     "remove_tree",
     "run_directory",
+    "shared_place",
     "shared_temporary",
     "socket_directory",
     "socket_of",
     "state_directory",
+    "state_place",
+    "temporary",
+    "unfit",
 ]
 
 PREFIX = "testbed-"
@@ -38,14 +43,25 @@ def private(path: Path) -> Path | None:
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = path.lstat()
-        if not stat.S_ISDIR(facts.st_mode) or not os.access(path, os.W_OK | os.X_OK):
-            return None
-        if hasattr(os, "geteuid") and (facts.st_uid != os.geteuid() or facts.st_mode & 0o022):
-            return None
     except OSError:
         return None
-    return path
+    return None if unfit(path) else path
+
+
+def unfit(path: Path) -> str:
+    """Return in words why a directory that is there is not used, "" where nothing is wrong with it."""
+    try:
+        facts = path.lstat()
+    except OSError as error:
+        return (error.strerror or "cannot be seen").lower()
+    if not stat.S_ISDIR(facts.st_mode):
+        return "a symbolic link" if stat.S_ISLNK(facts.st_mode) else "no directory"
+    if hasattr(os, "geteuid"):
+        if facts.st_uid != os.geteuid():
+            return f"belongs to the user {facts.st_uid}"
+        if facts.st_mode & 0o022:
+            return f"can be written by others (mode {facts.st_mode & 0o777:03o})"
+    return "" if os.access(path, os.W_OK | os.X_OK) else f"may not be written (mode {facts.st_mode & 0o777:03o})"
 
 
 def _in_shared(name: str) -> Path | None:
@@ -55,11 +71,21 @@ def _in_shared(name: str) -> Path | None:
 
 def shared_temporary() -> Path | None:
     """Return the directory for this user's files that have no better place; None where it is not this user's alone."""
+    return private(shared_place())
+
+
+def shared_place() -> Path:
+    """Return where that directory is, or would be."""
     user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
-    return private(_temporary() / f"pytest-testbed-{user}")
+    return temporary() / f"pytest-testbed-{user}"
 
 
-def _temporary() -> Path:
+def temporary() -> Path:
+    """Return the directory for temporary files.
+
+    Raises:
+        OSError: there is none.
+    """
     import tempfile  # costs the host process some milliseconds, and is seldom needed
 
     return Path(tempfile.gettempdir())
@@ -72,20 +98,29 @@ def cache_directory(chosen: str = "", environ: Mapping[str, str] = os.environ) -
         chosen: the user's own choice; it alone is tried then.
         environ: where `XDG_CACHE_HOME` is read.
     """
+    return private(cache_place(chosen, environ)) or (None if chosen else _in_shared("cache"))
+
+
+def cache_place(chosen: str = "", environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the cache directory is to be, if it can be there."""
     if chosen:
-        return private(Path(chosen).expanduser())
+        return Path(chosen).expanduser()
     home = Path.home()
     if sys.platform == "darwin":
         usual = home / "Library" / "Caches"
     else:
         usual = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
-    return private(usual / "pytest-testbed") or _in_shared("cache")
+    return usual / "pytest-testbed"
 
 
 def state_directory(environ: Mapping[str, str] = os.environ) -> Path | None:
     """Return the directory of the ledger; None where none can be written."""
-    usual = Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return private(usual / "pytest-testbed") or _in_shared("state")
+    return private(state_place(environ)) or _in_shared("state")
+
+
+def state_place(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where the directory of the ledger is to be, if it can be there."""
+    return Path(environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "pytest-testbed"
 
 
 def _has_room(path: Path) -> bool:
@@ -104,7 +139,7 @@ def run_directory(run: str, chosen: Path | None = None) -> Path:
     if chosen is not None:
         return chosen / f"{PREFIX}{run}"
     memory = Path("/dev/shm")
-    base = memory if sys.platform == "linux" and _has_room(memory) else _temporary()
+    base = memory if sys.platform == "linux" and _has_room(memory) else temporary()
     return base / f"{PREFIX}{run}"
 
 

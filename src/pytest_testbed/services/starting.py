@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from ..errors import ServiceNotReady, ServiceUnavailable, TestbedError
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .stock import Stock
 
-__all__ = ["PROVIDERS", "Slot", "Starter"]
+__all__ = ["PROVIDERS", "Slot", "Starter", "in_order", "no_data_directory"]
 
 PROVIDERS = {
     "external": "pytest_testbed.services.providers.external:ExternalProvider",
@@ -114,8 +114,8 @@ class Starter:
         with self._lock:
             if self._made_directory:
                 return
-            if self._data is not None and not self._data.is_dir():
-                raise ServiceUnavailable(f"the data directory {self._data} is not there: make it, or correct testbed_data_dir.")
+            if fault := no_data_directory(self._data):
+                raise ServiceUnavailable(f"{fault.reason}: {fault.remedy}.")
             self._ledger.own("directory", str(self.directory))
             # others may pass through, not look: a server of another user has its folders below
             self.directory.mkdir(mode=0o711, parents=True)
@@ -149,9 +149,8 @@ class Starter:
 
     def _choose(self, slot: Slot) -> Provider:
         spec, context = slot.spec, self._context(slot)
-        names = [spec.provider] if spec.provider != "auto" else ["external"] if spec.url else list(self._providers)
         refusals: list[tuple[str, Refusal]] = []
-        for name in names:
+        for name in in_order(spec, self._providers):
             provider = self._provider(name)
             refusal = provider.refusal(spec, context)
             if refusal is None:
@@ -173,6 +172,18 @@ class Starter:
             except Exception as error:  # must not hide why it did not come up
                 slot.note(f"{slot.spec.kind} could not be removed after it failed to start: {error}")
             raise
+
+
+def in_order(spec: ServiceSpec, known: Iterable[str]) -> list[str]:
+    """Return the providers that are asked for a spec, one after another: the first that does not refuse is taken."""
+    return [spec.provider] if spec.provider != "auto" else ["external"] if spec.url else list(known)
+
+
+def no_data_directory(chosen: Path | None) -> Refusal | None:
+    """Return why nothing can be started where the user wants the data; None where all is well."""
+    if chosen is None or chosen.is_dir():
+        return None
+    return Refusal(f"the data directory {chosen} is not there", "make it, or correct testbed_data_dir")
 
 
 def await_ready(spec: ServiceSpec, running: Running, timeout: float | None = None) -> Endpoint:
@@ -199,4 +210,5 @@ def refusal_text(kind: str, refusals: list[tuple[str, Refusal]]) -> str:
     for name, refusal in refusals:
         lines.append(f"  {name + ':':<10}{refusal.reason}")
         lines.append(f"  {'':<10}→ {refusal.remedy}")
+    lines.append("`python -m pytest_testbed doctor` tells more of this machine")
     return "\n".join(lines)

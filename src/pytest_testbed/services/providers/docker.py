@@ -67,6 +67,10 @@ class DockerProvider:
             self._unpullable[image] = failed
         return failed
 
+    def found(self, spec: ServiceSpec) -> str:
+        """Return the image that a container would be made of."""
+        return spec.container.image if spec.container is not None else ""
+
     def start(self, spec: ServiceSpec, context: Context) -> DockerRunning:
         """Start a container and return when its port is known; nothing is left of it when this raises.
 
@@ -411,6 +415,8 @@ def _ensure_image(engine: Engine, image: str, context: Context) -> Refusal | Non
     except OSError as error:
         if not missing(error):
             return Refusal(f"the engine cannot look up the image {image} ({short(error)})", "correct the image option")
+    if context.only_looks:
+        return _outlook(engine, image, context)
     from testcontainers.core.docker_client import DockerClient
 
     try:
@@ -420,9 +426,34 @@ def _ensure_image(engine: Engine, image: str, context: Context) -> Refusal | Non
         engine.api.inspect_image(image)
         return None
     except Exception as error:
-        reason = f"the image {image} is not there and cannot be pulled ({short(error)})"
-        remedy = f"docker pull {image}; or set the image option to one that is there; or testbed_provider = local"
-        return Refusal(reason, remedy)
+        return _unobtainable(image, f"cannot be pulled ({short(error)})")
+
+
+def _unobtainable(image: str, why: str) -> Refusal:
+    remedy = f"docker pull {image}; or set the image option to one that is there; or testbed_provider = local"
+    return Refusal(f"the image {image} is not there and {why}", remedy)
+
+
+def _outlook(engine: Engine, image: str, context: Context) -> Refusal | None:
+    """Return why an image could not be pulled, by what its registry tells the engine of it; nothing is pulled."""
+    from testcontainers.core.docker_client import DockerClient
+
+    def ask() -> None:
+        with closing(DockerClient().client.api) as api:  # the one that would pull it, with the same login
+            api.inspect_distribution(image)
+
+    try:
+        within(LOOK_SECONDS / 2, ask)
+    except TimeoutError:
+        return _unobtainable(image, f"its registry does not answer within {LOOK_SECONDS / 2:g} s (a run waits for it longer)")
+    except Exception as error:
+        code = getattr(getattr(error, "response", None), "status_code", None)
+        if code not in (404, 405, 501) or image.partition(":")[0] in str(error):  # not every engine can ask
+            return _unobtainable(image, f"cannot be pulled ({short(error)})")
+        context.note(f"{image} is not there; a run tries to pull it")
+        return None
+    context.note(f"{image} is not there; a run pulls it first")
+    return None
 
 
 def _show_pull(events: Iterable[Mapping[str, Any]], image: str, context: Context) -> None:

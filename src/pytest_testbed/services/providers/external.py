@@ -54,6 +54,10 @@ class ExternalProvider:
             return None
         return Refusal("no URL is given", spec.options.get("url_remedy", f"set the URL option of {spec.kind}"))
 
+    def found(self, spec: ServiceSpec) -> str:
+        """Return what a spec is served from."""
+        return f"{masked(spec.url or '')} from {spec.url_source}"
+
     def start(self, spec: ServiceSpec, context: Context) -> Guest:
         """Return the named server.
 
@@ -67,5 +71,5 @@ class ExternalProvider:
             raise ConfigurationError(
                 f"{masked(spec.url)!r} (from {spec.url_source}) is no URL of {spec.kind}: {error}."
             ) from error
-        source = f"{masked(spec.url)} from {spec.url_source}"
-        return Guest(endpoint.with_(kind=spec.kind, provider="external", source=source, extra=spec.options.get("extra", {})))
+        extra = spec.options.get("extra", {})
+        return Guest(endpoint.with_(kind=spec.kind, provider="external", source=self.found(spec), extra=extra))

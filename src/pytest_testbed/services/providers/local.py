@@ -150,7 +150,10 @@ class Launch:
 
 
 class LocalRecipe(Protocol):
-    """What a kind offers to the provider local; made from the options of its `ProcessRecipe`."""
+    """What a kind offers to the provider local; made from the options of its `ProcessRecipe`.
+
+    It may have an attribute `found` as well: what it would start, where it has not refused.
+    """
 
     def refusal(self, spec: ServiceSpec, context: Context) -> Refusal | None:
         """Say why no binaries will do, or None."""
@@ -307,6 +310,10 @@ class LocalProvider:
         if os.name != "posix":
             return Refusal("local servers need Linux or macOS", "use Docker, or name a server")
         return self._recipe(spec).refusal(spec, context)
+
+    def found(self, spec: ServiceSpec) -> str:
+        """Return which binaries the kind has found, where it tells."""
+        return str(getattr(self._recipe(spec), "found", ""))
 
     def start(self, spec: ServiceSpec, context: Context) -> LocalServer:
         """Prepare the data and start the server."""
