@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -22,5 +23,10 @@ def init(directory: str) -> int:
         return 2
     from .looking.answer import answer  # nothing else on the command line needs it
 
-    print(answer(root), end="")
+    gc.disable()  # trees of syntax are many objects that all stay: to look for garbage among them takes most of the time
+    try:
+        text = answer(root)
+    finally:
+        gc.enable()
+    print(text, end="")
     return 0

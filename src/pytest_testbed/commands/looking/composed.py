@@ -61,7 +61,7 @@ def _in_file(path: str, found: list[Value]) -> Iterator[Image]:
     is_pipeline = path.startswith(".") or "/." in path or "pipeline" in path
     for value in found:
         key = value.keys[-1] if value.keys else ""
-        names_one = key == "image" or (key in ("-", "name") and "services" in value.keys)
+        names_one = key == "image" or value.keys[-2:] == ("services", "-") or value.keys[-3:] == ("services", "-", "name")
         kind = _kind(value.text) if names_one else ""
         if not kind:
             continue

@@ -59,7 +59,9 @@ def look(root: Path) -> Findings:
     tree = Tree(root)
     sources = parsed(tree)
     roots = name_modules(sources)
-    modules = {source.module: source for source in sources.values() if source.module}
+    modules: dict[str, Source] = {}
+    for source in sorted(sources.values(), key=lambda source: (source.is_test, source.path.count("/"))):
+        modules.setdefault(source.module, source)
     return Findings(
         tree=tree,
         config=configured(tree),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from .source import Source, literal
@@ -106,15 +106,18 @@ def bases(sources: Mapping[str, Source], modules: Mapping[str, Source]) -> list[
     for source in sources.values():
         for call in source.calls:
             if call.name in TABLE and len(call.node.args) > 1:
-                owner = resolved(source.full(call.node.args[1]).removesuffix(".metadata"), modules)
-                if owner in found:
-                    found[owner].models[source.module] = found[owner].models.get(source.module, 0) + 1
+                name = source.full(call.node.args[1])
+                for owner in (resolved(name, modules), resolved(name.removesuffix(".metadata"), modules)):
+                    if owner in found:
+                        found[owner].models[source.module] = found[owner].models.get(source.module, 0) + 1
+                        break
     lent = set(_lent(sources, modules))
     kept = [base for base in found.values() if base.name not in lent and not (base.kind == "SQLModel" and not base.models)]
     filled = [base for base in kept if base.models]
     chosen = sorted(filled or kept, key=lambda base: (-sum(base.models.values()), base.entry))
+    reach = _reach(modules)
     for base in chosen:
-        base.entries = _entries(base, modules)
+        base.entries = _entries(base, modules, reach)
     return chosen
 
 
@@ -208,11 +211,10 @@ def _lent(sources: Mapping[str, Source], modules: Mapping[str, Source]) -> Itera
                         yield resolved(name, modules)
 
 
-def _entries(base: Base, modules: Mapping[str, Source]) -> list[str]:
+def _entries(base: Base, modules: Mapping[str, Source], reach: Callable[[str], frozenset[str]]) -> list[str]:
     """Return what the schema must name, so that all modules with models are imported."""
     home, _, last = base.name.rpartition(".")
     wanted = set(base.models)
-    reach = _reach(modules)
     if base.name == "sqlmodel.SQLModel":
         home = ""
     if home and wanted <= reach(home):
@@ -229,22 +231,24 @@ def _entries(base: Base, modules: Mapping[str, Source]) -> list[str]:
     return [*sorted(wanted), base.entry]
 
 
-def _reach(modules: Mapping[str, Source]):  # type: ignore[no-untyped-def]
+def _reach(modules: Mapping[str, Source]) -> Callable[[str], frozenset[str]]:
+    """Return a function that tells which of the project's modules an import of one imports, itself included."""
     known: dict[str, frozenset[str]] = {}
+    edges: dict[str, set[str]] = {}
+    for name, source in modules.items():
+        parts = name.split(".")
+        parents = {".".join(parts[:depth]) for depth in range(1, len(parts))}
+        edges[name] = (parents | source.modules) & modules.keys()
 
     def reach(name: str) -> frozenset[str]:
-        """Return the project's modules that an import of one imports, itself included."""
         if name not in known:
             seen: set[str] = set()
             todo = [name]
             while todo:
                 each = todo.pop()
-                if each in seen or each not in modules:
-                    continue
-                seen.add(each)
-                parts = each.split(".")
-                todo += [".".join(parts[:depth]) for depth in range(1, len(parts))]
-                todo += modules[each].modules
+                if each not in seen and each in edges:
+                    seen.add(each)
+                    todo += edges[each]
             known[name] = frozenset(seen)
         return known[name]
 

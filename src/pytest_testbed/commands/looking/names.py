@@ -68,7 +68,6 @@ def _root(path: str, sources: Mapping[str, Source], weight: Mapping[str, int]) -
     folders = path.split("/")[:-1]
     while folders and "/".join([*folders, "__init__.py"]) in sources:
         folders.pop()
-    climbed = "/".join(folders)
     above = ["/".join(folders[:depth]) for depth in range(len(folders), -1, -1)]
     layout = "" if "src/__init__.py" in sources else "src"
-    return next((folder for folder in above if weight.get(folder) or (folder and folder == layout)), climbed)
+    return next((folder for folder in above if weight.get(folder) or (folder and folder == layout)), above[0])

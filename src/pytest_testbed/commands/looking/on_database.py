@@ -250,7 +250,7 @@ def _bind(seen: Findings, advice: Advice, *, exported: bool) -> None:
             )
     if any(each.kind == "Flask-SQLAlchemy's object" for each in targets):
         advice.pages["flask-sqlalchemy"] = "Flask-SQLAlchemy"
-    elif "testbed_pg_bind" in advice.lines:
+    elif advice.active("testbed_pg_bind"):
         advice.pages["bind"] = "testbed_pg_bind"
 
 

@@ -100,21 +100,21 @@ def _mail(seen: Findings, advice: Advice, roles: dict[str, list[tuple[Read, Role
     if seen.django is not None or not found:
         return  # Django keeps mails of tests itself
     has_port = any(reads[0][1].part == "port" for reads in found.values())
+    hosts = [read for reads in found.values() for read, of, _ in reads if of.part == "host"]
+    is_used = any(read.is_required or read.default is not None for read in hosts)
+    more = "" if has_port else "; the port must come from a variable, too"
+    more += "" if is_used or not has_port else "; if tests send mail"
     for name, reads in found.items():
-        where = places(read.place for read, _, _ in reads)
-        reason = f"{where}: read as the mail server's {reads[0][1].part}"
-        advice.entry(
-            "testbed_env",
-            f"{name}={{mail.{reads[0][1].part}}}",
-            reason if has_port else f"{reason}; the port must come from a variable, too",
-            is_active=has_port,
-        )
-    advice.extras["mail"] = places(reads[0][0].place for reads in found.values())
+        reason = f"{places(read.place for read, _, _ in reads)}: read as the mail server's {reads[0][1].part}{more}"
+        advice.entry("testbed_env", f"{name}={{mail.{reads[0][1].part}}}", reason, is_active=not more)
+    if not more:
+        advice.extras["mail"] = places(reads[0][0].place for reads in found.values())
     advice.pages["mail"] = "the fixture mailbox"
 
 
 def _application(seen: Findings, advice: Advice, roles: dict[str, list[tuple[Read, Role, list[str]]]]) -> None:
-    for application in seen.applications:
+    django = [each for each in seen.applications if each.kind.startswith("Django")]
+    for application in [each for each in seen.applications if each not in django[1:]]:
         is_django = application.kind.startswith("Django")
         reason = f"{application.place}: the {application.kind} application, for live_app and api_client"
         if application.needs:

@@ -59,38 +59,46 @@ def advise(seen: Findings, advice: Advice) -> None:
 
 def _in_the_way(seen: Findings, advice: Advice, by_kind: dict[str, list[Hint]]) -> None:
     exported = {text.partition("=")[0] for text in advice.active("testbed_env")}
+    setting: dict[str, list[Place]] = defaultdict(list)
     for hint in by_kind["set"]:
         if hint.detail in exported:
-            advice.by_hand.append(
-                f"{hint.place}: sets {hint.detail} itself, which undoes the line of testbed_env; take that out."
-            )
-    for hint in by_kind["dotenv"]:
-        advice.by_hand.append(f"{hint.place}: load_dotenv(override=True) undoes the lines of testbed_env; take the override out.")
+            setting[hint.detail].append(hint.place)
+    for name, found in setting.items():
+        advice.by_hand.append(f"{places(found)}: sets {name} itself, which undoes the line of testbed_env; take that out.")
+    if by_kind["dotenv"]:
+        found = [hint.place for hint in by_kind["dotenv"]]
+        advice.by_hand.append(f"{places(found)}: load_dotenv(override=True) undoes lines of testbed_env; take the override out.")
     for text in seen.config.entries("env"):
         if (name := text.removeprefix("D:").partition("=")[0].strip()) in exported:
             advice.by_hand.append(f"{seen.config.place('env')}: pytest-env sets {name}, too; take that out.")
+    _addresses(seen, advice, by_kind["address"])
+
+
+def _addresses(seen: Findings, advice: Advice, found: list[Hint]) -> None:
+    """Tell of addresses that stand in the tests, unless they are what counts without a variable."""
     read_at = {(read.place.path, read.place.line) for read in seen.reads}
-    known: dict[str, list[Place]] = defaultdict(list)
-    for hint in by_kind["address"]:
-        if (hint.place.path, hint.place.line) not in read_at:
-            known[masked(hint.detail)].append(hint.place)
-    for text, found in known.items():
-        name, form, fixtures = (
-            ("RABBITMQ_URL", "{rabbitmq.url}", "rabbitmq_url")
-            if text.startswith("amqp")
-            else ("DATABASE_URL", "{pg.url}", "pg_url, pg_engine")
-        )
-        advice.by_hand.append(
-            f"{places(found)}: {text!r} stands in the source. Let it read a variable that testbed_env sets ({name}={form}), "
-            f"or take the fixtures ({fixtures})."
-        )
+    own = [hint for hint in found if (hint.place.path, hint.place.line) not in read_at]
+    for prefix, name, form, fixtures in (
+        ("postgres", "DATABASE_URL", "{pg.url}", "pg_url or pg_engine"),
+        ("amqp", "RABBITMQ_URL", "{rabbitmq.url}", "rabbitmq_url"),
+    ):
+        fitting = [hint for hint in own if hint.detail.startswith(prefix)]
+        if fitting:
+            advice.by_hand.append(
+                f"{places(hint.place for hint in fitting)}: an address stands there, such as {masked(fitting[0].detail)}. If it "
+                f"is connected to, let it be read from a variable that testbed_env sets ({name}={form}), or take {fixtures}."
+            )
 
 
 def _fixtures(seen: Findings, advice: Advice) -> None:
     """Tell of fixtures that ours can stand in for."""
     found = [each for each in seen.fixtures if each.name in SESSIONS and each.name not in SESSIONS.values()]
     engines = ("create_engine", "create_async_engine", "sessionmaker", "Session", "async_sessionmaker")
-    made = [each for each in found if any(call.rpartition(".")[2] in engines for call in each.calls)]
+    made = [
+        each
+        for each in {each.name: each for each in reversed(found)}.values()
+        if any(call.rpartition(".")[2] in engines for call in each.calls)
+    ]
     if not made:
         return
     keep = "They can stay as they are with the address of testbed_env. " if advice.active("testbed_env") else ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import textwrap
 from collections.abc import Iterator
 
@@ -10,7 +12,7 @@ from .advice import Advice, Entry, Line
 from .configured import Configured
 from .findings import Findings
 
-__all__ = ["empty", "shown"]
+__all__ = ["empty", "lines_to_add", "shown"]
 
 WIDTH = 110
 FIRST = ("pythonpath", "DJANGO_SETTINGS_MODULE", "testbed_env", "testbed_pg_schema", "testbed_pg_bind")
@@ -20,18 +22,17 @@ def shown(seen: Findings, advice: Advice, above: str) -> str:
     """Return the whole answer."""
     config = seen.config
     new, changes = _sorted(config, advice)
-    parts = [_head(seen), *_where(config, above, bool(new))]
+    parts = [_head(seen), *_where(seen, above, new)]
     if new:
-        parts.append("\n".join(_block(config, new)))
+        parts.append(_block(config, new))
     if changes:
         parts.append("Lines that are there already:\n" + "\n".join(_item(each) for each in changes))
     if advice.undecided:
         parts.append("Not decided:\n" + "\n".join(_item(each) for each in advice.undecided))
     if advice.by_hand:
         parts.append("By hand:\n" + "\n".join(_item(each) for each in dict.fromkeys(advice.by_hand)))
-    if seen.tree.unread:
-        notes = [_item(f"{place}: {why}") for place, why in sorted(seen.tree.unread.items())]
-        parts.append("Not read:\n" + "\n".join(notes))
+    parts += _nested(seen)
+    parts += _unread(seen)
     parts.append(_install(advice))
     if advice.pages:
         parts.append("To read:\n" + "\n".join(_item(f"docs/how-to/{page}.md ({why})") for page, why in advice.pages.items()))
@@ -41,10 +42,10 @@ def shown(seen: Findings, advice: Advice, above: str) -> str:
 
 def empty(seen: Findings) -> str:
     """Return what is said where there is nothing to go by: what was looked for, and the smallest start."""
-    unread = "".join(f"  {place}: {why}\n" for place, why in sorted(seen.tree.unread.items()))
+    notes = "".join(f"\n{part}\n" for part in (*_nested(seen), *_unread(seen)))
     return f"""\
-{seen.tree.root.resolve()}: nothing here that lines could be suggested for.
-{"Not read:" + chr(10) + unread if unread else ""}
+{seen.tree.root.resolve()}: nothing that lines could be suggested for{_counted(seen)}.
+{notes}
 Looked for: dependencies, SQLAlchemy's models and engines, Alembic, Django's settings, variables with addresses,
 compose files and pipelines, web applications, factories, conftests.
 
@@ -65,13 +66,35 @@ Next:
 """
 
 
+def _nested(seen: Findings) -> list[str]:
+    """Return what is said of projects below, if there are any."""
+    found = [f"  python -m pytest_testbed init {shlex.quote(os.path.join(seen.tree.root, each))}" for each in seen.tree.nested]
+    return ["Projects of their own, to be looked at for themselves:\n" + "\n".join(found)] if found else []
+
+
+def _unread(seen: Findings) -> list[str]:
+    """Return what is said of files that could not be read, if there are any."""
+    found = [_item(f"{place}: {why}") for place, why in sorted(seen.tree.unread.items())]
+    return ["Not read:\n" + "\n".join(found)] if found else []
+
+
 def _head(seen: Findings) -> str:
+    return (
+        f"{seen.tree.root.resolve()}: {_files(seen)} read, none run; {len(seen.dependencies)} dependencies. Nothing is written."
+    )
+
+
+def _files(seen: Findings) -> str:
     number = len(seen.sources)
-    files = f"{number} Python file{'s' if number != 1 else ''}"
-    return f"{seen.tree.root.resolve()}: {files} read, none run; {len(seen.dependencies)} dependencies. Nothing is written."
+    return f"{number} Python file{'s' if number != 1 else ''}"
 
 
-def _where(config: Configured, above: str, has_new: bool) -> Iterator[str]:
+def _counted(seen: Findings) -> str:
+    return f", in {_files(seen)}" if seen.sources else ""
+
+
+def _where(seen: Findings, above: str, new: list[Line]) -> Iterator[str]:
+    config = seen.config
     if config.fault:
         yield f"{config.path} cannot be read, by pytest neither; mend it first:\n{_item(config.fault)}"
     if config.others:
@@ -81,8 +104,16 @@ def _where(config: Configured, above: str, has_new: bool) -> Iterator[str]:
             f"A run in this folder takes its settings from {above}. A file of this folder's own comes before that, and all of "
             "that one's settings are gone then; else put the lines there, where paths count from that folder."
         )
-    if not has_new:
+    for path in (f"{folder}/{name}" for folder in ("tests", "test") for name in ("pytest.ini", "pytest.toml", ".pytest.ini")):
+        if path in seen.tree and not config.line:
+            yield (
+                f"{path} counts where pytest is called for that folder alone, and paths in it count from there. For one place, "
+                "move its settings to the file below."
+            )
+    if not new:
         yield "No line is missing."
+    elif not any(entry.is_active for line in new for entry in line.entries):
+        yield f"Nothing is sure enough to be added. What may be, in {config.path}:"
     elif not config.is_there:
         yield f"No settings for pytest were found. Save this as {config.path}:"
     elif config.line:
@@ -127,11 +158,14 @@ def _name(entry: str) -> str:
 # --- lines of the file
 
 
-def _block(config: Configured, lines: list[Line]) -> Iterator[str]:
-    if not config.line:
-        yield config.section
-    for line in lines:
-        yield from _toml(line, config) if config.is_toml else _ini(line)
+def lines_to_add(seen: Findings, advice: Advice) -> str:
+    """Return the lines alone, with their section where that is not there yet."""
+    return _block(seen.config, _sorted(seen.config, advice)[0])
+
+
+def _block(config: Configured, lines: list[Line]) -> str:
+    heading = [] if config.line else [config.section]
+    return "\n".join([*heading, *(text for line in lines for text in (_toml(line) if config.is_toml else _ini(line)))])
 
 
 def _comment(text: str, indent: str = "") -> list[str]:
@@ -158,7 +192,7 @@ def _ini(line: Line) -> Iterator[str]:
         yield f"    {'' if entry.is_active else '# '}{entry.text}"
 
 
-def _toml(line: Line, config: Configured) -> Iterator[str]:
+def _toml(line: Line) -> Iterator[str]:
     active = [entry for entry in line.entries if entry.is_active]
     if not line.is_list or len(line.entries) == 1:
         for entry in sorted(line.entries, key=lambda entry: not entry.is_active):

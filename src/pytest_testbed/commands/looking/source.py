@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,6 +14,12 @@ from .tree import Place, Tree
 
 __all__ = ["Call", "Function", "Source", "literal", "parsed"]
 
+WORDS = re.compile(
+    rb"environ|getenv|sqlalchemy|sqlmodel|SQLAlchemy|Settings|flask|fastapi|starlette|litestar|quart|falcon|django|DATABASES|"
+    rb"fixture|factory|amqp|postgres|sleep|_all|docker|dotenv|setenv|decouple|TRUNCATE|DELETE|Column|mapped_column|Table|testcontainers"
+)
+"""What stands in a file that can say anything, in one way or another; most files of a large project can be left then."""
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -31,10 +39,11 @@ class Source:
         is_test: whether it belongs to the tests.
     """
 
-    def __init__(self, path: str, tree: ast.Module, *, is_test: bool) -> None:
+    def __init__(self, path: str, tree: ast.Module, *, is_test: bool, is_telling: bool = True) -> None:
         self.path = path
         self.tree = tree
         self.is_test = is_test
+        self._is_telling = is_telling
         self.module = ""
 
     def at(self, node: ast.AST) -> Place:
@@ -43,8 +52,17 @@ class Source:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        """All nodes."""
-        return list(ast.walk(self.tree))
+        """All nodes; of a file in which none of our words stands, the statements of the module alone."""
+        if not self._is_telling:
+            return list(self.top)
+        found: list[ast.AST] = [self.tree]
+        for node in found:  # it grows meanwhile; quicker than ast.walk
+            for value in node.__dict__.values():
+                if isinstance(value, ast.AST):
+                    found.append(value)
+                elif isinstance(value, list):
+                    found += [each for each in value if isinstance(each, ast.AST)]
+        return found
 
     @cached_property
     def top(self) -> list[ast.stmt]:
@@ -179,11 +197,11 @@ def parsed(tree: Tree) -> dict[str, Source]:
                 warnings.simplefilter("ignore")
                 node = ast.parse(data)  # of bytes: the file itself says its encoding
         except SyntaxError as error:
-            tree.unread[Place(path, error.lineno or 0)] = f"is no Python of this version: {error.msg}"
+            tree.unread[Place(path, error.lineno or 0)] = f"is no Python {VERSION}: {error.msg}"
         except (ValueError, LookupError, RecursionError, MemoryError) as error:
             tree.unread[Place(path)] = f"cannot be parsed: {error}"
         else:
-            sources[path] = Source(path, node, is_test=tree.is_test(path))
+            sources[path] = Source(path, node, is_test=tree.is_test(path), is_telling=WORDS.search(data) is not None)
     return sources
 
 

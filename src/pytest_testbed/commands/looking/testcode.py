@@ -120,7 +120,7 @@ def _words(node: ast.Call) -> list[str]:
 
 def _texts(source: Source) -> Iterator[Hint]:
     for text, node in source.strings:
-        if SERVER.match(text) and ("localhost" in text or "127.0.0.1" in text or "@" in text):
+        if SERVER.match(text) and ("localhost" in text or "127.0.0.1" in text):
             yield Hint("address", source.at(node), text)
         elif SQL.match(text) and source.path.endswith("conftest.py"):
             yield Hint("clean-up", source.at(node), " ".join(text.split())[:40])

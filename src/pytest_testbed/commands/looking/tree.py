@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -26,6 +27,10 @@ SKIPPED = frozenset(
 """Folders of what is made or installed."""
 HIDDEN = frozenset({".github", ".gitlab", ".circleci"})
 """The only folders with a dot that are looked into: they say how tests run elsewhere."""
+TEST_FOLDERS = ("tests", "test")
+OF_A_PROJECT = ("pyproject.toml", "pytest.ini", "pytest.toml", "tox.ini", "setup.cfg")
+PYTEST = re.compile(r"(?m)^\[(?:tool\.pytest(?:\.ini_options)?|pytest|tool:pytest)\]")
+PROJECT = re.compile(r"(?m)^\[(?:project|tool\.poetry)\]")
 MOST_FILES = 20_000
 LARGEST = 1_000_000
 
@@ -46,6 +51,7 @@ class Tree:
 
     Attributes:
         names: the paths of all files, with slashes, in order.
+        nested: folders below that are projects of their own, whose files are none of this one's.
         unread: what could not be read, and why.
 
     Args:
@@ -57,6 +63,9 @@ class Tree:
         self.unread: dict[Place, str] = {}
         self._texts: dict[str, str | None] = {}
         self.names: list[str] = sorted(self._found())
+        self.nested = self._nested()
+        below = tuple(folder + "/" for folder in self.nested)
+        self.names = [name for name in self.names if not name.startswith(below)] + sorted(self._outer())
         self._there = frozenset(self.names)
 
     def _found(self) -> Iterator[str]:
@@ -78,6 +87,42 @@ class Tree:
                     self.unread[Place(prefix or ".")] = f"more than {MOST_FILES} files: the rest was not looked at"
                     return
                 yield prefix + name
+
+    def _nested(self) -> list[str]:
+        found: list[str] = []
+        for name in sorted(self.names, key=lambda name: name.count("/")):
+            folder, _, own = name.rpartition("/")
+            if (
+                not folder
+                or folder.endswith(TEST_FOLDERS)
+                or own not in OF_A_PROJECT
+                or folder.startswith(tuple(f"{each}/" for each in found))
+                or folder in found
+            ):
+                continue
+            text = self.text(name) or ""
+            is_whole = bool(PROJECT.search(text)) and any(
+                each.startswith((f"{folder}/tests/", f"{folder}/test/")) for each in self.names
+            )
+            if own in ("pytest.ini", "pytest.toml") or PYTEST.search(text) or is_whole:
+                found.append(folder)
+        return sorted(found)
+
+    def _outer(self) -> Iterator[str]:
+        """Yield what a repository has above this folder and for all of its parts: compose files, pipelines, .env files."""
+        above: list[Path] = []
+        folder = self.root.resolve()
+        while not (folder / ".git").exists():
+            folder = folder.parent
+            above.append(folder)
+            if len(above) > 3 or folder == folder.parent:
+                return
+        for steps, each in enumerate(above, start=1):
+            for pattern in ("*compose*.y*ml", ".env*", ".gitlab-ci.yml", ".github/workflows/*.y*ml"):
+                try:
+                    yield from ("../" * steps + path.relative_to(each).as_posix() for path in each.glob(pattern))
+                except OSError:
+                    continue
 
     def _closed(self, error: OSError) -> None:
         path = os.path.relpath(error.filename or self.root, self.root).replace(os.sep, "/")

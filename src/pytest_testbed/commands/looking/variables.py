@@ -15,7 +15,14 @@ __all__ = ["Given", "Read", "given_values", "read_variables"]
 
 GETTERS = {"os.getenv", "os.environ.get", "os.environ.setdefault", "os.environ.pop", "environ.get", "decouple.config"}
 SETTINGS = ("pydantic_settings.BaseSettings", "pydantic.BaseSettings", "pydantic.v1.BaseSettings")
-ENVS = ("environ.Env", "environ.FileAwareEnv", "environs.Env", "starlette.config.Config", "environs.EnvDict")
+ENVS = (
+    "environ.Env",
+    "environ.FileAwareEnv",
+    "environs.Env",
+    "starlette.config.Config",
+    "decouple.AutoConfig",
+    "decouple.Config",
+)
 """Classes whose objects are called, or have methods that are called, with the name of a variable."""
 DATABASE_METHODS = ("db", "db_url", "dj_db_url")
 DOTENV = (".env", ".env.*", "*.env", "env.example", "env.sample", ".flaskenv")
@@ -59,28 +66,21 @@ def read_variables(sources: Mapping[str, Source]) -> list[Read]:
     """Return all places where variables are read."""
     found: list[Read] = []
     for source in sources.values():
-        if "environ" in str(source.imported) or "os" in source.imported or _may_read(source):
-            found += _of_calls(source)
+        found += _of_calls(source)
         found += _of_settings(source, sources)
     return found
 
 
-def _may_read(source: Source) -> bool:
-    return any(
-        word in text
-        for text in source.imported.values()
-        for word in ("getenv", "decouple", "environ", "dj_database_url", "starlette.config")
-    )
-
-
 def _of_calls(source: Source) -> Iterator[Read]:
-    parents = {id(child): node for node in source.nodes for child in ast.iter_child_nodes(node)}
+    parents: dict[int, ast.AST] = {}
     envs = {name for name, value, _ in source.assigned if isinstance(value, ast.Call) and source.full(value.func) in ENVS}
     for node in source.nodes:
         read = _read(source, node, envs)
         if read is None:
             continue
         name, default, is_required, how = read
+        if not parents:
+            parents = {id(child): each for each in source.nodes for child in ast.iter_child_nodes(each)}
         yield Read(name, source.at(node), default, is_required, how, _around(source, node, parents), source.is_test)
 
 
