@@ -56,7 +56,10 @@ def applications(sources: Mapping[str, Source]) -> list[Application]:
     found: list[Application] = []
     factories: dict[str, str] = {}
     own = [source for source in sources.values() if not source.is_test and source.module]
+    frameworks = {name.partition(".")[0] for name in MAKERS}
     for source in own:
+        if not frameworks & {name.partition(".")[0] for name in source.imported.values()}:
+            continue
         for node in source.functions:
             if kind := _makes(source, node):
                 factories[f"{source.module}.{node.name}"] = kind

@@ -195,13 +195,9 @@ def _bases(seen: Findings, advice: Advice, *, is_active: bool) -> None:
         reason = f"{base.place}: {base.kind}, {counted if number else 'without models that were seen'}"
         if not is_active:
             reason += "; instead of the migrations, it is faster"
-        for entry in base.entries:
-            advice.entry(
-                "testbed_pg_schema",
-                entry,
-                reason if ":" in entry else f"imports models of {base.entry}",
-                is_active=is_active and bool(number),
-            )
+        for place, entry in enumerate(base.entries):
+            why = reason if ":" in entry else "" if place else f"imported, so that {base.entry} knows their models"
+            advice.entry("testbed_pg_schema", entry, why, is_active=is_active and bool(number))
 
 
 def _scripts(seen: Findings, advice: Advice, *, is_active: bool) -> None:

@@ -114,6 +114,6 @@ def role(read: Read, known: Sequence[str] = ()) -> Role | None:
         return None
     if named and part and not (named == "pg" and part == "vhost") and not (named == "rabbitmq" and part == "database"):
         return Role(named, part)
-    if part == "url":
+    if words[-1] in ("URL", "URI", "ENDPOINT"):
         return Role("http", "url")
     return None

@@ -47,7 +47,7 @@ def fixtures(sources: Mapping[str, Source]) -> list[Fixture]:
     found = []
     for source in sources.values():
         if source.is_test and "pytest" in source.imported.values():
-            for node in ast.walk(source.tree):
+            for node in source.nodes:
                 if isinstance(node, Function) and any(_is_fixture(source, each) for each in node.decorator_list):
                     names = {source.full(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
                     found.append(Fixture(node.name, source.at(node), frozenset(names - {""})))

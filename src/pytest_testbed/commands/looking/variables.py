@@ -13,7 +13,7 @@ from .yamltext import values
 
 __all__ = ["Given", "Read", "given_values", "read_variables"]
 
-GETTERS = {"os.getenv", "os.environ.get", "os.environ.setdefault", "os.environ.pop", "environ.get", "decouple.config"}
+GETTERS = {"os.getenv", "os.environ.get", "os.environ.setdefault", "os.environ.pop", "decouple.config"}
 SETTINGS = ("pydantic_settings.BaseSettings", "pydantic.BaseSettings", "pydantic.v1.BaseSettings")
 ENVS = (
     "environ.Env",
