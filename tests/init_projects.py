@@ -53,7 +53,7 @@ class User(db.Model):
 
 def create_app(config=None):
     app = Flask(__name__)
-    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "postgresql+psycopg2://shop@db.invalid/shop")
+    app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "postgresql+psycopg2://shop@127.0.0.1:1/shop")
     db.init_app(app)
 
     @app.post("/users")
@@ -279,7 +279,7 @@ INSTALLED_APPS = ["customers"]
 DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.postgresql",
-        "HOST": os.getenv("SHOP_DB_SERVER", "db.invalid"),
+        "HOST": os.getenv("SHOP_DB_SERVER", "127.0.0.1"),
         "PORT": int(os.getenv("SHOP_DB_SERVER_PORT", "5432")),
         "NAME": os.getenv("SHOP_DB", "shop"),
         "USER": os.environ.get("SHOP_DB_ACCOUNT", "shop"),

@@ -96,16 +96,15 @@ def role(read: Read, known: Sequence[str] = ()) -> Role | None:
     words = read.name.upper().split("_")
     part = next((part for part, ends in PARTS.items() if words[-1] in ends), "")
     named = next((service for service, of in SERVICES.items() if of & set(words)), "")
+    used = _used(read)
     for each in (read.default, *known):
         if found := scheme(each):
             service = SCHEMES.get(found.partition("+")[0], "other")
-            if service == "other" and found.startswith("sqlite") and named == "pg":
-                service = "pg"
-            return Role(service, "url")
-    for each in read.around:
-        for ending, found_role in GIVEN_TO.items():
-            if re.search(rf"(^|[.\W]){re.escape(ending)}(?!\w)", each):
-                return Role(found_role.service, part or found_role.part)
+            # an address for developers: tests may still have another database
+            is_database = named == "pg" or (used is not None and used.service == "pg")
+            return Role("pg" if found.startswith("sqlite") and is_database else service, "url")
+    if used is not None:
+        return Role(used.service, part or used.part)
     if read.name in LIBPQ:
         return Role("pg", LIBPQ[read.name])
     if OTHERS & set(words):
@@ -116,4 +115,13 @@ def role(read: Read, known: Sequence[str] = ()) -> Role | None:
         return Role(named, part)
     if words[-1] in ("URL", "URI", "ENDPOINT"):
         return Role("http", "url")
+    return None
+
+
+def _used(read: Read) -> Role | None:
+    """Return what a variable is for by the calls that its value goes to."""
+    for each in read.around:
+        for ending, found in GIVEN_TO.items():
+            if re.search(rf"(^|[.\W]){re.escape(ending)}(?!\w)", each):
+                return found
     return None
