@@ -107,6 +107,6 @@ def _fixtures(seen: Findings, advice: Advice) -> None:
         for each in made[:3]
     )
     named = ", ".join(f"{each.name} ({each.place})" for each in made)
-    advice.by_hand.append(f"Fixtures {named}: {keep}Or three lines, and each test is rolled back:\n\n{shown}\n")
+    advice.by_hand.append(f"Fixtures {named}: {keep}Or three lines, and each test is rolled back:\n\n{shown}")
     advice.pages["from-a-conftest"] = places(each.place for each in made)
     advice.pages["existing-suite"] = "tests that stay as they are"
