@@ -46,8 +46,12 @@ example: what `pytest --testbed-provider docker tests/api` would take
   python -m pytest_testbed doctor -- --testbed-provider docker tests/api
 """
 INIT = """\
-Looks at a project and prints the ini lines that it suggests, each with its reason. No file is
-written, and none of the project's code is run.
+Looks at a project and prints the ini lines that it suggests, each below its reason, in the form of
+the file that the project has: pytest.ini, pytest.toml, pyproject.toml, tox.ini or setup.cfg. What could
+not be decided is there as a comment. No file is written, and none of the project's code is run.
+
+It looks at dependencies, SQLAlchemy's models and engines, Alembic, Django's settings, variables with
+addresses, compose files and pipelines, web applications, factories, conftests and folders of tests.
 """
 PS = """\
 Shows one line for each service that your test runs have on record, on this machine and wherever else

@@ -1,0 +1,393 @@
+"""What `init` says: lines in the form of the project's own file, and what it says of bad input."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pytest_testbed.commands.line import main
+from pytest_testbed.commands.looking import tree as tree_module
+from pytest_testbed.commands.looking.answer import advised
+from pytest_testbed.commands.looking.findings import look
+from tests.init_projects import BY_HAND, DJANGO, FASTAPI, FLASK, lay
+
+Capture = pytest.CaptureFixture[str]
+APP = {
+    "shop/__init__.py": "",
+    "shop/db.py": "import os\nfrom sqlalchemy import create_engine\nfrom sqlalchemy.orm import DeclarativeBase\n"
+    "engine = create_engine(os.environ['DATABASE_URL'])\nclass Base(DeclarativeBase): pass\n"
+    "class User(Base):\n    __tablename__ = 'users'\n",
+}
+
+
+def said(path: Path, capsys: Capture, files: dict[str, str] | None = None) -> str:
+    """Return what is printed for a project; nothing else may be, and nothing may have been written."""
+    lay(path, files or {})
+    before = {each: each.lstat().st_mtime_ns for each in path.rglob("*")}
+    assert main(["init", str(path)]) == 0
+    assert {each: each.lstat().st_mtime_ns for each in path.rglob("*")} == before
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def active(path: Path, key: str) -> list[str]:
+    """Return the entries of a key that would count."""
+    return advised(look(path)).active(key)
+
+
+# --- bad input
+
+
+def test_an_empty_folder(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys)
+
+    assert out.startswith(f"{tmp_path}: nothing that lines could be suggested for.\n")
+    assert "Looked for: dependencies" in out
+    assert "def test_first(pg_session):" in out
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["init", str(tmp_path / "no")]) == 2
+    assert capsys.readouterr().err == f"init: {tmp_path / 'no'} is not there.\n"
+
+
+def test_a_file(tmp_path: Path, capsys: Capture) -> None:
+    lay(tmp_path, {"a.py": ""})
+    assert main(["init", str(tmp_path / "a.py")]) == 2
+    assert capsys.readouterr().err == f"init: {tmp_path / 'a.py'} is a file; name the project's folder.\n"
+
+
+def test_a_directory_that_may_not_be_read(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert main(["init", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"init: {tmp_path} cannot be read: Permission denied.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"import os\ndef broken(:\n", "tests/conftest.py:2: is no Python"),
+        (b"x = 1\n\x00", "tests/conftest.py"),
+        (b"# coding: no-such-code\n", "tests/conftest.py"),
+        (b"x = '\xff'\n", "tests/conftest.py"),
+        (b"x = " + b"(" * 3000 + b")" * 3000, "tests/conftest.py"),
+    ],
+)
+def test_a_broken_conftest_is_named_and_gone_on_from(tmp_path: Path, capsys: Capture, text: bytes, why: str) -> None:
+    lay(tmp_path, {**APP, "tests/conftest.py": ""}).joinpath("tests/conftest.py").write_bytes(text)
+
+    out = said(tmp_path, capsys)
+
+    assert f"Not read:\n  {why}" in out
+    assert "testbed_pg_schema = shop.db:Base" in out
+
+
+def test_a_file_of_another_encoding_or_with_a_mark_is_read(tmp_path: Path, capsys: Capture) -> None:
+    lay(tmp_path, APP)
+    tmp_path.joinpath("shop/db.py").write_bytes(b"\xef\xbb\xbf" + APP["shop/db.py"].replace("\n", "\r\n").encode())
+    tmp_path.joinpath("shop/web.py").write_bytes(b"# coding: latin-1\nfrom flask import Flask\nx = '\xe4'\napp = Flask(x)\n")
+    tmp_path.joinpath("requirements.txt").write_bytes("﻿flask  # für alle\n".encode() + b"\xff\n")
+
+    out = said(tmp_path, capsys)
+
+    assert "testbed_app = shop.web:app" in out
+    assert "testbed_pg_schema = shop.db:Base" in out
+    assert "1 dependencies" in out
+    assert "Not read" not in out
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, {**APP, "large.py": "x = 1\n" * 400})
+    (tmp_path / "gone.py").symlink_to("nowhere.py")
+    (tmp_path / "round").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "pipe.py")
+    monkeypatch.setattr(tree_module, "LARGEST", 2000)
+
+    out = said(tmp_path, capsys)
+
+    assert "  gone.py: no such file or directory\n" in out
+    assert "  large.py: larger than 2 kB\n" in out
+    assert "2 Python files read" in out
+
+
+def test_more_files_than_are_looked_at(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree_module, "MOST_FILES", 2)
+
+    assert "more than 2 files: the rest was not looked at" in said(tmp_path, capsys, {**APP, "z.py": ""})
+
+
+def test_what_is_installed_or_made_is_left_out(tmp_path: Path) -> None:
+    skipped = ("node_modules", ".git", ".venv", "build", "x.egg-info", "own-env", "a/site-packages")
+    lay(tmp_path, {f"{folder}/web.py": "from flask import Flask\napp = Flask('a')\n" for folder in skipped})
+    lay(tmp_path, {"own-env/pyvenv.cfg": ""})
+
+    assert look(tmp_path).sources == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("pyproject.toml", "[tool.pytest.ini_options]\nx = [\n"),
+        ("pytest.ini", "[pytest]\nx = 1\nno key\n"),
+        ("setup.cfg", "[tool:pytest]\nx = 1\nx = 2\n"),
+        ("pytest.toml", "[pytest\n"),
+    ],
+)
+def test_settings_that_cannot_be_read(tmp_path: Path, capsys: Capture, name: str, text: str) -> None:
+    out = said(tmp_path, capsys, {**APP, name: text})
+
+    assert f"{name} cannot be read, by pytest neither; mend it first:" in out
+    assert "shop.db:Base" in out
+
+
+# --- where lines go
+
+ENV = "DATABASE_URL={pg.url+psycopg2}"
+TOML_LINE = f'testbed_env = ["{ENV}"]'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where", "line"),
+    [
+        ("pytest.ini", "[pytest]\naddopts = -ra\n", "Into pytest.ini, below [pytest] (line 1):", f"testbed_env = {ENV}"),
+        ("pytest.ini", "", "pytest.ini has no [pytest] yet. Add this at its end:\n\n[pytest]", f"testbed_env = {ENV}"),
+        (".pytest.ini", "\n[pytest]\n", "Into .pytest.ini, below [pytest] (line 2):", f"testbed_env = {ENV}"),
+        ("tox.ini", "[tox]\n\n[pytest]\n", "Into tox.ini, below [pytest] (line 3):", f"testbed_env = {ENV}"),
+        ("setup.cfg", "[tool:pytest]\n", "Into setup.cfg, below [tool:pytest] (line 1):", f"testbed_env = {ENV}"),
+        ("tox.ini", "[tox]\n", "Save this as pytest.ini:\n\n[pytest]", f"testbed_env = {ENV}"),
+        ("pyproject.toml", "[tool.pytest]\nstrict = true\n", "Into pyproject.toml, below [tool.pytest] (line 1):", TOML_LINE),
+        ("pyproject.toml", "[tool.pytest.ini_options]\n", "below [tool.pytest.ini_options] (line 1):", TOML_LINE),
+        ("pyproject.toml", "[tool.ruff]\n", "Add this at its end:\n\n[tool.pytest.ini_options]", TOML_LINE),
+        ("pytest.toml", "[pytest]\n", "Into pytest.toml, below [pytest] (line 1):", TOML_LINE),
+        (".pytest.toml", "", ".pytest.toml has no [pytest] yet. Add this at its end:\n\n[pytest]", TOML_LINE),
+    ],
+)
+def test_lines_are_for_the_file_that_is_there(
+    tmp_path: Path, capsys: Capture, name: str, text: str, where: str, line: str
+) -> None:
+    out = said(tmp_path, capsys, {**APP, name: text})
+
+    assert where in out
+    assert f"\n{line}\n" in out
+
+
+def test_the_first_of_several_files_counts(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys, {**APP, "setup.cfg": "[tool:pytest]\n", "pyproject.toml": "[tool.pytest.ini_options]\n"})
+
+    assert "Settings for pytest in setup.cfg do not count: pyproject.toml comes first." in out
+
+
+def test_lines_that_are_there_already(tmp_path: Path, capsys: Capture) -> None:
+    ini = "[pytest]\npythonpath = .\ntestbed_env =\n    OTHER={pg.host}\ntestbed_pg_schema = shop.db:Base\n"
+    out = said(tmp_path, capsys, {**APP, "pytest.ini": ini})
+
+    assert f"  pytest.ini:3: testbed_env is there; add to it:\n    {ENV}   # shop/db.py:4: read" in out
+    assert "  pytest.ini:5: testbed_pg_schema is there.\n" in out
+    assert "\ntestbed_pg_schema = " not in out
+
+
+def test_all_is_there(tmp_path: Path, capsys: Capture) -> None:
+    ini = f"[pytest]\npythonpath = .\ntestbed_env = {ENV}\ntestbed_pg_schema = shop.db:Base\ntestbed_pg_bind = shop.db:engine\n"
+
+    assert "No line is missing." in said(tmp_path, capsys, {**APP, "pytest.ini": ini})
+
+
+def test_another_value_is_there(tmp_path: Path, capsys: Capture) -> None:
+    files = {"web.py": "from flask import Flask\napp = Flask('a')\n", "pytest.toml": '[pytest]\ntestbed_app = "site:app"\n'}
+
+    assert "pytest.toml:2: testbed_app is site:app; web:app was seen (web.py:2" in said(tmp_path, capsys, files)
+
+
+def test_settings_of_a_folder_above(tmp_path: Path, capsys: Capture) -> None:
+    lay(tmp_path, {"pytest.ini": "[pytest]\n"})
+    (tmp_path / "part").mkdir()
+
+    assert f"takes its settings from {tmp_path / 'pytest.ini'}." in said(tmp_path / "part", capsys, APP)
+
+
+def test_projects_below_are_named(tmp_path: Path, capsys: Capture) -> None:
+    lay(tmp_path / "back end", {**APP, "pyproject.toml": "[tool.pytest.ini_options]\n"})
+
+    out = said(tmp_path, capsys)
+
+    assert f"python -m pytest_testbed init '{tmp_path}/back end'" in out
+    assert look(tmp_path).sources == {}
+
+
+def test_compose_files_of_the_repository_above(tmp_path: Path) -> None:
+    (tmp_path / ".git").mkdir()
+    lay(tmp_path, {"compose.yml": "services:\n  db:\n    image: postgres:15\n"})
+    lay(tmp_path / "backend", APP)
+
+    assert active(tmp_path / "backend", "testbed_pg_image") == ["postgres:15"]
+
+
+# --- what is suggested
+
+
+def test_everything_is_a_comment_or_toml(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys, {**FASTAPI, "src/shop/other.py": "from fastapi import FastAPI\nside = FastAPI()\n"})
+    block = out.partition("(line 7):\n\n")[2].partition("\n\n")[0]
+
+    assert tomllib.loads(block) == {
+        "pythonpath": ["src"],
+        "testbed_env": ["SHOP_DATABASE_URL={pg.url+asyncpg}"],
+        "testbed_pg_schema": ["shop.models:Base"],
+        "testbed_app": "shop.main:app",
+    }
+    assert '# testbed_app = "shop.other:side"' in block
+    assert 'pip install "pytest-testbed[asgi,async,httpx]"' in out
+
+
+@pytest.mark.parametrize(
+    ("default", "requirements", "form"),
+    [
+        ("", "psycopg2-binary", "{pg.url+psycopg2}"),
+        ("", "psycopg[binary]", "{pg.url+psycopg}"),
+        (", 'postgresql+psycopg_async://a@b/c'", "psycopg2", "{pg.url+psycopg_async}"),
+        (", 'postgresql://a@b/c'", "psycopg", "{pg.url+psycopg}"),
+        (", 'sqlite:///dev.db'", "psycopg2", "{pg.url+psycopg2}"),
+    ],
+)
+def test_the_driver_of_an_address(tmp_path: Path, default: str, requirements: str, form: str) -> None:
+    lay(tmp_path, {"requirements.txt": requirements})
+    lay(tmp_path, {"db.py": f"import os, sqlalchemy\nengine = sqlalchemy.create_engine(os.getenv('URL'{default}))\n"})
+
+    assert active(tmp_path, "testbed_env") == [f"URL={form}"]
+
+
+def test_an_address_of_another_database_is_left_as_a_comment(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys, {"a.py": "import os\nURL = os.getenv('DATABASE_URL', 'sqlite:///dev.db')\n"})
+
+    assert "# a.py:2: its default is an address of sqlite; does it run on PostgreSQL?\n# testbed_env = DATABASE_URL=" in out
+
+
+def test_a_bound_engine_where_no_variable_is_read(tmp_path: Path) -> None:
+    text = APP["shop/db.py"].replace("os.environ['DATABASE_URL']", "'postgresql://shop@db/shop'")
+    lay(
+        tmp_path,
+        {**APP, "shop/db.py": text, "shop/old.py": "import sqlalchemy\nengine = sqlalchemy.create_engine('mysql://a:b@c')\n"},
+    )
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_bind") == ["shop.db:engine"]
+    assert advice.undecided == ["shop/old.py:2: the engine leads to mysql://a:***@c; it was left out of testbed_pg_bind."]
+
+
+def test_an_environment_of_alembic_with_an_address_of_its_own(tmp_path: Path) -> None:
+    files = {name: text for name, text in FLASK.items() if not name.startswith("shop/")}
+    lay(tmp_path, {**APP, **files, "shop/db.py": APP["shop/db.py"].replace("os.environ['DATABASE_URL']", "'postgresql://a@b/c'")})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_schema") == ["shop.db:Base"]
+    assert advice.by_hand[0].startswith("migrations/env.py:8: to apply migrations, let it take the connection")
+
+
+def test_sql_files(tmp_path: Path) -> None:
+    compose = "services:\n  db:\n    image: postgres\n    volumes: ['./sql:/docker-entrypoint-initdb.d:ro']\n"
+    lay(tmp_path, {"compose.yml": compose, "sql/1.sql": "CREATE TABLE a ();", "sql/2.sql": "create user a;", "sql/3.sh": ""})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_schema") == ["sql/1.sql"]
+    assert "runs sql/3.sh" in advice.undecided[0]
+
+
+OTHERS = """
+import os, requests, pika, smtplib
+queue = pika.URLParameters(os.environ["QUEUE"])
+smtplib.SMTP(os.environ["SMTP_HOST"], int(os.environ["SMTP_PORT"]))
+requests.get(os.environ["INVENTORY_SERVICE_URL"])
+requests.get(os.getenv("PAYMENT_URL", "https://pay.example.com/v1/"))
+link = os.environ["FRONTEND_URL"]
+"""
+
+
+def test_broker_mail_and_other_services(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys, {"a.py": OTHERS})
+
+    assert active(tmp_path, "testbed_env") == [
+        "QUEUE={rabbitmq.url}",
+        "SMTP_HOST={mail.host}",
+        "SMTP_PORT={mail.port}",
+        "INVENTORY_SERVICE_URL={mock.inventory.url}",
+    ]
+    assert "    # PAYMENT_URL={mock.payment.url}/v1\n" in out
+    assert "FRONTEND_URL" not in out
+    assert 'pip install "pytest-testbed[mail]"' in out
+
+
+def test_where_other_services_are_mocked_already(tmp_path: Path) -> None:
+    lay(tmp_path, {"a.py": OTHERS, "requirements.txt": "responses\n"})
+
+    assert "INVENTORY_SERVICE_URL={mock.inventory.url}" not in active(tmp_path, "testbed_env")
+
+
+def test_factories_levels_and_the_address_of_the_application(tmp_path: Path) -> None:
+    factory = "import factory.alchemy as f\nclass AFactory(f.SQLAlchemyModelFactory):\n    class Meta:\n        model = A\n"
+    test = "import os\nURL = os.environ.get('BASE_URL', 'http://localhost:8000/api')\n"
+    lay(tmp_path, {"web.py": "from flask import Flask\napp = Flask('a')\n", "tests/factories.py": factory})
+    lay(tmp_path, {"tests/functional/test_a.py": test, "tests/unit/test_b.py": "", "tests/end_to_end/test_c.py": ""})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_factory_modules") == ["factories"]
+    assert advice.active("testbed_level_folders") == ["e2e: tests/end_to_end", "integration: tests/functional"]
+    assert advice.active("testbed_env") == ["BASE_URL={app.url}/api"]
+
+
+CONFTEST = """
+import os, subprocess, time
+import pytest
+from dotenv import load_dotenv
+from sqlalchemy import create_engine
+from testcontainers.postgres import PostgresContainer
+os.environ["DATABASE_URL"] = "x"
+load_dotenv(override=True)
+@pytest.fixture(scope="session")
+def db_engine():
+    subprocess.run(["docker", "compose", "up"])
+    time.sleep(5)
+    return create_engine("postgresql://shop:secret@localhost:5432/shop")
+"""
+
+
+def test_a_conftest_by_hand(tmp_path: Path, capsys: Capture) -> None:
+    ini = "[pytest]\nenv =\n    D:DATABASE_URL=postgresql://a\n"
+    out = said(
+        tmp_path, capsys, {**APP, "tests/conftest.py": CONFTEST, "pytest.ini": ini, "requirements.txt": "pytest-postgresql"}
+    )
+
+    for text in (
+        "tests/conftest.py:7: sets DATABASE_URL itself, which undoes the line of testbed_env",
+        "tests/conftest.py:8: load_dotenv(override=True) undoes",
+        "pytest.ini:2: pytest-env sets DATABASE_URL, too",
+        "tests/conftest.py:13: an address stands there, such as postgresql://shop:***@localhost:5432/shop.",
+        "tests/conftest.py:12: sleeps",
+        "    @pytest.fixture\n    def db_engine(pg_engine):\n        return pg_engine\n",
+        "docs/how-to/coming-from-testcontainers.md (tests/conftest.py:11",
+        "docs/how-to/coming-from-pytest-postgresql.md (requirements.txt:1: pytest-postgresql)",
+    ):
+        assert text in out
+    assert "secret" not in out
+
+
+def test_django_with_an_address_for_good(tmp_path: Path, capsys: Capture) -> None:
+    settings = DJANGO["site_of_shop/settings.py"].replace('os.getenv("SHOP_DB_SERVER", "127.0.0.1")', '"db.invalid"')
+    out = said(tmp_path, capsys, {**DJANGO, "site_of_shop/settings.py": settings, "requirements/test.txt": ""})
+
+    assert "site_of_shop/settings.py:9: HOST is 'db.invalid' for good; let it be read from a variable" in out
+    assert "pip install pytest-testbed pytest-django" in out
+
+
+def test_a_project_of_every_kind_reads_well(tmp_path: Path, capsys: Capture) -> None:
+    """No line is longer than a terminal that is wide enough for code."""
+    for name, files in {"flask": FLASK, "hand": BY_HAND, "django": DJANGO, "fastapi": FASTAPI}.items():
+        out = said(tmp_path / name, capsys, files)
+        assert max(map(len, out.splitlines()[1:])) <= 120
+        assert out.endswith("  python -m pytest\n")

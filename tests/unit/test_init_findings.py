@@ -1,0 +1,378 @@
+"""What `init` sees in a project, one kind of thing after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_testbed.commands.looking.findings import Findings, look
+from pytest_testbed.commands.looking.roles import Role, role
+from pytest_testbed.commands.looking.tree import Place
+from pytest_testbed.commands.looking.yamltext import Value, values
+from tests.init_projects import lay
+
+
+def seen(path: Path, **files: str) -> Findings:
+    """Look at Python files; two underscores in a name are a slash."""
+    named = {name.replace("____init__", "/@").replace("__", "/").replace("@", "__init__"): text for name, text in files.items()}
+    return look(lay(path, {f"{name}.py": text for name, text in named.items()}))
+
+
+# --- dependencies
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("requirements.txt", "# first\nSQLAlchemy[asyncio]>=2 ; python_version > '3'\n", 2),
+        ("requirements/dev.txt", "-r base.txt\nsqlalchemy\n", 2),
+        ("requirements-dev.in", "sqlalchemy==2.0\n", 1),
+        ("pyproject.toml", '[project]\ndependencies = [\n  "sqlalchemy>=2",\n]\n', 3),
+        ("pyproject.toml", '[project.optional-dependencies]\ndb = ["sqlalchemy"]\n', 2),
+        ("pyproject.toml", '[dependency-groups]\ntest = ["sqlalchemy", {include-group = "x"}]\n', 2),
+        ("pyproject.toml", '[tool.poetry.dependencies]\npython = "^3.11"\nsqlalchemy = "^2"\n', 3),
+        ("pyproject.toml", '[tool.poetry.group.dev.dependencies]\nSQLAlchemy = { version = "^2" }\n', 2),
+        ("Pipfile", '[packages]\nsqlalchemy = "*"\n', 2),
+        ("setup.cfg", "[options]\ninstall_requires =\n    sqlalchemy>=2\n", 3),
+        ("setup.py", "from setuptools import setup\nsetup(install_requires=['sqlalchemy>=2'])\n", 2),
+        ("tox.ini", "[testenv]\ndeps =\n    sqlalchemy\n", 3),
+        ("uv.lock", '[[package]]\nname = "sqlalchemy"\n', 2),
+        ("Pipfile.lock", '{"default": {\n"sqlalchemy": {}}}', 2),
+    ],
+)
+def test_dependencies(tmp_path: Path, name: str, text: str, line: int) -> None:
+    found = look(lay(tmp_path, {name: text}))
+
+    assert found.dependencies == {"sqlalchemy": Place(name, line)}
+
+
+def test_a_lock_says_nothing_where_a_project_names_its_dependencies(tmp_path: Path) -> None:
+    files = {"requirements.txt": "flask\n", "poetry.lock": '[[package]]\nname = "pika"\n'}
+
+    assert look(lay(tmp_path, files)).dependencies == {"flask": Place("requirements.txt", 1)}
+
+
+# --- names of modules
+
+
+@pytest.mark.parametrize(
+    ("files", "path", "module", "root"),
+    [
+        (["shop/__init__.py", "shop/db.py"], "shop/db.py", "shop.db", ""),
+        (["src/shop/db.py"], "src/shop/db.py", "shop.db", "src"),
+        (["src/__init__.py", "src/db.py"], "src/db.py", "src.db", ""),
+        (["db.py"], "db.py", "db", ""),
+        (["backend/shop/__init__.py", "backend/shop/db.py"], "backend/shop/db.py", "shop.db", "backend"),
+    ],
+)
+def test_modules_by_their_packages(tmp_path: Path, files: list[str], path: str, module: str, root: str) -> None:
+    found = look(lay(tmp_path, dict.fromkeys(files, "")))
+
+    assert (found.sources[path].module, found.roots[path]) == (module, root)
+
+
+def test_modules_of_packages_without_init_by_who_imports_them(tmp_path: Path) -> None:
+    found = seen(tmp_path, backend__app__db="", backend__app__users="from app.db import Base", backend__app__other="")
+
+    assert (found.sources["backend/app/db.py"].module, found.roots["backend/app/db.py"]) == ("app.db", "backend")
+    assert found.sources["backend/app/other.py"].module == "app.other"
+
+
+def test_a_module_called_as_what_it_imports(tmp_path: Path) -> None:
+    found = seen(tmp_path, app____init__="", app__celery="from celery import Celery\n", app__logging="", app__a="import logging")
+
+    assert found.sources["app/celery.py"].module == "app.celery"
+    assert found.sources["app/logging.py"].module == "app.logging"
+
+
+# --- SQLAlchemy
+
+BASE = "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
+MODEL = "class {0}(Base):\n    __tablename__ = '{0}'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "entry"),
+    [
+        (BASE + MODEL.format("User"), "shop.db:Base"),
+        (f"from sqlalchemy.orm import declarative_base\nBase = declarative_base()\n{MODEL.format('User')}", "shop.db:Base"),
+        (f"import sqlalchemy.orm as o\nBase = o.declarative_base()\n{MODEL.format('User')}", "shop.db:Base"),
+        ("import sqlalchemy as sa\nmeta = sa.MetaData()\nusers = sa.Table('users', meta)\n", "shop.db:meta"),
+        ("from sqlalchemy.orm import registry\nr = registry()\nBase = r.generate_base()\n" + MODEL.format("A"), "shop.db:Base"),
+        ("from flask_sqlalchemy import SQLAlchemy\ndb = SQLAlchemy()\nclass U(db.Model):\n    id = db.Column()\n", "shop.db:db"),
+        (f"from flask_sqlalchemy import SQLAlchemy\n{BASE}db = SQLAlchemy(model_class=Base)\n"
+         "class U(db.Model):\n    id = db.mapped_column()\n", "shop.db:db"),
+        ("from sqlmodel import SQLModel\nclass U(SQLModel, table=True):\n    id: int\n", "shop.db:SQLModel"),
+    ],
+)  # fmt: skip
+def test_bases(tmp_path: Path, text: str, entry: str) -> None:
+    (base,) = seen(tmp_path, shop____init__="", shop__db=text).bases
+
+    assert base.entries == [entry]
+    assert base.models == {"shop.db": 1}
+
+
+def test_models_in_many_modules_are_imported_by_the_one_that_imports_all(tmp_path: Path) -> None:
+    found = seen(
+        tmp_path,
+        shop____init__="",
+        shop__db=BASE,
+        shop__models____init__="from .users import User\nfrom .orders import Order\n",
+        shop__models__users=f"from shop.db import Base\n{MODEL.format('User')}",
+        shop__models__orders=f"from ..db import Base\n{MODEL.format('Order')}",
+    )
+
+    assert found.bases[0].entries == ["shop.models", "shop.db:Base"]
+
+
+def test_or_each_is_named(tmp_path: Path) -> None:
+    found = seen(
+        tmp_path,
+        shop____init__="",
+        shop__db=BASE,
+        shop__users=f"from shop.db import Base\n{MODEL.format('User')}",
+        shop__orders="from .db import Base\nclass Common(Base):\n    __abstract__ = True\n"
+        "class Order(Common):\n    __tablename__ = 'o'\n",
+    )
+
+    assert found.bases[0].entries == ["shop.orders", "shop.users", "shop.db:Base"]
+
+
+def test_several_bases_and_one_without_models(tmp_path: Path) -> None:
+    found = seen(
+        tmp_path,
+        one=BASE + MODEL.format("A") + MODEL.format("B"),
+        two=BASE + MODEL.format("C"),
+        three=BASE,
+        tests__test_it=BASE + MODEL.format("D"),
+    )
+
+    assert [base.entry for base in found.bases] == ["one:Base", "two:Base"]
+
+
+def test_engines_and_session_factories(tmp_path: Path) -> None:
+    text = """
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.orm import scoped_session, sessionmaker
+URL = "sqlite:///x"
+engine = create_engine(URL)
+later = create_async_engine("postgresql+asyncpg://a@b/c")
+Session = scoped_session(sessionmaker(bind=engine))
+def inner():
+    other = create_engine("x")
+"""
+    found = seen(tmp_path, db=text).targets
+
+    assert [(each.entry, each.kind, each.url, each.engine) for each in found] == [
+        ("db:engine", "engine", "sqlite:///x", ""),
+        ("db:later", "async engine", "postgresql+asyncpg://a@b/c", ""),
+        ("db:Session", "scoped session", None, "db.engine"),
+    ]
+
+
+# --- variables
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("import os\nx = os.environ['DB_URL']", ("DB_URL", None, True)),
+        ("from os import environ\nx = environ['DB_URL']", ("DB_URL", None, True)),
+        ("import os\nx = os.environ.get('DB_URL', 'sqlite://')", ("DB_URL", "sqlite://", False)),
+        ("from os import getenv\ndef f(): return getenv('DB_URL')", ("DB_URL", None, False)),
+        ("from decouple import config\nx = config('DB_URL', default='a')", ("DB_URL", "a", False)),
+        ("from decouple import config\nx = config('DB_URL')", ("DB_URL", None, True)),
+        ("import environ\nenv = environ.Env()\nx = env('DB_URL')", ("DB_URL", None, True)),
+        ("import environ\nenv = environ.Env()\nx = env.db()", ("DATABASE_URL", None, True)),
+        ("from environs import Env\nenv = Env()\nx = env.str('DB_URL', default='')", ("DB_URL", "", False)),
+        ("import dj_database_url as d\nx = d.config(default='sqlite://')", ("DATABASE_URL", "sqlite://", False)),
+        ("from starlette.config import Config\nc = Config()\nx = c('DB_URL', cast=str)", ("DB_URL", None, True)),
+        ("from pydantic_settings import BaseSettings\nclass S(BaseSettings):\n    db_url: str", ("DB_URL", None, True)),
+        (
+            "from pydantic_settings import BaseSettings\nclass S(BaseSettings):\n    model_config = {'env_prefix': 'A_'}\n"
+            "    db_url: str = 'x'",
+            ("A_DB_URL", "x", False),
+        ),
+        (
+            "from pydantic import BaseSettings, Field\nclass S(BaseSettings):\n    url: str = Field(..., env='DB_URL')",
+            ("DB_URL", None, True),
+        ),
+    ],
+)
+def test_variables(tmp_path: Path, text: str, expected: tuple[str, str | None, bool]) -> None:
+    (read,) = seen(tmp_path, a=text).reads
+
+    assert (read.name, read.default, read.is_required) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["environ = {}\nx = environ.get('A_URL')", "config = print\nconfig('A')", "import os\nos.environ['A'] = 'b'"]
+)
+def test_what_reads_no_variable(tmp_path: Path, text: str) -> None:
+    assert seen(tmp_path, a=text).reads == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("os.environ['DATABASE_URL']", Role("pg", "url")),
+        ("os.environ['SQLALCHEMY_DATABASE_URI']", Role("pg", "url")),
+        ("os.environ['POSTGRES_SERVER']", Role("pg", "host")),
+        ("os.environ['POSTGRES_DB']", Role("pg", "database")),
+        ("os.environ['PGPASSWORD']", Role("pg", "password")),
+        ("os.environ['RABBITMQ_VHOST']", Role("rabbitmq", "vhost")),
+        ("os.environ['CELERY_BROKER_URL']", Role("rabbitmq", "url")),
+        ("os.getenv('CELERY_BROKER_URL', 'redis://x')", Role("other", "url")),
+        ("os.environ['CELERY_RESULT_BACKEND']", Role("other", "")),
+        ("os.environ['REDIS_URL']", Role("other", "url")),
+        ("os.environ['MYSQL_HOST']", Role("other", "host")),
+        ("os.environ['SMTP_HOST']", Role("mail", "host")),
+        ("os.environ['EMAIL_PASSWORD']", None),
+        ("os.environ['INVENTORY_URL']", Role("http", "url")),
+        ("os.getenv('WHERE', 'amqp://x')", Role("rabbitmq", "url")),
+        ("create_engine(os.environ['WHERE'])", Role("pg", "url")),
+        ("os.environ['SECRET']", None),
+        ("os.environ['QUERY_STRING']", None),
+    ],
+)
+def test_what_a_variable_is_for(tmp_path: Path, text: str, expected: Role | None) -> None:
+    (read,) = seen(tmp_path, a=f"import os\nfrom sqlalchemy import create_engine\nx = {text}").reads
+
+    assert role(read) == expected
+
+
+# --- files that are not Python
+
+COMPOSE = """
+x-common: &common
+  restart: always
+services:
+  db:
+    <<: *common
+    image: 'postgres:${TAG:-16}'  # as in production
+    environment:
+    - POSTGRES_USER=shop
+    - DATABASE_URL=postgresql+psycopg://shop@db/shop
+    command: postgres -c max_connections=50
+    volumes:
+      - ./init:/docker-entrypoint-initdb.d
+  broker: {image: "ignored:1"}
+  mq:
+    image: rabbitmq:3.13-management
+  metrics:
+    image: prometheuscommunity/postgres-exporter
+"""
+
+
+def test_a_compose_file(tmp_path: Path) -> None:
+    found = look(lay(tmp_path, {"deploy/docker-compose.yml": COMPOSE}))
+    db, broker = found.images
+
+    assert (db.kind, db.name, db.version, db.place.line) == ("postgres", "postgres:16", "16", 7)
+    assert db.scripts == [("deploy/init", Place("deploy/docker-compose.yml", 13))]
+    assert (db.words, db.variables["POSTGRES_USER"]) == (["postgres", "-c", "max_connections=50"], "shop")
+    assert (broker.kind, broker.name, broker.version) == ("rabbitmq", "rabbitmq:3.13-management", "3.13")
+    assert [given.name for given in found.given] == ["POSTGRES_USER", "DATABASE_URL"]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (".github/workflows/test.yml", "jobs:\n  a:\n    services:\n      p:\n        image: postgis/postgis:16-3.4\n"),
+        (".gitlab-ci.yml", "test:\n  services:\n    - postgis/postgis:16-3.4\n"),
+        (".gitlab-ci.yml", "test:\n  services:\n  - name: postgis/postgis:16-3.4\n    alias: db\n"),
+        (
+            ".circleci/config.yml",
+            "jobs:\n  a:\n    docker:\n      - image: cimg/python:3\n      - image: postgis/postgis:16-3.4\n",
+        ),
+    ],
+)
+def test_pipelines(tmp_path: Path, path: str, text: str) -> None:
+    (image,) = look(lay(tmp_path, {path: text})).images
+
+    assert (image.name, image.version, image.is_pipeline) == ("postgis/postgis:16-3.4", "16", True)
+
+
+def test_yaml_as_far_as_it_is_read() -> None:
+    text = "a:\n- b: 1\n  c: [x, 'y']\n- d\n\"e\": |\n  no: text\nf: {g: h}\n---\ni: 'it''s'\n"
+
+    assert list(values(text))[:4] == [
+        Value(("a", "-", "b"), "1", 2),
+        Value(("a", "-", "c", "-"), "x", 3),
+        Value(("a", "-", "c", "-"), "y", 3),
+        Value(("a", "-"), "d", 4),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("env", "way"),
+    [
+        ("u = config.get_main_option('sqlalchemy.url')\ne = create_engine(u)", ""),
+        ("e = engine_from_config(config.get_section('alembic'))", "given"),
+        ("given = context.config.attributes.get('connection')\ne = create_engine(os.environ['X'])", "given"),
+        ("config.set_main_option('sqlalchemy.url', settings.url)\ne = engine_from_config({})", "set"),
+        ("c = {}\nc['sqlalchemy.url'] = settings.url\ne = engine_from_config(c)", "set"),
+        ("e = create_engine(settings.url)", "own"),
+        ("from flask import current_app\ne = current_app.extensions['migrate'].db", "flask"),
+    ],
+)
+def test_how_alembic_gets_its_address(tmp_path: Path, env: str, way: str) -> None:
+    head = "import os\nfrom sqlalchemy import create_engine, engine_from_config\nfrom alembic import context\n"
+    env = f"{head}config = context.config\n{env}"
+    files = {"db/alembic.ini": "[alembic]\nscript_location = %(here)s/steps\n", "db/steps/env.py": env}
+    (alembic,) = look(lay(tmp_path, files)).alembics
+
+    assert (alembic.path, alembic.env) == ("db/alembic.ini", "db/steps/env.py")
+    assert alembic.way == (way or "own")
+
+
+def test_alembic_in_pyproject(tmp_path: Path) -> None:
+    files = {"pyproject.toml": '[tool.alembic]\nscript_location = "%(here)s/steps"\n', "steps/env.py": "run()"}
+    (alembic,) = look(lay(tmp_path, files)).alembics
+
+    assert (alembic.path, alembic.env, alembic.way) == ("pyproject.toml", "steps/env.py", "")
+
+
+# --- applications, factories
+
+
+@pytest.mark.parametrize(
+    ("text", "entries"),
+    [
+        ("from flask import Flask\napp = Flask(__name__)", ["web:app"]),
+        (
+            "from fastapi import FastAPI\ndef create_app():\n    app = FastAPI()\n    return app\napp = create_app()",
+            ["web:create_app()", "web:app"],
+        ),
+        ("from flask import Flask\ndef create_app(config):\n    return Flask(__name__)", ["web:create_app()"]),
+        ("from starlette.applications import Starlette\nadmin = Starlette()\napp = Starlette()", ["web:app", "web:admin"]),
+        ("def create_app():\n    return 1", []),
+    ],
+)  # fmt: skip
+def test_applications(tmp_path: Path, text: str, entries: list[str]) -> None:
+    assert [each.entry for each in seen(tmp_path, web=text).applications] == entries
+
+
+def test_factories(tmp_path: Path) -> None:
+    text = """
+from factory.alchemy import SQLAlchemyModelFactory
+class Common(SQLAlchemyModelFactory):
+    class Meta:
+        abstract = True
+        sqlalchemy_session = session
+class UserFactory(Common):
+    class Meta:
+        model = User
+class PlainFactory(SQLAlchemyModelFactory):
+    class Meta:
+        model = User
+        sqlalchemy_session = None
+"""
+    found = seen(tmp_path, tests__factories=text).factories
+
+    assert [(each.name, each.module, each.has_session) for each in found] == [
+        ("UserFactory", "factories", True),
+        ("PlainFactory", "factories", False),
+    ]
