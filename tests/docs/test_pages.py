@@ -84,7 +84,10 @@ QUIET = (*(word for name in UNUSED for word in ("-p", f"no:{name}")), "-W", "err
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
 def test_projects_run(page: Path, pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
     def options(word: str) -> Sequence[str]:
-        return broker_options(request.getfixturevalue("broker_somewhere")) if word == "broker" else PLUGINS[word]
+        if word != "broker":
+            return PLUGINS[word]
+        database = request.getfixturevalue("somewhere").endpoint("postgres").url()  # one provider is named for both
+        return [*broker_options(request.getfixturevalue("broker_somewhere")), "-o", f"testbed_pg_url={database}"]
 
     project = pytester.path
     for number, step in enumerate(STEP.finditer(page.read_text(encoding="utf-8"))):
