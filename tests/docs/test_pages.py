@@ -72,12 +72,13 @@ QUIET = (*(word for name in UNUSED for word in ("-p", f"no:{name}")), "-W", "err
 @pytest.mark.parametrize("page", RUN_PAGES, ids=name_of)
 def test_projects_run(page: Path, pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
     def options(word: str) -> Sequence[str]:
-        if word == "broker":
-            return broker_options(request.getfixturevalue("broker_somewhere"))
+        if word not in ("broker", "server"):
+            return MORE[word]
+        url = request.getfixturevalue("somewhere").endpoint("postgres").url("postgres")
+        database = ("-o", f"testbed_pg_url={url}")  # with a broker as well: one provider is named for both
         if word == "server":
-            url = request.getfixturevalue("somewhere").endpoint("postgres").url("postgres")
-            return ("--testbed-provider", "external", "-o", f"testbed_pg_url={url}")
-        return MORE[word]
+            return ("--testbed-provider", "external", *database)
+        return (*broker_options(request.getfixturevalue("broker_somewhere")), *database)
 
     project, path = pytester.path, Path()
     for number, step in enumerate(STEP.finditer(page.read_text(encoding="utf-8"))):
