@@ -104,12 +104,26 @@ set_up() {
         fi
         make_venv "$found" "$venv"
     fi
-    facts="$(cksum <pyproject.toml) $PWD $*"
+    facts="$(cat pyproject.toml examples/*/pyproject.toml | cksum) $PWD $*"
     if [ "$(cat "$venv/installed-$name" 2>/dev/null)" != "$facts" ]; then
         say "installing into $venv (takes a minute or two)"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
-        "$python" -m pip install --quiet --upgrade "pip>=25.1"
-        "$python" -m pip install --quiet "$@"
+        pip_install "pip>=25.1"
+        pip_install "$@"
         printf '%s\n' "$facts" >"$venv/installed-$name"
     fi
+}
+
+# pip_install PIP-ARGUMENT…
+pip_install() {
+    "$python" -m pip install --quiet "$@" || die "pip could not install $*
+  What it said stands above. It fetches packages from $(package_index).
+  Without a network there, it fails: run this again where there is one. A second run needs none.
+  A mirror is named by PIP_INDEX_URL=https://…; a folder of wheels by PIP_NO_INDEX=1 PIP_FIND_LINKS=/the/folder."
+}
+
+# package_index: where pip looks, without the password that may stand in it
+package_index() {
+    index=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}
+    printf '%s\n' "$index" | sed 's|//[^/@]*@|//***@|'
 }

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 import shop
 from fixtures.factories import ProductFactory
-from pytest_testbed import ApiClient, Mailbox
+from pytest_testbed import ApiClient, Broker, Mailbox
 from shop.models import Product
 
 ADA = {"email": "ada@example.com", "name": "Ada", "password": "secure123"}
@@ -47,36 +47,34 @@ def worker() -> Iterator[None]:
 
 
 @pytest.fixture
+def ada(api_client: ApiClient, mailbox: Mailbox) -> ApiClient:
+    """A customer who has just registered, and is logged in."""
+    api_client.post("/users", json=ADA).assert_status(201)
+    mailbox.expect(to=ADA["email"], subject="Welcome")
+    api_client.login(email=ADA["email"], password=ADA["password"])
+    return api_client
+
+
+@pytest.fixture
 def lamp(pg_session: Session) -> Product:
     lamp: Product = ProductFactory.create(name="Lamp", price=2500, stock=10)
     pg_session.commit()
     return lamp
 
 
+@pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize(
-    ("card", "status", "text", "stock"),
+    ("card", "status", "told", "left"),
     [("tok_visa", "PROCESSED", "is paid: 50.00", 8), ("tok_declined", "REFUSED", "cannot be paid: card_declined", 10)],
 )
-def test_a_customer_buys_lamps(
-    api_client: ApiClient,
-    worker: None,
-    mailbox: Mailbox,
-    lamp: Product,
-    pg_session: Session,
-    card: str,
-    status: str,
-    text: str,
-    stock: int,
-) -> None:
-    api_client.post("/users", json=ADA).assert_status(201)
-    mailbox.expect(to=ADA["email"], subject="Welcome")
-    api_client.login(email=ADA["email"], password=ADA["password"])
+def test_two_lamps(
+    ada: ApiClient, lamp: Product, pg_session: Session, rabbitmq_broker: Broker, mailbox: Mailbox,
+    card: str, status: str, told: str, left: int,
+) -> None:  # fmt: skip
+    order = ada.post("/orders", json={"items": [{"product": lamp.id, "quantity": 2}], "card": card}).assert_status(201).json()
 
-    order = (
-        api_client.post("/orders", json={"items": [{"product": lamp.id, "quantity": 2}], "card": card}).assert_status(201).json()
-    )
-
-    assert text in mailbox.expect(to=ADA["email"], subject=f"Order {order['id']}", within=30).text
-    api_client.get(f"/orders/{order['id']}").assert_json({"status": status, "total": 5000})
+    rabbitmq_broker.expect("orders.processed", matching={"orderId": order["id"], "status": status}, within=30)
+    ada.get(f"/orders/{order['id']}").assert_json({"status": status, "total": 5000})
+    assert told in mailbox.expect(to=ADA["email"], subject=f"Order {order['id']}").text
     pg_session.refresh(lamp)
-    assert lamp.stock == stock
+    assert lamp.stock == left
