@@ -11,7 +11,7 @@ find_broker() {
     if broker_is_there "$@"; then
         return
     fi
-    remedy="apt-get install rabbitmq-server, or a Docker engine that has or can get the image rabbitmq:4, brings one"
+    remedy="sudo apt-get install rabbitmq-server, or a Docker engine that has or can get the image rabbitmq:4, brings one"
     if ! command -v apt-get >/dev/null; then
         remedy="the package rabbitmq-server of your system, or a Docker engine that has or can get the image rabbitmq:4, brings one"
     elif may_install; then

@@ -108,18 +108,18 @@ set_up() {
     if [ "$(cat "$venv/installed-$name" 2>/dev/null)" != "$facts" ]; then
         say "installing into $venv (takes a minute or two)"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
-        pip_install "pip>=25.1"
+        case " $* " in *" --group "*) pip_install "pip>=25.1" ;; esac # older ones know no groups
         pip_install "$@"
         printf '%s\n' "$facts" >"$venv/installed-$name"
     fi
 }
 
-# pip_install PIP-ARGUMENT…
+# pip_install PIP-ARGUMENT…: without a network it ends soon, and says what to do
 pip_install() {
-    "$python" -m pip install --quiet "$@" || die "pip could not install $*
-  What it said stands above. It fetches packages from $(package_index).
-  Without a network there, it fails: run this again where there is one. A second run needs none.
-  A mirror is named by PIP_INDEX_URL=https://…; a folder of wheels by PIP_NO_INDEX=1 PIP_FIND_LINKS=/the/folder."
+    PIP_RETRIES=${PIP_RETRIES:-1} "$python" -m pip install --quiet "$@" || die "pip could not install $*
+  Its own words stand above. It fetches packages from $(package_index), which needs a network, once:
+  run this again where that can be reached. PIP_INDEX_URL=https://… names a mirror,
+  PIP_NO_INDEX=1 PIP_FIND_LINKS=/a/folder a folder of wheels."
 }
 
 # package_index: where pip looks, without the password that may stand in it
