@@ -76,9 +76,10 @@ permit_services() {
 # disable_services: nor are they started with the machine
 disable_services() {
     as_root update-rc.d rabbitmq-server disable >/dev/null 2>&1 || true
-    as_root deb-systemd-helper disable rabbitmq-server.service >/dev/null 2>&1 || true
-    if [ -z "$had_erlang" ]; then # else its daemon was somebody's before us
-        as_root deb-systemd-helper disable epmd.service epmd.socket >/dev/null 2>&1 || true
+    if command -v systemctl >/dev/null; then
+        # an Erlang that was there before keeps its daemon
+        [ -n "$had_erlang" ] || as_root systemctl --root=/ --quiet disable epmd.service epmd.socket || true
+        as_root systemctl --root=/ --quiet disable rabbitmq-server.service || true
     fi
 }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,18 +98,6 @@ def test_projects_run(page: Path, pytester: pytest.Pytester, request: pytest.Fix
             more = [option for word in (step["more"] or "").split() for option in options(word)]
             result = pytester.runpytest_inprocess(*QUIET, *more, "--rootdir", project, project)
             result.assert_outcomes(**wanted)
-
-
-@pytest.mark.usefixtures("on_local")
-@pytest.mark.parametrize("example", sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml")), ids=name_of)
-def test_examples_run(example: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(example)
-    command = [sys.executable, "-m", "pytest", *QUIET, "-q", "-o", f"cache_dir={pytester.path / 'cache'}"]
-
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout
 
 
 def test_option_tables_are_up_to_date() -> None:

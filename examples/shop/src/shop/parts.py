@@ -18,7 +18,7 @@ class Parts:
     """What the API and the worker are made of; nothing connects before it is used."""
 
     def __init__(self, settings: Settings) -> None:
-        self.engine = create_engine(settings.database_url)
+        self.engine = create_engine(settings.database_url, pool_pre_ping=True)
         self.sessions = sessionmaker(self.engine)
         self.mailer = Mailer(settings.smtp_host, settings.smtp_port)
         self.inventory = InventoryClient(settings.inventory_url)
