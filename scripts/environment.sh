@@ -104,12 +104,26 @@ set_up() {
         fi
         make_venv "$found" "$venv"
     fi
-    facts="$(cksum <pyproject.toml) $PWD $*"
+    facts="$(cat pyproject.toml examples/*/pyproject.toml | cksum) $PWD $*"
     if [ "$(cat "$venv/installed-$name" 2>/dev/null)" != "$facts" ]; then
         say "installing into $venv (takes a minute or two)"
         export PIP_DISABLE_PIP_VERSION_CHECK=1
-        "$python" -m pip install --quiet --upgrade "pip>=25.1"
-        "$python" -m pip install --quiet "$@"
+        case " $* " in *" --group "*) pip_install "pip>=25.1" ;; esac # older ones know no groups
+        pip_install "$@"
         printf '%s\n' "$facts" >"$venv/installed-$name"
     fi
+}
+
+# pip_install PIP-ARGUMENT…: without a network it ends soon, and says what to do
+pip_install() {
+    PIP_RETRIES=${PIP_RETRIES:-1} "$python" -m pip install --quiet "$@" || die "pip could not install $*
+  Its own words stand above. It fetches packages from $(package_index), which needs a network, once:
+  run this again where that can be reached. PIP_INDEX_URL=https://… names a mirror,
+  PIP_NO_INDEX=1 PIP_FIND_LINKS=/a/folder a folder of wheels."
+}
+
+# package_index: where pip looks, without the password that may stand in it
+package_index() {
+    index=${PIP_INDEX_URL:-$("$python" -m pip config get global.index-url 2>/dev/null || echo https://pypi.org/simple)}
+    printf '%s\n' "$index" | sed 's|//[^/@]*@|//***@|'
 }

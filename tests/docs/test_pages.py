@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import runpy
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,18 +103,6 @@ def begun(project: Path, before: Path, kept: Sequence[str]) -> Path:
     for name in filter(None, kept):
         shutil.copy(before / name, project / name)
     return project
-
-
-@pytest.mark.usefixtures("on_local")
-@pytest.mark.parametrize("example", sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml")), ids=name_of)
-def test_examples_run(example: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(example)
-    command = [sys.executable, "-m", "pytest", *QUIET, "-q", "-o", f"cache_dir={pytester.path / 'cache'}"]
-
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "skipped" not in done.stdout
 
 
 def test_option_tables_are_up_to_date() -> None:

@@ -1,1 +1,1 @@
-"""A small shop: users buy products."""
+"""A small shop: users order products, a worker charges them."""

@@ -1,9 +1,11 @@
-"""The tables of the shop."""
+"""The tables of the shop. Alembic makes them, in `migrations`."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, String
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from .pricing import order_total
 
 
 class Base(DeclarativeBase):
@@ -11,51 +13,74 @@ class Base(DeclarativeBase):
 
 
 class User(Base):
-    """Somebody who may place orders."""
+    """Somebody who has an account; upper and lower case of an address are the same."""
 
     __tablename__ = "users"
+    __table_args__ = (Index("users_email_any_case", text("lower(email)"), unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    email: Mapped[str] = mapped_column(String(254), unique=True)
+    email: Mapped[str] = mapped_column(String(254))
     name: Mapped[str] = mapped_column(String(100))
+    role: Mapped[str] = mapped_column(String(20), server_default="customer")
+    is_active: Mapped[bool] = mapped_column(server_default=true())
+    password_hash: Mapped[str] = mapped_column(String(200), server_default="")
 
-    orders: Mapped[list[Order]] = relationship(back_populates="user")
+
+class LoginToken(Base):
+    """A login that lasts. Only a digest is stored: who reads the table cannot log in with it."""
+
+    __tablename__ = "login_tokens"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
 
 
 class Product(Base):
-    """Something that is sold, and how many of it there are."""
+    """Something that is sold; its price in cents, and how many of it lie in the shop."""
 
     __tablename__ = "products"
-    __table_args__ = (CheckConstraint("stock >= 0", name="stock_not_negative"),)
+    __table_args__ = (
+        CheckConstraint("price >= 0", name="price_not_negative"),
+        CheckConstraint("stock >= 0", name="stock_not_negative"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    sku: Mapped[str] = mapped_column(String(40), unique=True)
     name: Mapped[str] = mapped_column(String(100))
-    price_cents: Mapped[int]
-    stock: Mapped[int] = mapped_column(default=0)
+    price: Mapped[int]
+    stock: Mapped[int] = mapped_column(server_default="0")
 
 
 class Order(Base):
-    """What one user ordered at one time."""
+    """What one user ordered at one time: CONFIRMED, and later PROCESSED or REFUSED."""
 
     __tablename__ = "orders"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    total_cents: Mapped[int] = mapped_column(default=0)
+    status: Mapped[str] = mapped_column(String(20), server_default="CONFIRMED")
+    card: Mapped[str] = mapped_column(String(100), server_default="")
+    transaction_id: Mapped[str | None] = mapped_column(String(100))
 
-    user: Mapped[User] = relationship(back_populates="orders")
-    lines: Mapped[list[OrderLine]] = relationship(back_populates="order", cascade="all, delete-orphan")
+    user: Mapped[User] = relationship()
+    items: Mapped[list[OrderItem]] = relationship(back_populates="order")
+
+    @property
+    def total(self) -> int:
+        """What it costs, in cents."""
+        return order_total((item.product.price, item.quantity) for item in self.items)
 
 
-class OrderLine(Base):
-    """One product of an order."""
+class OrderItem(Base):
+    """One product of an order, and what the inventory service has put aside for it."""
 
-    __tablename__ = "order_lines"
+    __tablename__ = "order_items"
     __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
 
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     product_id: Mapped[int] = mapped_column(ForeignKey("products.id"), primary_key=True)
     quantity: Mapped[int]
+    reservation_id: Mapped[str | None] = mapped_column(String(100))
 
-    order: Mapped[Order] = relationship(back_populates="lines")
+    order: Mapped[Order] = relationship(back_populates="items")
     product: Mapped[Product] = relationship()

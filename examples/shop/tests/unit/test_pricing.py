@@ -4,7 +4,7 @@ import pytest
 
 from shop.pricing import line_total, order_total
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.unit  # the folder says it, too; said by hand, it promises that no server need be started
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
-"""Runs the migrations: on the connection that it is given, or on the one of alembic.ini."""
+"""Runs the migrations: on the connection that it is given, or on one to the shop's own database."""
 
 from __future__ import annotations
 
 from alembic import context
 from sqlalchemy import Connection, create_engine
 
-from shop_alembic.models import Base
+from shop.models import Base
+from shop.settings import Settings
 
 
 def migrate(connection: Connection) -> None:
@@ -18,5 +19,7 @@ given = context.config.attributes.get("connection")
 if given is not None:
     migrate(given)
 else:
-    with create_engine(context.config.get_main_option("sqlalchemy.url")).connect() as own:
+    engine = create_engine(Settings.from_environment().database_url)
+    with engine.connect() as own:
         migrate(own)
+    engine.dispose()

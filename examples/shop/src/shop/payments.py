@@ -1,0 +1,51 @@
+"""The payment gateway: a third party."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import requests
+
+TIMEOUT = 10
+
+
+class PaymentError(Exception):
+    """The gateway has refused a payment; the text is its reason, such as card_declined."""
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A payment that was made."""
+
+    success: bool
+    transaction_id: str
+
+
+class PaymentProcessor:
+    """Charges cards."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def charge(self, amount: int, token: str, currency: str = "usd") -> Payment:
+        """Charge a card.
+
+        Args:
+            amount: in cents.
+            token: stands for the card.
+            currency: its code.
+
+        Raises:
+            PaymentError: the gateway refuses, and says why.
+            requests.RequestException: it cannot be reached, or is out of order: nobody knows yet.
+        """
+        answer = requests.post(
+            f"{self._url}/charges",
+            json={"amount": amount, "source": token, "currency": currency},
+            timeout=TIMEOUT,
+        )
+        if answer.status_code == requests.codes.payment_required:
+            raise PaymentError(answer.json()["error"])
+        answer.raise_for_status()
+        body = answer.json()
+        return Payment(success=body["status"] == "succeeded", transaction_id=body["id"])

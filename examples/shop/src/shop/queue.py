@@ -1,0 +1,67 @@
+"""The queue of orders: who places one publishes it, a worker consumes it. The queues themselves are in `queues.json`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pika
+
+from .workflow import Outcome, UnknownOrder
+
+ORDERS, PROCESSED = "orders", "orders.processed"
+log = logging.getLogger(__name__)
+
+
+class OrderQueue:
+    """Publishes orders."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def publish(self, order_id: int) -> None:
+        """Hand an order on to the worker; returns when the broker has it."""
+        with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            channel.basic_publish("", ORDERS, json.dumps({"orderId": order_id}), mandatory=True)
+
+
+class OrderWorker:
+    """Takes orders from the queue, one at a time, and tells what has become of them.
+
+    Args:
+        url: the broker's.
+        process: what is done with an order, given its id.
+    """
+
+    def __init__(self, url: str, process: Callable[[int], Outcome]) -> None:
+        self._process = process
+        self._connection = pika.BlockingConnection(pika.URLParameters(url))
+        self._channel = self._connection.channel()
+        self._channel.basic_qos(prefetch_count=1)
+        self._channel.basic_consume(ORDERS, self._on_order)
+
+    def run(self) -> None:
+        """Work until `stop` is called."""
+        self._channel.start_consuming()
+        self._connection.close()
+
+    def stop(self) -> None:
+        """End `run`; for another thread, or a signal."""
+        self._connection.add_callback_threadsafe(self._channel.stop_consuming)
+
+    def _on_order(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
+        try:
+            outcome = self._process(int(json.loads(body)["orderId"]))
+        except (ValueError, LookupError, TypeError, UnknownOrder):
+            log.exception("%r is no order: it goes to the dead letters", body)
+            channel.basic_reject(method.delivery_tag, requeue=False)
+        except Exception:  # a service is out of order: once more, and then to the dead letters
+            log.exception("%r could not be processed", body)
+            channel.basic_reject(method.delivery_tag, requeue=not method.redelivered)
+        else:
+            channel.basic_publish("", PROCESSED, json.dumps({"orderId": outcome.order_id, "status": outcome.status}))
+            channel.basic_ack(method.delivery_tag)

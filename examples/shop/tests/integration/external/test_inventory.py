@@ -1,0 +1,45 @@
+"""External: another team's service, as a real server on a real port; its usual answers are in `fixtures/stubs`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_testbed import MockService
+from shop.inventory import InventoryClient, InventoryError, OutOfStock
+
+
+@pytest.fixture
+def inventory(mock_service: Callable[[str], MockService]) -> MockService:
+    return mock_service("inventory")
+
+
+@pytest.fixture
+def client(inventory: MockService) -> InventoryClient:
+    return InventoryClient(inventory.url)
+
+
+def test_stock_and_reservation(client: InventoryClient, inventory: MockService) -> None:
+    assert client.stock(123) == 10
+    assert client.reserve(123, 2) == "res-456"
+
+    inventory.verify(
+        "POST", "/api/inventory/123/reserve", json={"quantity": 2}, headers={"Content-Type": "application/json"}, times=1
+    )
+
+
+def test_the_last_one_is_sold_once(client: InventoryClient, inventory: MockService) -> None:
+    inventory.stub("POST", "/api/inventory/{product}/reserve", json={"reservationId": "res-1"}, times=1, then=409)
+
+    assert client.reserve(123, 1) == "res-1"
+    with pytest.raises(OutOfStock):
+        client.reserve(123, 1)
+
+
+@pytest.mark.parametrize("fault", ["reset", "empty", "garbage"])
+def test_a_service_that_breaks_off(client: InventoryClient, inventory: MockService, fault: str) -> None:
+    inventory.stub("POST", "/api/inventory/{product}/reserve", fault=fault)
+
+    with pytest.raises(InventoryError):
+        client.reserve(123, 1)

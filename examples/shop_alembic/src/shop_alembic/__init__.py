@@ -1,1 +1,0 @@
-"""A shop whose schema is made by migrations."""
