@@ -66,12 +66,12 @@ def lines(kept: dict[str, Any], charts: dict[str, str]) -> Iterator[str]:
     for part, title in PARTS.items():
         own = [result for result in results if part_of(result.key) == part]
         if own:
-            yield from ("", f"## {title}", "")
+            yield from ("", f"### {title}", "")
         if own and part in charts:
             yield from (f"![{title}: a bar for each contender; the same figures stand in the tables below]({charts[part]})", "")
         for result in own:
             yield from (*markdown(result), "")
-    yield from ("## Versions", "", *versions(kept["versions"], NAMED))
+    yield from ("### Versions", "", *versions(kept["versions"], NAMED))
 
 
 def charts_for(kept: dict[str, Any], page: Path) -> dict[str, str]:

@@ -59,7 +59,7 @@ def text(result: Result) -> str:
 
 def markdown(result: Result) -> Iterator[str]:
     """Yield the lines of a section: heading, what is compared, table, who is not in it, who is ahead."""
-    yield f"### {result.title}"
+    yield f"#### {result.title}"
     yield ""
     yield result.about
     yield ""
