@@ -36,7 +36,7 @@ def chart(results: Sequence[Result], title: str) -> str:
     spoken = escape(". ".join(described(result) for result in results))
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" role="img" '
             'aria-labelledby="title description">',
             f'<title id="title">{escape(title)}</title>',
             f'<desc id="description">{spoken}</desc>',
@@ -75,7 +75,7 @@ def label(result: Result, row: Row) -> str:
     if value is None:
         return "not measured"
     ratio = result.ratio(row)
-    return figure(value, result.unit) + (f"  {times(ratio)}" if ratio is not None and ratio != 1 else "")
+    return figure(value, result.unit) + (f" · {times(ratio)}" if ratio is not None and ratio != 1 else "")
 
 
 def words(x: float, y: float, text: str, kind: str) -> str:

@@ -92,9 +92,9 @@ def why_no_image(image: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is measured, with a sign where files differ from it."""
-    name = said("git", "describe", "--always", "--dirty=+", "--abbrev=8", "--exclude=*")
-    return name or "unknown"
+    """Return the commit that is measured, with a plus where files that are measured differ from it."""
+    changed = said("git", "status", "--porcelain", "--", "src", "pyproject.toml", "benchmarks")
+    return (said("git", "rev-parse", "--short=8", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 def processor() -> str:

@@ -58,16 +58,21 @@ def text(result: Result) -> str:
 
 
 def markdown(result: Result) -> Iterator[str]:
-    """Yield the lines of a section: heading, what is compared, table, who is not in it, who is ahead."""
+    """Yield the lines of a section: heading, what is compared, table, who is not in it, who is ahead.
+
+    The last column is left out where nobody lacks anything.
+    """
+    rows = [heads(result), *(cells(result, row) for row in result.rows)]
+    width = len(rows[0]) - (not any(row[-1] for row in rows[1:]))
     yield f"#### {result.title}"
     yield ""
     yield result.about
     yield ""
-    yield "| " + " | ".join(heads(result)) + " |"
-    yield "|---|" + "---:|" * (len(heads(result)) - 2) + "---|"
-    for row in result.rows:
-        name, *others = cells(result, row)
-        yield "| " + " | ".join([f"**{name}**" if row.contender == OURS else name, *map(escaped, others)]) + " |"
+    yield "| " + " | ".join(rows[0][:width]) + " |"
+    yield "|---|" + "---:|" * (len(rows[0]) - 2) + "---|" * (width - len(rows[0]) + 1)
+    for row, found in zip(result.rows, rows[1:], strict=True):
+        name = f"**{row.name}**" if row.contender == OURS else row.name
+        yield "| " + " | ".join([name, *map(escaped, found[1:width])]) + " |"
     if result.absent:
         yield ""
         yield "Not in it: " + "; ".join(f"{name} ({why})" for name, why in result.absent.items()) + "."

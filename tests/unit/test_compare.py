@@ -155,9 +155,9 @@ def test_the_chart_is_a_picture_that_can_be_read_aloud(peers: ModuleType) -> Non
     said = {each.attrib["id"]: each.text for each in picture if "id" in each.attrib}
     assert picture.attrib["role"] == "img"
     assert said[named[0]] == "What a test costs"
-    assert "<other> & more 20.0 ms  10.0 ×" in (said[named[1]] or "")
+    assert "<other> & more 20.0 ms · 10.0 ×" in (said[named[1]] or "")
     assert [each.text for each in picture.findall("svg:text", space)] == [
-        "A test: one test", "pytest-testbed", "2.00 ms", "<other> & more", "20.0 ms  10.0 ×",
+        "A test: one test", "pytest-testbed", "2.00 ms", "<other> & more", "20.0 ms · 10.0 ×",
     ]  # fmt: skip
     lengths = {each.attrib["class"]: float(each.attrib["width"]) for each in picture.findall("svg:rect", space)}
     assert lengths["other"] == pytest.approx(10 * lengths["ours"], rel=0.01)
