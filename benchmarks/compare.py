@@ -66,6 +66,7 @@ def main() -> int:
     kept = page.read(options.json)
     if options.resume:
         wanted = [each for each in wanted if kept["results"].get(each.key, {}).get("commit") != commit()]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     if options.list or wanted:

@@ -36,8 +36,8 @@ def chart(results: Sequence[Result], title: str) -> str:
     spoken = escape(". ".join(described(result) for result in results))
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" height="{height:.0f}" role="img" '
-            'aria-labelledby="title description">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" '
+            f'height="{height:.0f}" role="img" aria-labelledby="title description">',
             f'<title id="title">{escape(title)}</title>',
             f'<desc id="description">{spoken}</desc>',
             f"<style>{STYLE}</style>",
