@@ -28,7 +28,7 @@ def clone(*, cold: bool) -> dict[str, Any]:
     folder = temporary() / "pytest-testbed"
     variables = {"PIP_NO_CACHE_DIR": "1"} if cold else {}
     began = time.monotonic()
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    subprocess.run(["git", "-c", "advice.detachedHead=false", "clone", "--quiet", str(ROOT), str(folder)], check=True)
     cloned = time.monotonic() - began
     process = subprocess.Popen(
         ["./scripts/try-example", "-v"],

@@ -35,5 +35,5 @@ LOAD = Comparison(
     ways(),
     first="added",
     absent={"testcontainers by hand": NO_PLUGIN, "responses": NO_PLUGIN, "hand-written fixtures": NO_PLUGIN},
-    weight=3,
+    weight=2,
 )

@@ -103,11 +103,11 @@ STARTS = (
         "start-docker",
         "start",
         "PostgreSQL, a container",
-        "The same with a container of the same image for all; the image is there. Testcontainers runs without its reaper "
-        "(`TESTCONTAINERS_RYUK_DISABLED=true`), whose container would add to its time.",
+        "The same with a container of the same image for all; the image is there, and each run begins with an empty server, "
+        "ours too. Testcontainers runs without its reaper (`TESTCONTAINERS_RYUK_DISABLED=true`), whose container would add to "
+        "its time.",
         (
             ours("docker"),
-            ours("docker", form="first run", fresh=True),
             by_hand(postgres.CONTAINER_URL, "docker", contender=TC),
             Way(TC_PLUGIN, TC_PLUGIN, project(postgres.rollback("session"), postgres.TESTCONTAINERS), needs=("docker",)),
             mock_resources(postgres.MOCK_RESOURCES_DOCKER, "docker"),

@@ -30,7 +30,7 @@ from .start import (
     sqla,
 )
 
-LIGHT, HEAVY = 300, 40
+LIGHT, HEAVY = 300, 30
 """How many tests there are in a run: of a few milliseconds, and of those that make a database each."""
 NO_COMMITS = "real commits are not taken back"
 NO_IDS = "ids go on from test to test"

@@ -19,7 +19,7 @@ from .start import (
 from .tests import SAME_AS_BY_HAND, SLOW
 
 COUNTS = {"one process": 0, "-n 2": 2, "-n 4": 4}
-NUMBER = 60
+NUMBER = 40
 
 WORKERS = (
     Comparison(
