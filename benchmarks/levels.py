@@ -1,8 +1,7 @@
-"""What it costs to set levels and areas, by the number of collected tests: `python benchmarks/levels.py [--rounds 15]`."""
+"""What it costs to set levels and areas, by the number of collected tests."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 from pathlib import Path
@@ -30,6 +29,7 @@ def pytest_collection_finish(session):
     with open(os.environ["BENCH_OUT"], "w") as file:
         json.dump([samples[1:], marked], file)
 """
+SIZES = (2_500, 5_000, 10_000, 20_000)
 A_FILE = 50
 """Tests of each file."""
 VARIANTS = {
@@ -41,11 +41,11 @@ VARIANTS = {
 }
 
 
-def project(folder: str, test: str, number: int) -> Path:
+def project(folder: str, test: str, number: int, turns: int) -> Path:
     """Write so many tests into one folder of a project."""
     root = temporary()
     (root / folder).mkdir(parents=True)
-    (root / "timing.py").write_text(PLUGIN.format(rounds=ROUNDS))
+    (root / "timing.py").write_text(PLUGIN.format(rounds=turns))
     (root / "pytest.ini").write_text("[pytest]\ntestbed_levels = off\npythonpath = .\n")
     each = A_FILE // 5 if "parametrize" in test else A_FILE
     for file in range(number // A_FILE):
@@ -54,29 +54,25 @@ def project(folder: str, test: str, number: int) -> Path:
     return root
 
 
-def measured(folder: str, test: str, number: int) -> tuple[list[float], int]:
+def measured(folder: str, test: str, number: int, turns: int) -> tuple[list[float], int]:
     """Return the seconds of each turn, and how many marks the tests had then."""
-    root = project(folder, test, number)
+    root = project(folder, test, number, turns)
     out = root / "out"
     pytest_told(root, "-p", "timing", "--collect-only", "-qq", plugin=OURS, BENCH_OUT=str(out))
     samples, marks = json.loads(out.read_text())
     return samples, marks
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[2_500, 5_000, 10_000, 20_000])
-    arguments = parser.parse_args()
-    ROUNDS = arguments.rounds
-    print("levels of collected tests, medians   (target: at most 60 ms for 10,000, linear)")
+def levels(rounds: int) -> None:
+    """Measure each way to say a level, with more and more tests."""
+    print("\nlevels of collected tests, medians   (target: at most 60 ms for 10,000, linear)")
     for name, (folder, test) in VARIANTS.items():
-        print(f"\n{name}")
-        for number in arguments.sizes:
-            samples, marks = measured(folder, test, number)
+        print(f"  {name}")
+        for number in SIZES:
+            samples, marks = measured(folder, test, number, rounds * 3)
             middle = statistics.median(samples)
             low, high = min(samples) * 1e3, max(samples) * 1e3
             print(
-                f"  {number:7,} tests  {middle * 1e3:8.1f} ms   {middle / number * 1e6:5.2f} µs a test   "
+                f"    {number:7,} tests  {middle * 1e3:8.1f} ms   {middle / number * 1e6:5.2f} µs a test   "
                 f"(min {low:.1f}, max {high:.1f}; {marks:,} marks)"
             )

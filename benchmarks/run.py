@@ -3,12 +3,12 @@
     python benchmarks/run.py                 everything (some minutes; run it when nothing else runs)
     python benchmarks/run.py unused pertest  a part: unused, load, pertest, async, local, docker, reuse, migrated, workers,
                                              queries, frontdoor, isolation, messages, httpmock,
-                                             mockservice, live, budgets, factories
+                                             mockservice, live, budgets, factories, levels
     python benchmarks/run.py --rounds 5
 
 Needs the test dependencies and pytest-postgresql (`pip install --group benchmarks`). Variants of one
 comparison take turns, so that a machine that slows down slows them all. What is left by runs that are
-killed is shown by scripts/deaths.
+killed is shown by scripts/deaths. Other plugins are measured by `compare.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from firstquery import docker, local
 from frontdoor import frontdoor
 from httpmock import http_mock
 from isolation import isolation
+from levels import levels
 from live import live
 from load import load
 from messages import messages
@@ -54,6 +55,7 @@ PARTS: dict[str, Callable[[int], None]] = {
     "live": live,
     "budgets": budgets,
     "factories": factories,
+    "levels": levels,
 }
 
 

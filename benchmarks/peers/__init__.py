@@ -1,0 +1,1 @@
+"""Comparison with other plugins and with fixtures written by hand; `compare.py` beside this folder is its command."""
