@@ -35,7 +35,7 @@ def difference(what: str, found: Iterable[str], wanted: Iterable[str]) -> list[s
 
 
 def faults_of_wheel(path: Path, root: Path = ROOT) -> list[str]:
-    """Return what is wrong with a wheel: it is to have the package, whole and alone, its types, the licence and the entry point."""
+    """Return what is wrong with a wheel: it has the whole package, its types, the licence and the entry point, and no more."""
     with zipfile.ZipFile(path) as wheel:
         names = set(wheel.namelist())
         about = {name for name in names if ".dist-info/" in name}
@@ -67,8 +67,11 @@ def main() -> int:
     """Print the faults; return 1 where there are any."""
     wheel, sdist = map(Path, sys.argv[1:])
     faults = faults_of_wheel(wheel) + faults_of_sdist(sdist)
-    print("\n".join(faults) or f"{wheel.name} and {sdist.name} have what they are to have", file=sys.stderr if faults else sys.stdout)
-    return 1 if faults else 0
+    if faults:
+        print("\n".join(faults), file=sys.stderr)
+        return 1
+    print(f"{wheel.name} and {sdist.name} have what they are to have")
+    return 0
 
 
 if __name__ == "__main__":
