@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +125,19 @@ def test_nothing_is_hung_on_config(path: Path) -> None:
         ast.unparse(target) for target in targets if isinstance(target, ast.Attribute) and ast.unparse(target.value) in CONFIGS
     ]
     assert hung == []
+
+
+def test_each_folder_is_in_the_contracts() -> None:
+    """A new one would be in none, and nobody would notice."""
+    contracts = configparser.ConfigParser()
+    contracts.read(ROOT / ".importlinter")
+    told = {name: contracts[f"importlinter:contract:{name}"] for name in ("bodies", "capabilities", "floors", "engine")}
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")} - {"services", "plugins", "commands"}
+    for name, key in (
+        ("bodies", "source_modules"),
+        ("capabilities", "modules"),
+        ("floors", "layers"),
+        ("engine", "forbidden_modules"),
+    ):
+        missing = {folder for folder in folders if f"pytest_testbed.{folder}" not in told[name][key].split()}
+        assert not missing, f"the contract {name} of .importlinter does not have {', '.join(sorted(missing))}"

@@ -136,7 +136,7 @@ if "pytest" in sys.modules:
         """Finds our files for Python's own loader: pytest's, which rewrites asserts, reads their byte code many times slower."""
 
         @classmethod
-        def find_spec(cls, name, path=None, target=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN206
+        def find_spec(cls, name, path=None, target=None):  # type: ignore[no-untyped-def]
             # what authors of kinds call has asserts that they read
             is_ours = name.startswith("pytest_testbed.") and name != "pytest_testbed.testing"
             return super().find_spec(name, path, target) if is_ours else None

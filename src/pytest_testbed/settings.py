@@ -182,7 +182,7 @@ class Option:
         return f"{self.help} {choices}Default: {self.shown(self.default)}. Environment: {self.env}."
 
 
-class Section:
+class Section:  # noqa: PLW1641  # compared, never a key
     """Base of a group of options: its annotated attributes are each an `option(...)`, its instances are frozen.
 
     The prefix "pg" and the attribute `image` give the ini key `testbed_pg_image`, the environment variable

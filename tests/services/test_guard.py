@@ -1638,7 +1638,7 @@ class TestConnections:
                         session.add(Order(user_id=user.id))
                         session.commit()
                         assert session.get_one(User, user.id).email == f"{number}-{count}"
-            except BaseException as fault:  # noqa: BLE001
+            except BaseException as fault:
                 faults.append(fault)
 
         with guard.test() as engine:

@@ -688,7 +688,7 @@ class TestLoops:
         def other(engine: AsyncEngine) -> None:
             try:
                 asyncio.run(one(engine))
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 errors.append(error)
 
         with isolation.test() as engine:

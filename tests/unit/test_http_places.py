@@ -130,11 +130,11 @@ def test_an_address_of_an_allowed_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_asks() -> None:
     names = {"__name__": "requests.adapters", "caller_of": caller_of, "sys": sys}
-    exec("def send(request): return caller_of(sys._getframe())", names)  # noqa: S102
+    exec("def send(request): return caller_of(sys._getframe())", names)
     outer = {"__name__": "shop.payments", "send": names["send"]}
-    exec("def charge(request): return send(request)", outer)  # noqa: S102
+    exec("def charge(request): return send(request)", outer)
     client = {"__name__": "httpx", "charge": outer["charge"]}
-    exec("def call(request): return charge(request)", client)  # noqa: S102
+    exec("def call(request): return charge(request)", client)
 
     class Request:
         method, url = "POST", "https://a.example/"

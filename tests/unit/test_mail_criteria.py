@@ -28,7 +28,7 @@ MAIL = Mail(RAW, "bounce@example.com", ("ada@example.com", "hidden@example.com")
         Wanted(sender="shop@example.com"),
         Wanted(sender="bounce@example.com"),
         Wanted(subject="Welcome"),
-        Wanted(subject=re.compile("^welcome", re.I)),
+        Wanted(subject=re.compile("^welcome", re.IGNORECASE)),
         Wanted(subject=str.istitle),
         Wanted(text="Click"),
         Wanted(text="", subject=""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from .binding import Bound
@@ -60,7 +61,7 @@ def path_of(step: Any) -> str:
     steps = [step]
     while steps[0].parent_step is not None:
         steps.insert(0, steps[0].parent_step)
-    names = [f"{_factory(each).__name__}{_field(each, inner)}" for each, inner in zip(steps, steps[1:], strict=False)]
+    names = [f"{_factory(each).__name__}{_field(each, inner)}" for each, inner in pairwise(steps)]
     return " → ".join([*names, _factory(step).__name__])
 
 

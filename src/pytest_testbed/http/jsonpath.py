@@ -274,7 +274,7 @@ def compares(found: list[Any], sign: str, wanted: Any) -> bool:
     if not found:
         return False
     got = number_of(found[0])
-    if isinstance(got, str) and isinstance(wanted, str) or isinstance(got, Decimal) and isinstance(wanted, Decimal):
+    if (isinstance(got, str) and isinstance(wanted, str)) or (isinstance(got, Decimal) and isinstance(wanted, Decimal)):
         return ORDERS[sign](got, wanted)
     return False
 

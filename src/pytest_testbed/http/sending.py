@@ -79,7 +79,7 @@ def _unseen() -> Any:
         mock = sys.modules["responses"].RequestsMock
         send = signature(mock).parameters["real_adapter_send"].default  # what it calls where it lets a request through
     if send not in _made:
-        _made[send] = type("Adapter", (HTTPAdapter,), {"send": lambda self, *args, **more: send(self, *args, **more)})
+        _made[send] = type("Adapter", (HTTPAdapter,), {"send": lambda self, *args, **more: send(self, *args, **more)})  # noqa: PLW0108  # it may be no function
     return _made[send]
 
 

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiosmtpd.smtp import MISSING, SMTP, AuthResult, LoginPassword
 
@@ -157,7 +157,7 @@ class Connection(SMTP):  # type: ignore[misc]
 
     line_length_limit = LONGEST_LINE
     command_size_limit = LONGEST_COMMAND
-    command_size_limits: dict[str, int] = defaultdict(lambda: LONGEST_COMMAND)
+    command_size_limits: ClassVar[dict[str, int]] = defaultdict(lambda: LONGEST_COMMAND)
 
     def __init__(self, hooks: Hooks, connections: set[Connection], loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(

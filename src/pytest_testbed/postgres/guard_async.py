@@ -194,7 +194,7 @@ class AsyncGuard(Guard):
     def _keep_error(self, call: Callable[[], None]) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._late.append(error)
 
     def _end(self) -> None:

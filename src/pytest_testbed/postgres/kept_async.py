@@ -239,7 +239,7 @@ class AsyncpgKept(AsyncKept):
 
         try:
             self.connection._handle_exception(InFailedSQLTransactionError(FAILED_BEFORE))
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             return error
         raise AssertionError
 

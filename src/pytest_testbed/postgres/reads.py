@@ -99,7 +99,7 @@ def still_true(files: Mapping[str, str], root: Path) -> bool:
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
-    if not _recording or (event != "open" and event != "os.rename" and event not in _LISTS):
+    if not _recording or (event not in ("open", "os.rename") and event not in _LISTS):
         return
     try:
         for recorder in tuple(_recording):

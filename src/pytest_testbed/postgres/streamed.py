@@ -15,7 +15,7 @@ class Streamed:
         lock: keeps others away while rows are fetched.
     """
 
-    __slots__ = ("_streamed", "_lock")
+    __slots__ = ("_lock", "_streamed")
 
     def __init__(self, cursor: Any, lock: Any) -> None:
         object.__setattr__(self, "_streamed", cursor)

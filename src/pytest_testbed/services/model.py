@@ -21,14 +21,14 @@ else:
     Protocol = object
 
 __all__ = [
-    "Context",
+    "RANDOM",
     "ContainerRecipe",
+    "Context",
     "Endpoint",
     "GiveUp",
     "LogMark",
     "ProcessRecipe",
     "Provider",
-    "RANDOM",
     "Refusal",
     "Running",
     "ServiceSpec",

@@ -1,0 +1,33 @@
+"""A plugin of coverage.py: the host process, which starts without `site` and with few variables, is measured too.
+
+Its folder is put on Python's path by scripts/coverage; it is a module of its own, as a package called `tests` would hide
+those of projects that are run inside tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import Any
+
+CONFIG = "COVERAGE_PROCESS_CONFIG"
+"""What makes coverage begin in a process, once `site` has read the file that looks for it."""
+HOST = "pytest_testbed.services.serve"
+
+
+def coverage_init(registry: object, options: object) -> None:
+    """Let each host process that this process starts be measured."""
+    if getattr(subprocess.Popen, "measured", False):
+        return
+    plain = subprocess.Popen.__init__
+
+    def measured(self: Any, args: Any, *more: Any, **options: Any) -> None:
+        config = os.environ.get(CONFIG)
+        if config and isinstance(args, list) and any(isinstance(word, str) and HOST in word for word in args):
+            args = [word for word in args if word != "-S"]
+            if options.get("env") is not None:
+                options["env"] = {**options["env"], CONFIG: config}
+        plain(self, args, *more, **options)
+
+    subprocess.Popen.__init__ = measured  # type: ignore[method-assign]
+    subprocess.Popen.measured = True  # type: ignore[attr-defined]
