@@ -56,9 +56,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def silent(tmp_path: Path) -> Iterator[str]:
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an engine that lets everybody in and says nothing."""
-    os.chdir(tmp_path)  # the path of a socket must be short
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("s")
         listener.listen(20)
