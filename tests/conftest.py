@@ -97,7 +97,7 @@ class Services:
                 testbed.endpoint(self.kind)
             except ServiceUnavailable as error:
                 testbed.close()
-                why = " ".join(str(error).split()).partition(f" {name}: ")[2] or error
+                why = " ".join(str(error).split()).partition(f" {name}: ")[2].partition(" `python -m")[0] or error
                 self._refusals[name] = f"{self.prefix}{name}: {why}"
                 pytest.skip(self._refusals[name])
             self._testbeds[name] = testbed

@@ -56,9 +56,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def silent(tmp_path: Path) -> Iterator[str]:
+def silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of an engine that lets everybody in and says nothing."""
-    os.chdir(tmp_path)  # the path of a socket must be short
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("s")
         listener.listen(20)
@@ -534,15 +534,21 @@ def test_a_cache_of_somebody_else(bare: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "told"), [(0o000, "may not be written (mode 000)"), (0o300, "may not be read (Permission denied)")]
+    ("mode", "name", "told"),
+    [
+        (0o000, "mine", "may not be written (mode 000)"),
+        (0o300, "mine", "may not be read (Permission denied)"),
+        (0o500, "mine/below", "mine may not be written"),
+        (0o000, "mine/a/below", "mine may not be written"),
+    ],
 )
-def test_a_cache_that_we_may_not_enter(bare: Path, mode: int, told: str) -> None:
+def test_a_cache_that_we_may_not_enter(bare: Path, mode: int, name: str, told: str) -> None:
     (bare / "mine").mkdir()
     (bare / "mine").chmod(mode)
     code = "import sys; from pytest_testbed.commands import machine; print(machine.directory_findings(sys.argv[1], ''))"
     # root that has given up all rights of root is a user like any other
     drop = ["/usr/bin/setpriv", "--bounding-set", "-all"] if os.geteuid() == 0 else []
-    done = subprocess.run([*drop, sys.executable, "-c", code, str(bare / "mine")], capture_output=True, text=True, check=False)
+    done = subprocess.run([*drop, sys.executable, "-c", code, str(bare / name)], capture_output=True, text=True, check=False)
     assert told in done.stdout, done.stderr
 
 

@@ -10,7 +10,7 @@ import pytest
 from pytest_testbed.commands import told as told_module
 from pytest_testbed.commands.told import Told, ask_pytest, cause
 from pytest_testbed.services.death import gone_within
-from tests.conftest import QUIET
+from tests.conftest import OTHERS, QUIET
 
 
 @pytest.fixture
@@ -40,13 +40,14 @@ def test_options_and_kinds_of_a_project(project: Path, monkeypatch: pytest.Monke
         "def pytest_testbed_services(config):\n"
         '    return [ServiceSpec(kind="cache", probe="x:y", provider="team"), ServiceSpec(kind="files", probe="x:y")]\n'
         'def pytest_testbed_provider(name):\n    return "team_provider:Team" if name == "team" else None\n'
+        'def pytest_configure(config):\n    config.cache.set("some/thing", 1)\n'
         "def pytest_sessionstart():\n    open('started', 'w')\n"
     )
     (project / "lib" / "team_provider.py").write_text("")
     for name in ("log", ".coverage"):
         (project / name).write_text("precious")
     monkeypatch.setenv("DATABASE_URL", "postgresql://u:p@localhost/x")
-    said = ask_pytest(QUIET[: QUIET.index("no:cov") - 1])
+    said = ask_pytest([word for name in OTHERS if name not in ("cov", "cacheprovider") for word in ("-p", f"no:{name}")])
     assert (said.fault, said.conftest_fault, said.is_loaded) == ("", "", True)
     kinds = {spec.kind: spec for spec in said.specs}
     assert list(kinds) == ["cache", "files", "postgres", "rabbitmq"]
