@@ -306,3 +306,14 @@ def test_the_summary_of_a_clone(peers: ModuleType) -> None:
     said = ["x", "======= 12 passed, 1 skipped in 3.21s =======", "======= short test summary info ====="]
     assert peers.clone.summary(said) == "12 passed, 1 skipped in 3.21s"
     assert peers.clone.summary([]) == ""
+
+
+def test_what_the_page_says_of_a_clone(peers: ModuleType) -> None:
+    found = {
+        "cloned": 1.04, "first": 61.26, "end": 70.0, "summary": "12 passed in 3.21s", "cold": True, "commit": "abc",
+        "made": "2026-01-02", "machine": "2 × A, Python 3.11.2",
+    }  # fmt: skip
+    lines = peers.clone.lines(found)
+    assert "with an empty cache of pip, on 2 × A, Python 3.11.2; the repository" in lines[0]
+    assert "| the first test is green | 61.3 |" in lines
+    assert "61.3 s" in peers.clone.show(found)
