@@ -67,8 +67,8 @@ def lines(found: dict[str, Any]) -> list[str]:
     """Return what the page says of it."""
     cache = "with an empty cache of pip" if found["cold"] else "with pip's cache filled"
     return [
-        f"Made on {found['made']} by `benchmarks/compare.py --part clone` at commit `{found['commit']}`, {cache}, on {found['machine']}; "
-        "the repository was on the same disk.",
+        f"Made on {found['made']} by `benchmarks/compare.py --part clone` at commit `{found['commit']}`, {cache}, on "
+        f"{found['machine']}; the repository was on the same disk.",
         "",
         "| moment | seconds after `git clone` was begun |",
         "|---|---:|",
