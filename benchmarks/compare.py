@@ -131,7 +131,7 @@ def publish(options: argparse.Namespace, kept: dict[str, Any]) -> None:
     if options.write and kept["results"]:
         page.put(options.write, "compared", list(page.lines(kept, page.charts_for(kept, options.write))))
     if options.write and kept["clone"]:
-        page.put(options.write, "clone", clone.page_lines(kept))
+        page.put(options.write, "clone", clone.lines(kept["clone"]))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from typing import Any
 
 from measuring import environment, temporary
 
-from .machine import ROOT, commit
+from .machine import ROOT, commit, processor
+from .machine import said as said_by
 
 SUMMARY = re.compile(r"=+ (.*\b(?:passed|failed|error|skipped)\b.*?) =+")
 
@@ -52,6 +53,7 @@ def clone(*, cold: bool) -> dict[str, Any]:
     return {
         "cloned": cloned, "first": first, "end": time.monotonic() - began, "summary": summary(said), "cold": cold,
         "commit": commit(), "made": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} × {processor()}, {said_by(str(folder / '.venv' / 'bin' / 'python'), '--version')}",
     }  # fmt: skip
 
 
@@ -61,13 +63,12 @@ def summary(said: list[str]) -> str:
     return found[-1] if found else ""
 
 
-def lines(found: dict[str, Any], machine: dict[str, str]) -> list[str]:
+def lines(found: dict[str, Any]) -> list[str]:
     """Return what the page says of it."""
     cache = "with an empty cache of pip" if found["cold"] else "with pip's cache filled"
-    own = f"{machine.get('processor', '')}, Python {machine.get('Python', '')}".strip(", ")
     return [
-        f"Made on {found['made']} by `benchmarks/compare.py --part clone` at commit `{found['commit']}`, {cache}, on {own}; the "
-        "repository was on the same disk.",
+        f"Made on {found['made']} by `benchmarks/compare.py --part clone` at commit `{found['commit']}`, {cache}, on "
+        f"{found['machine']}; the repository was on the same disk.",
         "",
         "| moment | seconds after `git clone` was begun |",
         "|---|---:|",
@@ -83,8 +84,3 @@ def show(found: dict[str, Any]) -> str:
         f"from git clone to the first green test: {found['first']:.1f} s; the clone took {found['cloned']:.1f} s, all was over "
         f"after {found['end']:.1f} s ({found['summary']})"
     )
-
-
-def page_lines(kept: dict[str, Any]) -> list[str]:
-    """Return the lines for the page, empty where nothing was measured."""
-    return lines(kept["clone"], kept["machine"]) if kept.get("clone") else []

@@ -8,7 +8,6 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from measuring import PLAIN
@@ -95,9 +94,8 @@ class Bench:
         """End what runs, and remove what is left of what was run."""
         self.servers.stop()
         self.processes.sweep(grace=GRACE_AT_THE_END if not self.broken else 2)
-        self.processes.remove_containers([self.processes.run])
-        with suppress(FileNotFoundError):
-            self.processes.remove_containers((self.processes.folder / "ports").read_text().split())
+        names = self.processes.folder / "ports"
+        self.processes.remove_containers(names.read_text().split() if names.exists() else [])
 
 
 GRACE_AT_THE_END = 6

@@ -119,12 +119,17 @@ class Processes:
                 return
 
     def left(self) -> list[int]:
-        """Return the processes that bear our sign, by what Linux tells of them; none elsewhere."""
-        sign, found = f"{SIGN}={self.run}".encode(), []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if sign in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
+        """Return the processes that bear our sign, by what Linux tells of them; none elsewhere.
+
+        Who started later than we did and bears the whole of a sign that is random is ours.
+        """
+        found, own = [], Path("/proc/self")
+        for path in Path("/proc").glob("[0-9]*") if own.exists() else ():
+            with suppress(OSError, ValueError, IndexError):
+                process = int(path.name)
+                later = process > 1 and process != os.getpid() and started(path) >= started(own)
+                if later and bears((path / "environ").read_bytes(), self.run):
+                    found.append(process)
         return found
 
     def sweep(self, *, grace: float = GRACE) -> list[int]:
@@ -144,16 +149,30 @@ class Processes:
                 time.sleep(0.05)
         return found
 
-    def remove_containers(self, names: list[str]) -> None:
-        """Remove containers whose names have one of these texts in them; each text is one of ours alone."""
+    def remove_containers(self, whole_names: list[str]) -> None:
+        """Remove containers that bear the run's name in theirs, or are named as one of these whole names says."""
         if shutil.which("docker") is None:
             return
-        for name in names:
-            done = subprocess.run(
-                ["docker", "ps", "--all", "--quiet", "--filter", f"name={name}"], capture_output=True, text=True, check=False
-            )
-            for container in done.stdout.split():
-                subprocess.run(["docker", "rm", "--force", "--volumes", container], capture_output=True, check=False)
+        done = subprocess.run(
+            ["docker", "ps", "--all", "--format", "{{.Names}}"], capture_output=True, text=True, check=False, timeout=60
+        )
+        for container in of_run(done.stdout.split(), self.run, whole_names):
+            subprocess.run(["docker", "rm", "--force", "--volumes", container], capture_output=True, check=False, timeout=60)
+
+
+def of_run(containers: list[str], run: str, whole_names: list[str]) -> list[str]:
+    """Return the containers that are a run's: its name is random, other names must be the whole."""
+    return [name for name in containers if run in name or name in whole_names]
+
+
+def bears(environ: bytes, run: str) -> bool:
+    """Return whether an environment, as `/proc` has it, bears a run's sign."""
+    return f"{SIGN}={run}".encode() in environ.split(b"\0")
+
+
+def started(process: Path) -> int:
+    """Return when a process of `/proc` began, in ticks since the machine did."""
+    return int((process / "stat").read_text().rpartition(")")[2].split()[19])
 
 
 def telling(output: str) -> str:

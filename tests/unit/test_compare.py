@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -248,17 +249,47 @@ def test_the_line_that_says_most_of_a_failure(peers: ModuleType) -> None:
     assert peers.processes.telling("") == ""
 
 
-def test_what_a_run_has_left_is_ended_and_nothing_else(peers: ModuleType) -> None:
-    processes, other = peers.processes.Processes(None), subprocess.Popen(["sleep", "60"])
-    left = subprocess.Popen(["sleep", "60"], env={**os.environ, peers.processes.SIGN: processes.run})
-    try:
-        assert processes.sweep(grace=0) == ([left.pid] if Path("/proc").is_dir() else [])
-        left.kill()
-        assert left.wait(10) < 0
-        assert other.poll() is None
-    finally:
-        other.kill()
-        other.wait()
+def test_only_the_whole_sign_of_a_run_is_its_sign(peers: ModuleType) -> None:
+    sign, bears = peers.processes.SIGN.encode(), peers.processes.bears
+    assert bears(b"A=b\0" + sign + b"=bench12\0C=d\0", "bench12")
+    for other in (b"", b"A=b\0", sign + b"=bench1\0", sign + b"=bench123\0", b"X" + sign + b"=bench12\0"):
+        assert not bears(other, "bench12")
+
+
+def test_what_a_run_has_left_is_ended_and_nothing_else(peers: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is ended in earnest: with a fault in the search a real signal would go to everybody on the machine."""
+    processes, alive, ended = peers.processes.Processes(None), [41, 42], []
+
+    def kill(process: int, sign: int) -> None:
+        ended.append((process, sign))
+        if process == 41 or sign == signal.SIGKILL:
+            alive.remove(process)
+
+    clock = iter(range(1000))
+    monkeypatch.setattr(peers.processes.os, "kill", kill)
+    monkeypatch.setattr(peers.processes.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(peers.processes.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(processes, "left", lambda: list(alive))
+    assert processes.sweep(grace=0) == [41, 42]
+    assert ended == [(41, signal.SIGTERM), (42, signal.SIGTERM), (42, signal.SIGKILL)]
+    assert processes.sweep(grace=0) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux says whose a process is")
+def test_processes_are_found_by_their_sign(peers: ModuleType) -> None:
+    processes = peers.processes.Processes(None)
+    variables = {**os.environ, peers.processes.SIGN: processes.run}
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, env=variables) as ours:
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+            found = processes.left()
+            assert found == [ours.pid]
+            assert other.pid not in found
+
+
+def test_only_containers_of_the_run_are_removed(peers: ModuleType) -> None:
+    there = ["bench12-5", "bench12-tc-psql-x", "bench13-5", "pmr_postgres_3286", "pmr_postgres_32861", "shop-db"]
+    found = peers.processes.of_run(there, "bench12", ["pmr_postgres_3286", "gone"])
+    assert found == ["bench12-5", "bench12-tc-psql-x", "pmr_postgres_3286"]
 
 
 def test_a_failing_process_is_a_reason_and_no_end(peers: ModuleType, tmp_path: Path) -> None:
@@ -306,3 +337,14 @@ def test_the_summary_of_a_clone(peers: ModuleType) -> None:
     said = ["x", "======= 12 passed, 1 skipped in 3.21s =======", "======= short test summary info ====="]
     assert peers.clone.summary(said) == "12 passed, 1 skipped in 3.21s"
     assert peers.clone.summary([]) == ""
+
+
+def test_what_the_page_says_of_a_clone(peers: ModuleType) -> None:
+    found = {
+        "cloned": 1.04, "first": 61.26, "end": 70.0, "summary": "12 passed in 3.21s", "cold": True, "commit": "abc",
+        "made": "2026-01-02", "machine": "2 × A, Python 3.11.2",
+    }  # fmt: skip
+    lines = peers.clone.lines(found)
+    assert "with an empty cache of pip, on 2 × A, Python 3.11.2; the repository" in lines[0]
+    assert "| the first test is green | 61.3 |" in lines
+    assert "61.3 s" in peers.clone.show(found)
