@@ -153,7 +153,9 @@ class Outside(SphinxTransform):
         target = node["reftarget"].partition("#")[0]
         if node["refdomain"] == "doc":
             return docs / f"{target}.md"
-        return Path(os.path.normpath(docs / Path(self.env.docname).parent / target))
+        shows_another = self.env.docname in self.config.plain_markdown_pages.values()  # whose links begin where that one lies
+        here = docs.parent if shows_another else docs / Path(self.env.docname).parent
+        return Path(os.path.normpath(here / target))
 
     def link(self, name: str, node: nodes.Element) -> nodes.Node:
         """Return a link to the page that shows a file, or into the repository, or else the name alone."""

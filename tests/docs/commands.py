@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 import re
@@ -46,8 +47,8 @@ def check_command(line: str, parse: Parse) -> None:
 
 
 def is_synopsis(word: str) -> bool:
-    """Return whether a word has brackets, for what may be left out."""
-    return word.startswith("[")
+    """Return whether a word stands for others: in brackets, what may be left out; in capitals, what is to be put there."""
+    return word.startswith("[") or word in ("COMMAND", "RUN", "DIRECTORY")
 
 
 def _divided(words: list[str]) -> Iterator[list[str]]:
@@ -75,7 +76,7 @@ def _check(words: list[str], parse: Parse) -> None:
     elif program == "tox":
         check_tox(arguments)
     elif program == "python":
-        check_there(arguments[0])
+        check_python(arguments)
     elif program.startswith(("scripts/", "./scripts/", ".ci/")):
         check_there(program, program=True)
     elif program in FOREIGN:
@@ -110,6 +111,8 @@ def check_own(arguments: list[str]) -> None:
             parser.parse_args(arguments)
         except SystemExit:
             raise Fault(f"python -m pytest_testbed {shlex.join(arguments)} is refused") from None
+        return
+    if arguments[0] == "COMMAND":
         return
     chosen = next(action for action in parser._actions if action.dest == "command").choices[arguments[0]]
     known = chosen._option_string_actions
@@ -153,6 +156,17 @@ def check_tox(arguments: list[str]) -> None:
     named = arguments[arguments.index("-e") + 1].split(",")
     if unknown := [name for name in named if name not in there]:
         raise Fault(f"tox has no environment {', '.join(unknown)}")
+
+
+def check_python(arguments: list[str]) -> None:
+    """Check that a script is there, or that what stands on the command line is Python."""
+    if arguments[0] != "-c":
+        check_there(arguments[0])
+        return
+    try:
+        ast.parse(arguments[1])
+    except SyntaxError as error:
+        raise Fault(f"python -c {arguments[1]!r}: {error}") from None
 
 
 def check_there(path: str, *, program: bool = False) -> None:

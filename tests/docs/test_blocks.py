@@ -181,6 +181,7 @@ def unexecuted(text: str) -> str:
         "tox -e py314",
         "./scripts/run-test",
         "python docs/generate.py",
+        "python -c 'print('",
         "docker run python:3.13 sh -c 'pip install pytest-testbed && pytest --testbed-provdier docker'",
         "pystest",
     ],

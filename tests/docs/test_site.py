@@ -37,10 +37,10 @@ FILES = {
         "# Two\n\n## Anchor\n\n[changes](../../CHANGES.md), [changes there](../../CHANGES.md#change), "
         "[an example](../../examples/shop), [a file](../../examples/shop/app.py), [the first](../one.md)\n"
     ),
-    "docs/changes.md": "---\norphan: true\n---\n\n# Changes\n\n## Change\n",
+    "docs/changes.md": "---\norphan: true\n---\n\n```{include} ../CHANGES.md\n:relative-docs: docs/\n```\n",
     "docs/three.md": "---\norphan: true\n---\n\n# Three\n",
     "docs/picture.svg": PICTURE,
-    "CHANGES.md": "",
+    "CHANGES.md": "# Changes\n\n## Change\n\n[a page](docs/one.md), [an example](examples/shop)\n",
     "examples/shop/app.py": "",
 }
 
@@ -116,3 +116,10 @@ def test_links_to_what_is_beside_the_documentation(site: Path) -> None:
         "https://host.example/project/examples/shop/app.py",
         "../one.html",
     ]
+
+
+def test_links_of_a_page_that_shows_another_file(site: Path) -> None:
+    page = (site / "changes.html").read_text(encoding="utf-8")
+
+    assert '<a class="reference internal" href="one.html">' in page
+    assert '<a class="reference external" href="https://host.example/project/examples/shop">' in page
