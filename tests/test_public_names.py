@@ -134,7 +134,14 @@ def test_an_option_that_is_a_number_says_of_what(row: Option) -> None:
 @pytest.mark.parametrize("row", [row for row in OPTIONS if row.default is None], ids=lambda row: row.ini)
 def test_an_option_without_a_value_says_what_holds_then(row: Option) -> None:
     """Its help ends with "Default: none.", which says little; where a value only adds something, nothing else holds."""
-    adds = ("testbed_pg_url", "testbed_pg_bindir", "testbed_rabbitmq_url", "testbed_rabbitmq_home", "testbed_app", "testbed_app_url")
+    adds = (
+        "testbed_pg_url",
+        "testbed_pg_bindir",
+        "testbed_rabbitmq_url",
+        "testbed_rabbitmq_home",
+        "testbed_app",
+        "testbed_app_url",
+    )
     assert "without it: " in row.help or row.ini in adds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -168,6 +169,7 @@ def signature(node: Function, module: dict[str, Any], name: str = "") -> str:
 
 def wrapped(head: str, words: list[str], returns: str) -> str:
     """Return the lines of a signature."""
+    words = [re.sub(r"'([^'\"]*)'", r'"\1"', word) for word in words]  # as ruff writes texts, which formats pages as well
     tail = f"{f' -> {returns}' if returns else ''}: ..."
     one = f"{head}({', '.join(words)}){tail}"
     return one if len(one) <= 88 else "\n".join([f"{head}(", *(f"    {word}," for word in words), f"){tail}"])

@@ -13,7 +13,7 @@ from .classbody import Attribute, ClassBody, Method, read
 from .docstrings import as_list, prose
 from .links import linked
 
-__all__ = ["classes", "entry", "errors", "others"]
+__all__ = ["classes", "entry", "errors", "others", "public"]
 
 MADE = ("Answer", "ContainerRecipe", "Endpoint", "Link", "ProcessRecipe", "ServiceSpec", "Testbed")
 """Classes whose objects users make; those of the others they are given."""
@@ -69,6 +69,12 @@ def classes() -> str:
         if not issubclass(each, BaseException):
             parts[each.__module__.split(".")[1]].append(each)
     return "\n\n".join(f"## {PARTS[part]}\n\n{_entries(members)}" for part, members in parts.items())
+
+
+def public() -> list[type[Any]]:
+    """Return all classes that users can come across: those of the package's face, and what these give."""
+    face = [getattr(pytest_testbed, name) for name in pytest_testbed.__all__]
+    return [*face, *(getattr(import_module(home), name) for name, home in OTHERS.items())]
 
 
 def others() -> str:

@@ -150,13 +150,15 @@ if "pytest" in sys.modules:
     sys.meta_path.insert(0, _Plainly)
 
 
-def __getattr__(name: str) -> object:
-    """Load a public name from the file where it lives (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # to a type checker it would mean that every name is there
 
-    return getattr(import_module(_HOMES[name], __name__), name)
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        """Load a public name from the file where it lives (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name], __name__), name)
 
 
 def __dir__() -> list[str]:
