@@ -281,7 +281,7 @@ def _images(seen: Findings, advice: Advice) -> None:
         for image in found:
             if image.name in (kind, f"{kind}:latest", usual):
                 continue
-            official = image.name.partition(":")[0] == kind
+            official = image.name.partition(":")[0].removeprefix("docker.io/") in (kind, f"library/{kind}")
             more = "" if official else "; other providers have not what it adds"
             advice.text(f"testbed_{prefix}_image", image.name, f"{image.place}: the image that is used there{more}")
         if found and found[0].version and found[0].version.partition(".")[0] != usual.rpartition(":")[2]:
