@@ -209,7 +209,7 @@ def test_settings_of_a_folder_above(tmp_path: Path, capsys: Capture) -> None:
     lay(tmp_path, {"pytest.ini": "[pytest]\n"})
     (tmp_path / "part").mkdir()
 
-    assert f"takes its settings from {tmp_path / 'pytest.ini'}." in said(tmp_path / "part", capsys, APP)
+    assert f"takes its settings from {tmp_path / 'pytest.ini'}." in " ".join(said(tmp_path / "part", capsys, APP).split())
 
 
 def test_projects_below_are_named(tmp_path: Path, capsys: Capture) -> None:
@@ -297,6 +297,94 @@ def test_sql_files(tmp_path: Path) -> None:
 
     assert advice.active("testbed_pg_schema") == ["sql/1.sql"]
     assert "runs sql/3.sh" in advice.undecided[0]
+
+
+def test_parts_of_an_address(tmp_path: Path) -> None:
+    settings = """
+from pydantic_settings import BaseSettings
+class Settings(BaseSettings):
+    POSTGRES_SERVER: str
+    POSTGRES_PORT: int = 5432
+    POSTGRES_DB: str = "app"
+    SQLALCHEMY_DATABASE_URI: str | None = None
+"""
+    lay(tmp_path, {"settings.py": settings})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_env") == ["POSTGRES_SERVER={pg.host}", "POSTGRES_PORT={pg.port}", "POSTGRES_DB={pg.database}"]
+    assert "put together from the others" in advice.lines["testbed_env"].entries[-1].reason
+    assert advice.undecided[0].startswith("No variable was seen for the database's user, password,")
+
+
+def test_flask_migrate(tmp_path: Path) -> None:
+    env = "from alembic import context\nfrom flask import current_app\nengine = current_app.extensions['migrate'].db.engine\n"
+    files = {name: text for name, text in FLASK.items() if name.startswith("shop/")}
+    lay(tmp_path, {**files, "migrations/alembic.ini": "[alembic]\n", "migrations/env.py": env})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_schema") == ["shop:db"]
+    assert "migrations/env.py:3 asks Flask's current application" in advice.lines["testbed_pg_schema"].entries[0].reason
+
+
+def test_steps_of_migrations_are_no_part_of_the_application(tmp_path: Path) -> None:
+    step = "import os\nfrom sqlalchemy.orm import declarative_base\nBase = declarative_base()\ndown_revision = '1'\n"
+    lay(
+        tmp_path,
+        {**APP, "steps/a_1.py": f"{step}URL = os.environ['OLD_DATABASE_URL']\nclass A(Base):\n    __tablename__ = 'a'\n"},
+    )
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_schema") == ["shop.db:Base"]
+    assert advice.active("testbed_env") == [ENV]
+
+
+@pytest.mark.parametrize(
+    ("image", "active_ones", "comment"),
+    [
+        ("postgres:18", [], ""),
+        ("postgres", [], ""),
+        ("docker.io/library/postgres:16", ["docker.io/library/postgres:16"], "compose.yml:3: the image that is used there"),
+        ("pgvector/pgvector:pg17", ["pgvector/pgvector:pg17"], "other providers have not what it adds"),
+    ],
+)
+def test_images(tmp_path: Path, image: str, active_ones: list[str], comment: str) -> None:
+    lay(tmp_path, {"compose.yml": f"services:\n  db:\n    image: {image}\n"})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_image") == active_ones
+    assert not comment or comment in advice.lines["testbed_pg_image"].entries[0].reason
+
+
+def test_a_pipeline_with_another_image_is_the_second_choice(tmp_path: Path, capsys: Capture) -> None:
+    pipeline = "jobs:\n  a:\n    services:\n      p:\n        image: postgres:15\n"
+    compose = "services:\n  db:\n    image: postgres:16\n"
+    out = said(tmp_path, capsys, {".github/workflows/a.yml": pipeline, "compose.yml": compose})
+
+    assert "\ntestbed_pg_image = postgres:16\n# .github/workflows/a.yml:5: " in out
+    assert "\n# testbed_pg_image = postgres:15\n" in out
+
+
+def test_factories_with_a_session_of_their_own(tmp_path: Path) -> None:
+    one = "class {}Factory(f.SQLAlchemyModelFactory):\n    class Meta:\n        model = 1\n        sqlalchemy_session = 2\n"
+    text = f"import factory.alchemy as f\n{one.format('A')}{one.format('B')}"
+    lay(tmp_path, {"made.py": text})
+    line = advised(look(tmp_path)).lines["testbed_factory_rebind"]
+
+    assert [(each.text, each.is_active) for each in line.entries] == [("made", False)]
+
+
+def test_settings_in_the_folder_of_the_tests(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys, {**APP, "tests/pytest.ini": "[pytest]\n", "tests/test_a.py": ""})
+
+    assert "tests/pytest.ini counts where pytest is called for that folder alone" in " ".join(out.split())
+    assert "Save this as pytest.ini" in out
+
+
+def test_nothing_sure(tmp_path: Path, capsys: Capture) -> None:
+    out = said(tmp_path, capsys, {"compose.yml": "services:\n  a:\n    environment:\n      DATABASE_URL: postgresql://a@b/c\n"})
+
+    assert "Nothing is sure enough to be added. What may be, in pytest.ini:" in out
+    assert "# compose.yml:4: set there; no code was seen to read it\n# testbed_env = DATABASE_URL={pg.url}\n" in out
 
 
 OTHERS = """

@@ -26,7 +26,7 @@ MAKERS = {
     "django.core.wsgi.get_wsgi_application": "Django",
     "django.core.asgi.get_asgi_application": "Django (ASGI)",
 }
-USUAL = ("app", "application", "api", "create_app()", "make_app()", "get_app()")
+USUAL = ("create_app()", "make_app()", "get_app()", "app", "application", "api")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def applications(sources: Mapping[str, Source]) -> list[Application]:
     """Return the applications, the likeliest first; what a factory makes comes before what somebody made with it."""
     found: list[Application] = []
     factories: dict[str, str] = {}
-    own = [source for source in sources.values() if not source.is_test and source.module]
+    own = [source for source in sources.values() if source.is_own]
     frameworks = {name.partition(".")[0] for name in MAKERS}
     for source in own:
         if not frameworks & {name.partition(".")[0] for name in source.imported.values()}:
@@ -75,11 +75,11 @@ def applications(sources: Mapping[str, Source]) -> list[Application]:
 
 def _rank(each: Application) -> tuple[object, ...]:
     module, _, name = each.entry.partition(":")
-    is_usual = name in USUAL
+    usual = USUAL.index(name) if name in USUAL else len(USUAL)
     return (
         bool(each.needs),
         "()" not in name,
-        not is_usual,
+        usual,
         each.kind.endswith("(ASGI)") and "Django" in each.kind,
         module.count("."),
         each.entry,

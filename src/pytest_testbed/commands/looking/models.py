@@ -123,7 +123,7 @@ def bases(sources: Mapping[str, Source], modules: Mapping[str, Source]) -> list[
 
 def _made(sources: Mapping[str, Source]) -> Iterator[Base]:
     for source in sources.values():
-        if source.is_test or not source.module:
+        if not source.is_own:
             continue
         for node in source.classes:
             full = f"{source.module}.{node.name}"
@@ -138,9 +138,7 @@ def _made(sources: Mapping[str, Source]) -> Iterator[Base]:
                 kind = MAKERS.get(maker) or ("declarative base" if maker.endswith(".generate_base") else "")
                 if kind:
                     yield Base(f"{source.module}.{name}", f"{source.module}:{name}", kind, source.at(statement))
-    users = [
-        source for source in sources.values() if not source.is_test and {"sqlmodel.SQLModel"} & set(source.imported.values())
-    ]
+    users = [source for source in sources.values() if source.is_own and {"sqlmodel.SQLModel"} & set(source.imported.values())]
     if users:
         place = next((source.at(node) for source in users for node in source.classes), Place(users[0].path, 1))
         yield Base("sqlmodel.SQLModel", "sqlmodel:SQLModel", "SQLModel", place)
@@ -219,7 +217,7 @@ def _entries(base: Base, modules: Mapping[str, Source], reach: Callable[[str], f
         home = ""
     if home and wanted <= reach(home):
         return [base.entry]
-    whole = [name for name, source in modules.items() if not source.is_test and wanted <= reach(name)]
+    whole = [name for name, source in modules.items() if source.is_own and wanted <= reach(name)]
     # a module that imports all models and little else: a package of models, or what Alembic imports them by
     near = sorted(whole, key=lambda name: (len(reach(name)), name.count("."), name))
     for name in near:
@@ -259,7 +257,7 @@ def targets(sources: Mapping[str, Source], modules: Mapping[str, Source]) -> lis
     """Return the engines and session factories that modules make when they are imported."""
     found: list[Target] = []
     for source in sources.values():
-        if source.is_test or not source.module or source.path.rpartition("/")[2] == "env.py":
+        if not source.is_own or source.path.rpartition("/")[2] == "env.py":
             continue
         texts: dict[str, str] = defaultdict(str)
         for name, value, statement in source.assigned:

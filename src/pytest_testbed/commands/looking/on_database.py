@@ -66,7 +66,23 @@ def _variables(seen: Findings, advice: Advice) -> list[Read]:
         advice.entry("testbed_env", f"{name}={form}", reason, is_active=is_active)
         taken += [read for read, _ in reads] if is_active else []
     _given_alone(seen, advice, {read.name for read in seen.reads})
+    _lacking(seen, advice)
     return taken
+
+
+def _lacking(seen: Findings, advice: Advice) -> None:
+    """Tell of parts of an address that no variable gives, where another one does: what stands there instead is wrong."""
+    forms = [text.partition("=")[2] for text in advice.active("testbed_env")]
+    parts = ("port", "user", "password", "database")
+    if (
+        "{pg.host}" in forms
+        and not seen.django_databases
+        and (lacking := [each for each in parts if f"{{pg.{each}}}" not in forms])
+    ):
+        advice.undecided.append(
+            f"No variable was seen for the database's {', '.join(lacking)}, and all differ from run to run: let them be read "
+            f"from variables, too ({', '.join(f'{{pg.{each}}}' for each in lacking)})."
+        )
 
 
 def _url(seen: Findings, reads: list[Read], schemes: list[str]) -> str:
@@ -281,7 +297,7 @@ def _images(seen: Findings, advice: Advice) -> None:
         for image in found:
             if image.name in (kind, f"{kind}:latest", usual):
                 continue
-            official = image.name.partition(":")[0] == kind
+            official = image.name.partition(":")[0].removeprefix("docker.io/") in (kind, f"library/{kind}")
             more = "" if official else "; other providers have not what it adds"
             advice.text(f"testbed_{prefix}_image", image.name, f"{image.place}: the image that is used there{more}")
         if found and found[0].version and found[0].version.partition(".")[0] != usual.rpartition(":")[2]:

@@ -33,6 +33,8 @@ NOT_CALLED = frozenset(
 """Words in names of variables with addresses that are only shown to people."""
 ENDS = {"URL", "URI", "BASE", "API", "SERVICE", "ENDPOINT", "HOST", "SERVER", "ROOT"}
 OF_THE_APP = {"BASE_URL", "APP_URL", "API_URL", "SERVER_URL", "TEST_URL", "API_BASE_URL", "TEST_BASE_URL", "SERVICE_URL"}
+MOST = 4
+"""Applications that are shown; of more, the others are hardly the one."""
 LEVELS = {
     "unit": ("units", "unittest", "unittests", "unit_tests", "unit-tests", "small", "fast"),
     "integration": ("integrations", "integration_tests", "integration-tests", "functional", "component", "medium"),
@@ -114,7 +116,7 @@ def _mail(seen: Findings, advice: Advice, roles: dict[str, list[tuple[Read, Role
 
 def _application(seen: Findings, advice: Advice, roles: dict[str, list[tuple[Read, Role, list[str]]]]) -> None:
     django = [each for each in seen.applications if each.kind.startswith("Django")]
-    for application in [each for each in seen.applications if each not in django[1:]]:
+    for application in [each for each in seen.applications if each not in django[1:]][:MOST]:
         is_django = application.kind.startswith("Django")
         reason = f"{application.place}: the {application.kind} application, for live_app and api_client"
         if application.needs:
@@ -176,9 +178,12 @@ def _factories(seen: Findings, advice: Advice) -> None:
     by_module: dict[str, list[str]] = defaultdict(list)
     for factory in seen.factories:
         by_module[factory.module].append(factory.name)
-        if factory.has_session:
-            reason = f"{factory.place}: it has a session of its own; the tests' session comes in its place"
-            advice.entry("testbed_factory_rebind", f"{factory.module}:{factory.name}", reason, is_active=False)
+    for module in by_module:
+        bound = [factory for factory in seen.factories if factory.module == module and factory.has_session]
+        if bound:
+            reason = f"{places(factory.place for factory in bound)}: a session of its own; the tests' session comes in its place"
+            entry = module if len(bound) > 1 else f"{module}:{bound[0].name}"
+            advice.entry("testbed_factory_rebind", entry, reason, is_active=False)
     clash = "pytest-factoryboy is there, so no fixtures are made; " if seen.has("pytest-factoryboy") else ""
     for module, names in by_module.items():
         place = next(factory.place for factory in seen.factories if factory.module == module)

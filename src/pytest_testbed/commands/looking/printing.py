@@ -100,13 +100,13 @@ def _where(seen: Findings, above: str, new: list[Line]) -> Iterator[str]:
     if config.others:
         yield f"Settings for pytest in {', '.join(config.others)} do not count: {config.path} comes first."
     if above and not config.line:
-        yield (
+        yield _paragraph(
             f"A run in this folder takes its settings from {above}. A file of this folder's own comes before that, and all of "
             "that one's settings are gone then; else put the lines there, where paths count from that folder."
         )
     for path in (f"{folder}/{name}" for folder in ("tests", "test") for name in ("pytest.ini", "pytest.toml", ".pytest.ini")):
         if path in seen.tree and not config.line:
-            yield (
+            yield _paragraph(
                 f"{path} counts where pytest is called for that folder alone, and paths in it count from there. For one place, "
                 "move its settings to the file below."
             )
@@ -213,6 +213,10 @@ def _quoted(entry: Entry) -> str:
 
 
 # --- the rest
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(text, WIDTH + 4, break_long_words=False, break_on_hyphens=False)
 
 
 def _item(text: str) -> str:

@@ -156,6 +156,15 @@ class Source:
         return [Call(name, node) for name, node in named if name]
 
     @cached_property
+    def is_own(self) -> bool:
+        """Whether it is a module of the application: no test, no step of migrations, and with a name that can be imported."""
+        return (
+            not self.is_test
+            and all(part.isidentifier() for part in self.module.split("."))
+            and not {"down_revision", "down_revisions"} & self.top_names
+        )
+
+    @cached_property
     def classes(self) -> list[ast.ClassDef]:
         """The classes of the module itself."""
         return [node for node in self.top if isinstance(node, ast.ClassDef)]

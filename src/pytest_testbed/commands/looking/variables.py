@@ -66,8 +66,9 @@ def read_variables(sources: Mapping[str, Source]) -> list[Read]:
     """Return all places where variables are read."""
     found: list[Read] = []
     for source in sources.values():
-        found += _of_calls(source)
-        found += _of_settings(source, sources)
+        if source.is_own or source.is_test:
+            found += _of_calls(source)
+            found += _of_settings(source, sources)
     return found
 
 
