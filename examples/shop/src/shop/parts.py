@@ -18,6 +18,7 @@ class Parts:
     """What the API and the worker are made of; nothing connects before it is used."""
 
     def __init__(self, settings: Settings) -> None:
+        # a connection that the server has closed meanwhile is opened anew, and fails no request
         self.engine = create_engine(settings.database_url, pool_pre_ping=True)
         self.sessions = sessionmaker(self.engine)
         self.mailer = Mailer(settings.smtp_host, settings.smtp_port)
