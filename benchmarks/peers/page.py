@@ -38,7 +38,7 @@ def put(path: Path, name: str, lines: Sequence[str]) -> None:
     begin, end = MARKS[name]
     text = path.read_text(encoding="utf-8")
     head, found, rest = text.partition(begin)
-    between, also, tail = rest.partition(end)
+    _, also, tail = rest.partition(end)
     if not found or not also:
         raise SystemExit(f"{path} has no lines {begin} and {end}; between them the result is written")
     path.write_text("\n".join([f"{head}{begin}", "", *lines, "", f"{end}{tail}"]), encoding="utf-8")

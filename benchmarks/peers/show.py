@@ -50,9 +50,7 @@ def text(result: Result) -> str:
     for first, *others in rows:
         aligned = [first.ljust(widths[0]), *map(str.rjust, others, widths[1:])]
         lines.append("  " + "  ".join(aligned).rstrip())
-    for row in result.rows:
-        if row.reason:
-            lines.append(f"  not measured: {row.name}: {row.reason}")
+    lines += [f"  not measured: {row.name}: {row.reason}" for row in result.rows if row.reason]
     lines += [f"  not in it: {name}: {why}" for name, why in result.absent.items()]
     return "\n".join(lines)
 

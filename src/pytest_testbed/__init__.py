@@ -152,7 +152,7 @@ if "pytest" in sys.modules:
 
 if not TYPE_CHECKING:  # to a type checker it would mean that every name is there
 
-    def __getattr__(name):  # noqa: ANN001, ANN202
+    def __getattr__(name):
         """Load a public name from the file where it lives (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -239,7 +239,7 @@ def test_closed_while_it_runs(elsewhere):
 def test_what_a_test_leaves(run: Run, plugin: str) -> None:
     text = (
         f"pytestmark = pytest.mark.{plugin}\n{ANYIO}"
-         """
+        """
 async def test_never(rabbitmq_async_channel, rabbitmq_async_connection): pass
 
 async def test_fails(rabbitmq_async_channel):

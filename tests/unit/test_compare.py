@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -150,7 +150,7 @@ def test_the_files_of_all_projects_are_python(peers: ModuleType) -> None:
 
 def test_the_chart_is_a_picture_that_can_be_read_aloud(peers: ModuleType) -> None:
     found = result(peers, row(peers, "pytest-testbed", 0.002), row(peers, "<other> & more", 0.02))
-    picture = ElementTree.fromstring(peers.chart.chart([found], "What a test costs"))
+    picture = ET.fromstring(peers.chart.chart([found], "What a test costs"))
     space = {"svg": "http://www.w3.org/2000/svg"}
     named = picture.attrib["aria-labelledby"].split()
     said = {each.attrib["id"]: each.text for each in picture if "id" in each.attrib}
@@ -167,7 +167,7 @@ def test_the_chart_is_a_picture_that_can_be_read_aloud(peers: ModuleType) -> Non
 def test_all_of_a_chart_lies_inside_of_it(peers: ModuleType) -> None:
     rows = [row(peers, f"a contender with quite a long name, and a form of it that is longer {n}", 10.0**n) for n in range(5)]
     for found in ([], [result(peers)], [result(peers, *rows), result(peers, row(peers, "pytest-testbed", -0.001))]):
-        picture = ElementTree.fromstring(peers.chart.chart(found, "A chart"))
+        picture = ET.fromstring(peers.chart.chart(found, "A chart"))
         width, height = map(float, picture.attrib["viewBox"].split()[2:])
         for each in picture:
             if "x" in each.attrib:

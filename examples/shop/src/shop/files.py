@@ -28,10 +28,8 @@ class ProductImport:
             source: the file.
             report: is written: a line for each of its lines, PROCESSED, or REFUSED with the reason.
         """
-        lines = []
         with open(source, encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                lines.append(self._process(row))
+            lines = [self._process(row) for row in csv.DictReader(file)]
         self._session.commit()
         Path(report).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return sum(line.startswith("PROCESSED") for line in lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from itertools import pairwise
 
 from .advice import Advice, masked, places
 from .composed import Image
@@ -310,7 +311,7 @@ def _images(seen: Findings, advice: Advice) -> None:
 def _arguments(found: list[Image], advice: Advice) -> None:
     for image in found:
         words = image.words
-        for first, second in zip(words, words[1:], strict=False):
+        for first, second in pairwise(words):
             if first == "-c" and "=" in second:
                 advice.entry(
                     "testbed_pg_args", f"-c {second}", f"{image.place}: what the server is started with there", is_active=False
