@@ -516,7 +516,7 @@ def test_a_cache_that_cannot_be_used(bare: Path) -> None:
     (bare / "mine").mkdir(mode=0o700)
     (bare / "mine").chmod(0o777)
     (bare / "file").write_text("")
-    state, _, remedy = of(machine.directory_findings(str(bare / "mine"), ""), "cache")
+    state, text, remedy = of(machine.directory_findings(str(bare / "mine"), ""), "cache")
     assert state == "bad"
     assert text.endswith("can be written by others (mode 777); nothing is kept for the next run")
     assert remedy == f"chmod 700 {bare}/mine"
@@ -528,7 +528,7 @@ def test_a_cache_that_cannot_be_used(bare: Path) -> None:
 def test_a_cache_of_somebody_else(bare: Path) -> None:
     (bare / "cache" / "pytest-testbed").mkdir(parents=True, mode=0o700)
     os.chown(bare / "cache" / "pytest-testbed", 65534, 65534)
-    state, _, remedy = of(machine.directory_findings("", ""), "cache")
+    state, text, remedy = of(machine.directory_findings("", ""), "cache")
     assert (state, remedy) == ("bad", f"chown root {bare}/cache/pytest-testbed")
     assert text.endswith(f"belongs to the user 65534; {bare}/shared/cache is used instead")
 
