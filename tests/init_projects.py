@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from pytest_testbed.commands.line import main
 from pytest_testbed.commands.looking.answer import advised
 from pytest_testbed.commands.looking.findings import look
 from pytest_testbed.commands.looking.printing import lines_to_add
 
-__all__ = ["BY_HAND", "DJANGO", "FASTAPI", "FLASK", "lay", "paste"]
+__all__ = ["APP", "BY_HAND", "DJANGO", "FASTAPI", "FLASK", "active", "lay", "paste", "said"]
+
+APP = {
+    "shop/__init__.py": "",
+    "shop/db.py": "import os\nfrom sqlalchemy import create_engine\nfrom sqlalchemy.orm import DeclarativeBase\n"
+    "engine = create_engine(os.environ['DATABASE_URL'])\nclass Base(DeclarativeBase): pass\n"
+    "class User(Base):\n    __tablename__ = 'users'\n",
+}
 
 
 def lay(root: Path, files: dict[str, str]) -> Path:
@@ -30,6 +40,22 @@ def paste(root: Path) -> str:
     there[config.line or len(there) : config.line or len(there)] = lines.splitlines()
     path.write_text("\n".join(there) + "\n", encoding="utf-8")
     return lines
+
+
+def said(path: Path, capsys: pytest.CaptureFixture[str], files: dict[str, str] | None = None) -> str:
+    """Return what is printed for a project; nothing else may be, and nothing may have been written."""
+    lay(path, files or {})
+    before = {each: each.lstat().st_mtime_ns for each in path.rglob("*")}
+    assert main(["init", str(path)]) == 0
+    assert {each: each.lstat().st_mtime_ns for each in path.rglob("*")} == before
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def active(path: Path, key: str) -> list[str]:
+    """Return the entries of a key that would count."""
+    return advised(look(path)).active(key)
 
 
 # Flask-SQLAlchemy with Alembic, whose environment takes the address by itself; settings in tox.ini

@@ -132,7 +132,7 @@ def test_or_each_is_named(tmp_path: Path) -> None:
         shop____init__="",
         shop__db=BASE,
         shop__users=f"from shop.db import Base\n{MODEL.format('User')}",
-        shop__orders="from .db import Base\nclass Common(Base):\n    __abstract__ = True\n"
+        shop__orders="from .db import Base\nclass Common(Base):\n    __abstract__ = True\n    a = Column()\n"
         "class Order(Common):\n    __tablename__ = 'o'\n",
     )
 
@@ -149,6 +149,13 @@ def test_several_bases_and_one_without_models(tmp_path: Path) -> None:
     )
 
     assert [base.entry for base in found.bases] == ["one:Base", "two:Base"]
+
+
+def test_a_metadata_that_a_base_has_is_not_named_beside_it(tmp_path: Path) -> None:
+    text = "from sqlalchemy import MetaData, Table\nfrom sqlalchemy.orm import declarative_base\nmeta = MetaData()\n"
+    text += f"Base = declarative_base(metadata=meta)\nTable('b', meta)\n{MODEL.format('A')}"
+
+    assert [base.entry for base in seen(tmp_path, db=text).bases] == ["db:Base"]
 
 
 def test_engines_and_session_factories(tmp_path: Path) -> None:
