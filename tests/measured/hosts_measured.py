@@ -1,4 +1,6 @@
-"""A plugin of coverage.py: the host process, which starts without `site` and with few variables, is measured too.
+"""A plugin of coverage.py: processes that start without `site`, or without coverage's variables, are measured too.
+
+The host process is one, and what it starts to make a database before the tests is another.
 
 Its folder is put on Python's path by scripts/coverage; it is a module of its own, as a package called `tests` would hide
 those of projects that are run inside tests.
@@ -12,18 +14,19 @@ from typing import Any
 
 CONFIG = "COVERAGE_PROCESS_CONFIG"
 """What makes coverage begin in a process, once `site` has read the file that looks for it."""
-HOST = "pytest_testbed.services.serve"
+OURS = ("pytest_testbed.services.serve", "pytest_testbed.postgres.beforehand")
+"""What the command lines of such processes have in them."""
 
 
 def coverage_init(registry: object, options: object) -> None:
-    """Let each host process that this process starts be measured."""
+    """Let what this process starts of ours be measured."""
     if getattr(subprocess.Popen, "measured", False):
         return
     plain = subprocess.Popen.__init__
 
     def measured(self: Any, args: Any, *more: Any, **options: Any) -> None:
         config = os.environ.get(CONFIG)
-        if config and isinstance(args, list) and any(isinstance(word, str) and HOST in word for word in args):
+        if config and isinstance(args, list) and any(name in str(word) for word in args for name in OURS):
             args = [word for word in args if word != "-S"]
             if options.get("env") is not None:
                 options["env"] = {**options["env"], CONFIG: config}

@@ -173,9 +173,6 @@ def remove_tree(path: Path) -> None:
     for _ in range(3):  # a dying server may still write a file while we list
         try:
             shutil.rmtree(path)
-        except FileNotFoundError:
-            if not path.exists():
-                return
         except OSError:
             if not path.exists():
                 return
