@@ -46,7 +46,7 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#1f5f8b", "color-brand-content": "#1f5f8b", "color-brand-visited": "#5b4b8a"},
     "dark_css_variables": {"color-brand-primary": "#7fb7dd", "color-brand-content": "#7fb7dd", "color-brand-visited": "#b3a4e0"},
 }
-pygments_style = "tango"
+pygments_style = "a11y-high-contrast-light"  # of accessible-pygments, which furo brings
 pygments_dark_style = "github-dark"
 
 
