@@ -222,6 +222,22 @@ def test_ps_counts_the_cache(home: Home, capsys: Capture) -> None:
     }
 
 
+@pytest.mark.parametrize("command", [["ps"], ["ps", "--json"], ["prune"]], ids=" ".join)
+def test_a_cache_that_cannot_be_read(home: Home, capsys: Capture, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> None:
+    plain = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path == home.cache:
+            raise PermissionError(13, "Permission denied")
+        return plain(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert main(command) == 1
+    out, err = capsys.readouterr()
+    assert err == f"the cache {home.cache} cannot be read: Permission denied\n"
+    assert out
+
+
 # --- stop
 
 

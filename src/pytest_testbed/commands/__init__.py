@@ -1,1 +1,1 @@
-"""The command line: `ps`, `stop` and `prune`. It reads the ledger; no host process loads any of this."""
+"""The command line: `ps`, `stop`, `prune`, `doctor` and `init`. No host process loads any of this."""

@@ -25,12 +25,18 @@ class Cache:
     def __init__(self, chosen: str) -> None:
         self.directory = cache_directory(chosen)
         self._is_chosen = bool(chosen)
+        self.fault = ""
+        """Why the entries cannot be told; "" where they can."""
 
     def entries(self, unused_for: float = 0.0) -> list[tuple[Path, int]]:
         """Return the entries, with their bytes, that nobody has written to for so many seconds."""
         if self.directory is None:
             return []
-        found = [path for path in self.directory.iterdir() if not self._is_chosen or is_ours(path)]
+        try:
+            found = [path for path in self.directory.iterdir() if not self._is_chosen or is_ours(path)]
+        except OSError as error:
+            self.fault = f"the cache {self.directory} cannot be read: {error.strerror}"
+            return []
         return [(path, bytes_of(path)) for path in sorted(found) if not unused_for or _age(path) > unused_for]
 
 

@@ -86,6 +86,8 @@ class Pruning:
                 self._tell(f"cache {path}", length)
             except OSError as error:
                 self._faults.append(f"{path} could not be removed: {error.strerror}")
+        if cache.fault:
+            self._faults.append(cache.fault)
 
     def end(self) -> int:
         """Tell the total and what resisted; return the exit code."""

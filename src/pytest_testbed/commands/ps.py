@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,15 +27,18 @@ def ps(cache: Cache, max_age: float, *, as_json: bool) -> int:
     sizes = sizes_of() if any(things(run, "container") for run in runs) else {}
     rows = [row for run in runs for row in rows_of(run, sizes)]
     entries = cache.entries()
+    code = 1 if cache.fault else 0
+    if cache.fault:
+        print(cache.fault, file=sys.stderr)
     total = sum(length for _, length in entries)
     if as_json:
         where = str(cache.directory) if cache.directory is not None else None
         print(json.dumps({"runs": rows, "cache": {"directory": where, "entries": len(entries), "size": total}}, indent=2))
-        return 0
+        return code
     print(table([HEAD, *map(cells, rows)]) if rows else "nothing is running")
     if entries:
         print(f"\ncache: {len(entries)} {'entry' if len(entries) == 1 else 'entries'}, {size(total)}, in {cache.directory}")
-    return 0
+    return code
 
 
 def things(run: Run, what: str) -> list[str]:
