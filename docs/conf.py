@@ -43,7 +43,12 @@ html_css_files = ["site.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {
-    "light_css_variables": {"color-brand-primary": "#1f5f8b", "color-brand-content": "#1f5f8b", "color-brand-visited": "#5b4b8a"},
+    "light_css_variables": {
+        "color-brand-primary": "#1f5f8b",
+        "color-brand-content": "#1f5f8b",
+        "color-brand-visited": "#5b4b8a",
+        "color-code-background": "#f5f6f8",
+    },
     "dark_css_variables": {"color-brand-primary": "#7fb7dd", "color-brand-content": "#7fb7dd", "color-brand-visited": "#b3a4e0"},
 }
 pygments_style = "a11y-high-contrast-light"  # of accessible-pygments, which furo brings
