@@ -175,8 +175,8 @@ def test_help_and_fixtures_read_well(project: Project) -> None:
     shown = " ".join(project.run("--help").stdout.str().split())
     assert "pytest-testbed: real services for integration tests:" in shown
     assert (
-        "--testbed-start=prefetch|lazy|eager When services start: prefetch, together once collection has ended; lazy, when a test "
-        "first asks; eager, with pytest itself, those that the configuration speaks of. Default: prefetch. "
+        "--testbed-start=prefetch|lazy|eager When services start: prefetch, together once collection has ended; lazy, when a "
+        "test first asks; eager, with pytest itself, those that the configuration speaks of. Default: prefetch. "
         "Environment: TESTBED_START." in shown
     )
     shown = project.run("--markers").stdout.str()
