@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_testbed import Testbed
+from pytest_testbed.commands.init import init
 from tests.conftest import broker_options
 
 SHOP = Path(__file__).resolve().parents[2] / "examples" / "shop"
@@ -60,3 +61,11 @@ def test_without_a_broker_the_rest_of_the_shop_works(shop: Run, somewhere: Testb
 
 def test_the_shop_needs_no_conftest() -> None:
     assert list(SHOP.rglob("conftest.py")) == []
+
+
+def test_init_finds_nothing_that_the_shop_s_ini_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert init(str(SHOP)) == 0
+    said = capsys.readouterr().out
+
+    assert "No line is missing." in said
+    assert "By hand" not in said

@@ -188,6 +188,8 @@ def inner():
         ("import os\nx = os.environ['DB_URL']", ("DB_URL", None, True)),
         ("from os import environ\nx = environ['DB_URL']", ("DB_URL", None, True)),
         ("import os\nx = os.environ.get('DB_URL', 'sqlite://')", ("DB_URL", "sqlite://", False)),
+        ("import os\ndef f(a, env=os.environ): return env.get('DB_URL', 'x')", ("DB_URL", "x", False)),
+        ("from os import environ\ndef f(*, env=environ): return env['DB_URL']", ("DB_URL", None, True)),
         ("from os import getenv\ndef f(): return getenv('DB_URL')", ("DB_URL", None, False)),
         ("from decouple import config\nx = config('DB_URL', default='a')", ("DB_URL", "a", False)),
         ("from decouple import config\nx = config('DB_URL')", ("DB_URL", None, True)),

@@ -75,8 +75,9 @@ def read_variables(sources: Mapping[str, Source]) -> list[Read]:
 def _of_calls(source: Source) -> Iterator[Read]:
     parents: dict[int, ast.AST] = {}
     envs = {name for name, value, _ in source.assigned if isinstance(value, ast.Call) and source.full(value.func) in ENVS}
+    environs = _environs(source)
     for node in source.nodes:
-        read = _read(source, node, envs)
+        read = _read(source, node, envs, environs)
         if read is None:
             continue
         name, default, is_required, how = read
@@ -85,15 +86,31 @@ def _of_calls(source: Source) -> Iterator[Read]:
         yield Read(name, source.at(node), default, is_required, how, _around(source, node, parents), source.is_test)
 
 
-def _read(source: Source, node: ast.AST, envs: set[str]) -> tuple[str, str | None, bool, str] | None:
+def _environs(source: Source) -> set[str]:
+    """Return the names that stand for `os.environ`: arguments that have it as their default."""
+    found = set()
+    for node in source.nodes:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            given = node.args
+            by_position = [*given.posonlyargs, *given.args]
+            defaults = [*zip(reversed(by_position), reversed(given.defaults), strict=False)]
+            defaults += [(name, value) for name, value in zip(given.kwonlyargs, given.kw_defaults, strict=True) if value]
+            found |= {name.arg for name, value in defaults if source.full(value) == "os.environ"}
+    return found
+
+
+def _read(source: Source, node: ast.AST, envs: set[str], environs: set[str]) -> tuple[str, str | None, bool, str] | None:
     """Return name, default, whether it is required, and the reader, if an expression reads a variable."""
     if isinstance(node, ast.Subscript):
-        if source.full(node.value) == "os.environ" and isinstance(node.ctx, ast.Load) and (name := _name(node.slice)):
+        is_environ = source.full(node.value) == "os.environ" or (isinstance(node.value, ast.Name) and node.value.id in environs)
+        if is_environ and isinstance(node.ctx, ast.Load) and (name := _name(node.slice)):
             return name, None, True, "os.environ"
         return None
     if not isinstance(node, ast.Call):
         return None
     full = source.full(node.func)
+    if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name) and node.func.value.id in environs:
+        full = f"os.environ.{node.func.attr}"
     first = _name(node.args[0]) if node.args else None
     default = node.args[1] if len(node.args) > 1 else next((each.value for each in node.keywords if each.arg == "default"), None)
     if full in GETTERS and first:
