@@ -282,6 +282,15 @@ def test_django_with_an_address_for_good(tmp_path: Path, capsys: Capture) -> Non
     assert "pip install pytest-testbed pytest-django" in out
 
 
+def test_django_without_a_database_that_is_called_default(tmp_path: Path) -> None:
+    lay(tmp_path, {"settings.py": "DATABASES = {**common, 'other': {'ENGINE': 'django.db.backends.postgresql'}}\n"})
+
+    line = advised(look(tmp_path)).lines["testbed_pg_schema"]
+    assert [(each.text, each.reason) for each in line.entries] == [
+        ("pytest_testbed.django:migrate", "settings.py:1: Django's migrations, once")
+    ]
+
+
 @pytest.mark.parametrize("name", ["production", "prod_eu"])
 def test_settings_of_production_are_no_suggestion(tmp_path: Path, name: str) -> None:
     text = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings.{}')\n"

@@ -182,7 +182,7 @@ def _django(seen: Findings, advice: Advice, variables: list[Read]) -> bool:
     advice.entry(
         "testbed_pg_schema",
         "pytest_testbed.django:migrate",
-        f"{seen.django[1] if seen.django else own[0].place}: Django's migrations, once",
+        f"{seen.django[1] if seen.django else seen.django_databases[0].place}: Django's migrations, once",
     )
     advice.pages["django"] = "Django"
     return True
