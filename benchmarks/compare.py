@@ -10,7 +10,7 @@
 Needs Python 3.11 and nothing else: each contender gets an environment of its own, by uv or by venv and pip. What cannot
 be installed or cannot run here is named with its reason. As root everything runs as `nobody`, as PostgreSQL's own tools
 refuse root. Docker is used where an engine answers, without testcontainers' reaper. All that is started is ended, also by
-Ctrl-C.
+Ctrl-C. `--part clone` does what the README's first command does, which may install rabbitmq-server: INSTALL=no forbids it.
 """
 
 from __future__ import annotations

@@ -58,11 +58,15 @@ install_broker() {
     return "$code"
 }
 
-# forbid_services: what is installed now is not started; a policy that is there is the machine's, and stays
+# forbid_services: what is installed now is not started; a policy that is there is the machine's, and stays, but for one
+# that a run of ours has left which was killed: with it no package could start a service any more
 forbid_services() {
-    if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+    writer=$(sed -n 's/^# while scripts\/broker.sh runs as process \([0-9]*\)$/\1/p' "$policy" 2>/dev/null || true)
+    if [ -n "$writer" ] && [ ! -d "/proc/$writer" ]; then
         own_policy=$policy
-        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy"
+    elif [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+        own_policy=$policy
+        printf '#!/bin/sh\n# while scripts/broker.sh runs as process %s\nexit 101\n' $$ | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy"
     fi
 }
 

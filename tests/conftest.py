@@ -60,6 +60,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.CollectReport]:
+    """The same for a module that skips all of itself."""
+    report = yield
+    if report.skipped and collector.config.getoption("--forbid-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped where skipping is forbidden: {report.longrepr[2]}"
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what the machine lacks: one line for each kind, the word before the reason's first colon."""
     kinds: dict[str, list[str]] = {}

@@ -220,7 +220,7 @@ def compare(bench: Bench, comparison: Comparison, only: Sequence[str], rounds: i
         try:
             running[way] = Ready(bench, comparison.key, number, way)
             warm(running[way])
-        except Unable as error:
+        except (Unable, OSError) as error:
             running.pop(way, None)
             row.reason = str(error)
             progress.skip(turns)

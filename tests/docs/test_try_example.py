@@ -20,7 +20,7 @@ FAKES = {
     "apt-get": """
         if [ -e "$POLICY" ]; then forbidden=yes; else forbidden=no; fi
         echo "apt-get $1 forbidden=$forbidden" >>"$LOG"
-        if [ -n "${HANGS:-}" ]; then echo hangs; sleep 60 & echo $! >"$SLEEPER"; wait; fi
+        if [ -n "${HANGS:-}" ]; then echo hangs; exec sleep 60; fi
         [ -z "${FAILS:-}" ] || exit 100
         if [ "$1" = install ]; then : >"$BROKER"; fi""",
     "sudo": """
@@ -58,7 +58,7 @@ class Machine:
     def __init__(self, root: Path) -> None:
         self._bin = root / "bin"
         self._bin.mkdir()
-        self.policy, self.log, self.broker, self.sleeper = (root / name for name in ("policy", "log", "broker", "sleeper"))
+        self.policy, self.log, self.broker = (root / name for name in ("policy", "log", "broker"))
         self.log.touch()
         for tool in TOOLS:
             self.bring(tool, f'exec {shutil.which(tool)} "$@"')
@@ -79,7 +79,6 @@ class Machine:
             "POLICY": str(self.policy),
             "LOG": str(self.log),
             "BROKER": str(self.broker),
-            "SLEEPER": str(self.sleeper),
             "FAKE_PYTHON": str(self._bin / "python"),
             "PYTHON": sys.executable,
             **more,
@@ -138,6 +137,16 @@ def test_what_the_machine_had_stays(machine: Machine) -> None:
     assert machine.find_broker().endswith("missing: \n")
     assert machine.policy.read_text() == "the machine's own"
     assert not any("epmd" in call for call in machine.calls)
+
+
+@pytest.mark.parametrize(("process", "stays"), [(2**30, False), (os.getpid(), True)], ids=["dead", "alive"])
+def test_what_a_killed_run_has_left_goes(machine: Machine, process: int, stays: bool) -> None:
+    machine.bring("apt-get")
+    machine.policy.write_text(f"#!/bin/sh\n# while scripts/broker.sh runs as process {process}\nexit 101\n")
+
+    assert machine.find_broker().endswith("missing: \n")
+    assert "apt-get install forbidden=yes" in machine.calls
+    assert machine.policy.exists() == stays
 
 
 def test_sudo_that_asks_for_no_password_will_do(machine: Machine) -> None:

@@ -313,6 +313,8 @@ def test_one_that_cannot_run_leaves_the_others_in_the_table(peers: ModuleType, m
     def warm(ready: Ready) -> None:
         if ready.way.contender == "cold":
             raise model.Unable("does not start")
+        if ready.way.contender == "dead":
+            raise BrokenPipeError("the common server is gone")
 
     def turn(ready: Ready) -> dict[str, float]:
         ready.turns += 1
@@ -323,11 +325,12 @@ def test_one_that_cannot_run_leaves_the_others_in_the_table(peers: ModuleType, m
     monkeypatch.setattr(measure, "Ready", Ready)
     monkeypatch.setattr(measure, "warm", warm)
     monkeypatch.setitem(measure.MEASURES, "test", turn)
-    ways = tuple(model.Way(name, "venv", {}) for name in ("pytest-testbed", "absent", "cold", "late"))
+    ways = tuple(model.Way(name, "venv", {}) for name in ("pytest-testbed", "absent", "cold", "dead", "late"))
     comparison = model.Comparison("test-it", "test", "A test", "About.", ways, "one test")
     found = measure.compare(None, comparison, [], 3, measure.Progress(0))
     assert {each.name: (len(each.samples.get("one test", [])), each.reason) for each in found.rows} == {
         "pytest-testbed": (3, ""), "absent": (0, "there is no docker"), "cold": (0, "does not start"), "late": (0, "breaks"),
+        "dead": (0, "the common server is gone"),
     }  # fmt: skip
     only = measure.compare(None, comparison, ["pytest-testbed"], 1, measure.Progress(0))
     assert [each.name for each in only.rows] == ["pytest-testbed"]

@@ -26,7 +26,7 @@ from pytest_testbed.postgres import binaries
 from pytest_testbed.postgres.service import postgres_spec
 from pytest_testbed.rabbitmq import installation
 from pytest_testbed.services.ledger import Lease, Ledger
-from pytest_testbed.services.model import Context, Endpoint, Refusal, ServiceSpec
+from pytest_testbed.services.model import Context, Endpoint, GiveUp, Refusal, ServiceSpec
 from pytest_testbed.services.providers import docker as docker_provider
 from pytest_testbed.services.providers import engine_address
 from pytest_testbed.services.providers.engine_address import Engine, EngineAddress
@@ -130,9 +130,7 @@ def test_no_engine_where_none_is_named_is_nothing_bad(bare: Path, monkeypatch: p
 def test_an_engine_that_hangs_is_given_up(bare: Path, silent: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", silent)
     monkeypatch.setattr(engine_address.connect, "__defaults__", (None, 0.3))
-    began = time.monotonic()
     assert line.main(["doctor", "--json"]) == 1
-    assert time.monotonic() - began < 2, "one after another they would take longer"
     found = told(capsys)
     assert "hangs (no answer" in row(found, "engine")["text"]
     assert row(found, "engine")["remedy"].startswith("restart it")
@@ -293,6 +291,10 @@ def probe_refused(endpoint: Endpoint, timeout: float) -> str:
     raise ConnectionRefusedError("nobody is there")
 
 
+def probe_that_tells(endpoint: Endpoint, timeout: float) -> str:
+    raise GiveUp("nobody lets x://me:s3c/r@t@h in")
+
+
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {name.lower(): f"{__name__}:{name}" for name in ("External", "Docker", "Local")}
@@ -362,6 +364,14 @@ def test_a_provider_that_hangs_has_refused(fakes: None, monkeypatch: pytest.Monk
     assert found.verdicts[-1].refusal == Refusal("it does not say whether it can (no answer within 0.1 s)", "look why it hangs")
 
 
+def test_providers_that_all_hang_have_refused(fakes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {**choices_module.PROVIDERS, **dict.fromkeys("abcd", f"{__name__}:Hanging")}
+    monkeypatch.setattr(choices_module, "PROVIDERS", known)
+    monkeypatch.setattr(choices_module, "ASK_SECONDS", 0.1)
+    (found,) = choices([ServiceSpec(kind="none", probe="p:q")], {})
+    assert found.fault == Refusal("no provider can give it", "see below")
+
+
 def test_where_data_cannot_lie_nothing_can_be_had(fakes: None, tmp_path: Path) -> None:
     (found,) = choices([ServiceSpec(kind="both", probe="p:q")], {}, str(tmp_path / "nowhere"))
     assert found.to_json()["provider"] is None
@@ -417,6 +427,17 @@ def test_passwords_are_masked(bare: Path, monkeypatch: pytest.MonkeyPatch, capsy
         assert "s3cr3t" not in out
         assert "u:***@db.example.com" in out
         assert "amqp://u:***@127.0.0.1:1/%2f" in out
+
+
+def test_passwords_in_the_words_of_others_are_masked(fakes: None) -> None:
+    found = one("both", "probe_that_tells", url="x://h")
+    assert "s3c" not in str(found.to_json())
+    assert "x://me:***@h" in str(found.to_json())
+    at = EngineAddress(url="tcp://me:s3c/r@t@far:2375", source="DOCKER_HOST")
+    there = Engine(address=at, api=SimpleNamespace(version=lambda: {"Version": "1"}, info=dict))
+    for each in (engines.engine_findings(there, {})[0].to_json(), engine_address.explain(at, OSError("no"))):
+        assert "tcp://me:***@far:2375" in str(each)
+        assert "s3c" not in str(each)
 
 
 def test_what_became_of_a_variable() -> None:

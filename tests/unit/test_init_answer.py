@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,7 @@ def test_a_directory_that_may_not_be_read(tmp_path: Path, capsys: Capture, monke
         (b"# coding: no-such-code\n", "tests/conftest.py"),
         (b"x = '\xff'\n", "tests/conftest.py"),
         (b"x = " + b"(" * 3000 + b")" * 3000, "tests/conftest.py"),
+        (b"if x:\n    y\n" + b"elif x:\n    y\n" * 1200, "tests/conftest.py: cannot be parsed"),
     ],
 )
 def test_a_broken_conftest_is_named_and_gone_on_from(tmp_path: Path, capsys: Capture, text: bytes, why: str) -> None:
@@ -64,6 +67,23 @@ def test_a_broken_conftest_is_named_and_gone_on_from(tmp_path: Path, capsys: Cap
 
     assert f"Not read:\n  {why}" in out
     assert "testbed_pg_schema = shop.db:Base" in out
+
+
+def test_what_is_nested_too_deeply(tmp_path: Path, capsys: Capture) -> None:
+    lay(tmp_path, {"pyproject.toml": f"x = {'[' * 2000}{']' * 2000}"})
+    assert main(["init", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"init: a file below {tmp_path} is nested too deeply to be read.\n"
+
+
+def test_names_that_are_no_text_and_a_pipe_that_knows_ascii_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / os.fsdecode(b"\xff.py")).write_text("def broken(:\n")
+    (tmp_path / "größe.py").write_text("def broken(:\n")
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii", write_through=True))
+
+    assert main(["init", str(tmp_path)]) == 0
+    assert b"  gr??e.py:1: is no Python" in raw.getvalue()
+    assert b"  ?.py:1: is no Python" in raw.getvalue()
 
 
 @pytest.mark.parametrize("error", [RecursionError("too deep"), MemoryError(), ValueError("null bytes")])
@@ -214,3 +234,4 @@ def test_compose_files_of_the_repository_above(tmp_path: Path) -> None:
     lay(tmp_path / "backend", APP)
 
     assert active(tmp_path / "backend", "testbed_pg_image") == ["postgres:15"]
+    assert [each.is_pipeline for each in look(tmp_path / "backend").images] == [False]

@@ -52,6 +52,14 @@ def test_an_address_of_another_database_is_left_as_a_comment(tmp_path: Path, cap
     assert "# a.py:2: its default is an address of sqlite; does it run on PostgreSQL?\n# testbed_env = DATABASE_URL=" in out
 
 
+def test_parts_of_an_address_of_another_database_are_left_as_comments(tmp_path: Path) -> None:
+    lay(tmp_path, {"a.py": "import os\nhost = os.environ['DB_HOST']\n", "requirements.txt": "PyMySQL\n"})
+    line = advised(look(tmp_path)).lines["testbed_env"]
+
+    assert [(each.text, each.is_active) for each in line.entries] == [("DB_HOST={pg.host}", False)]
+    assert "the project has pymysql and no driver for PostgreSQL" in line.entries[0].reason
+
+
 def test_a_bound_engine_where_no_variable_is_read(tmp_path: Path) -> None:
     text = APP["shop/db.py"].replace("os.environ['DATABASE_URL']", "'postgresql://shop@db/shop'")
     lay(
@@ -194,6 +202,24 @@ def test_broker_mail_and_other_services(tmp_path: Path, capsys: Capture) -> None
     assert 'pip install "pytest-testbed[mail]"' in out
 
 
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("https://pay.example.com/api/v1/", "/api/v1"),
+        ("https://hooks.example.com/services/T0AB/s3CRET", ""),
+        ("https://api.example.com/bot123:s3CRET/send", ""),
+        ("https://[HOST]/api", ""),
+    ],
+)
+def test_the_path_of_an_address_is_taken_if_it_is_no_secret(tmp_path: Path, capsys: Capture, address: str, path: str) -> None:
+    out = said(
+        tmp_path, capsys, {"a.py": "import os, requests\nrequests.post(os.environ['CHAT_URL'])\n", ".env": f"CHAT_URL={address}"}
+    )
+
+    assert active(tmp_path, "testbed_env") == [f"CHAT_URL={{mock.chat.url}}{path}"]
+    assert "s3CRET" not in out
+
+
 def test_where_other_services_are_mocked_already(tmp_path: Path) -> None:
     lay(tmp_path, {"a.py": OTHERS, "requirements.txt": "responses\n"})
 
@@ -224,7 +250,7 @@ load_dotenv(override=True)
 def db_engine():
     subprocess.run(["docker", "compose", "up"])
     time.sleep(5)
-    return create_engine("postgresql://shop:secret@localhost:5432/shop")
+    return create_engine("postgresql://shop:a/secret@secret@localhost:5432/shop")
 """
 
 
@@ -254,6 +280,25 @@ def test_django_with_an_address_for_good(tmp_path: Path, capsys: Capture) -> Non
 
     assert "site_of_shop/settings.py:9: HOST is 'db.invalid' for good; let it be read from a variable" in out
     assert "pip install pytest-testbed pytest-django" in out
+
+
+def test_django_without_a_database_that_is_called_default(tmp_path: Path) -> None:
+    lay(tmp_path, {"settings.py": "DATABASES = {**common, 'other': {'ENGINE': 'django.db.backends.postgresql'}}\n"})
+
+    line = advised(look(tmp_path)).lines["testbed_pg_schema"]
+    assert [(each.text, each.reason) for each in line.entries] == [
+        ("pytest_testbed.django:migrate", "settings.py:1: Django's migrations, once")
+    ]
+
+
+@pytest.mark.parametrize("name", ["production", "prod_eu"])
+def test_settings_of_production_are_no_suggestion(tmp_path: Path, name: str) -> None:
+    text = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site.settings.{}')\n"
+    lay(tmp_path, {"wsgi.py": text.format(name)})
+    assert active(tmp_path, "DJANGO_SETTINGS_MODULE") == []
+
+    lay(tmp_path, {"deep/er/manage.py": text.format("local")})
+    assert active(tmp_path, "DJANGO_SETTINGS_MODULE") == ["site.settings.local"]
 
 
 def test_a_project_of_every_kind_reads_well(tmp_path: Path, capsys: Capture) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,11 +119,49 @@ def test_a_pytest_that_hangs_is_ended_with_its_children(project: Path, monkeypat
     program.write_text("#!/bin/sh\nsleep 60 &\necho $! >>pids\nwait\n")
     program.chmod(0o755)
     monkeypatch.setattr(told_module.sys, "executable", str(program))
-    monkeypatch.setattr(told_module, "SECONDS", 0.5)
-    assert ask().fault == "pytest has not read its configuration within 0.5 s"
+    monkeypatch.setattr(told_module, "SECONDS", 1.0)
+    assert ask().fault == "pytest has not read its configuration within 1 s"
     children = [int(line) for line in (project / "pids").read_text().split()]
     assert len(children) == 2, "the second time it was asked without conftests"
     assert all(gone_within(child, 5) for child in children)
+
+
+def test_who_holds_the_pipe_of_a_pytest_that_has_told_all_is_ended(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a server that a conftest starts: there is no session with whose end it would go."""
+    program = project / "python"
+    program.write_text(f'#!/bin/sh\nsleep 60 &\necho $! >pid\necho \'{told_module.MARK}{{"root": "/x"}}\'\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(told_module.sys, "executable", str(program))
+    monkeypatch.setattr(told_module, "SECONDS", 1.0)
+    assert ask() == Told({"root": "/x"})
+    assert gone_within(int((project / "pid").read_text()), 5)
+
+
+def test_what_a_conftest_has_started_is_ended(project: Path) -> None:
+    (project / "conftest.py").write_text(
+        "import subprocess\n"
+        "def pytest_configure(config):\n"
+        "    nowhere = subprocess.DEVNULL\n"
+        "    process = subprocess.Popen(['sleep', '60'], stdin=nowhere, stdout=nowhere, stderr=nowhere)\n"
+        "    print(process.pid, file=open('pid', 'w'))\n"
+    )
+    said = ask()
+    assert (said.fault, said.conftest_fault) == ("", "")
+    assert gone_within(int((project / "pid").read_text()), 5)
+
+
+def test_the_end_of_doctor_is_that_of_a_pytest_that_hangs(project: Path) -> None:
+    """Ctrl-C ends the command alone, as pytest has a session of its own."""
+    os.mkfifo(project / "asked")
+    (project / "conftest.py").write_text(
+        "import os, time\nwith open('asked', 'w') as file:\n    file.write(str(os.getpid()))\ntime.sleep(60)\n"
+    )
+    code = (
+        "from pytest_testbed.commands.aside import Aside\nfrom pytest_testbed.commands.told import ask_pytest\n"
+        f"asked = Aside(lambda: ask_pytest({QUIET!r}))\nprint(open('asked').read())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert gone_within(int(done.stdout), 5)
 
 
 def test_no_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,6 +176,7 @@ def test_why_pytest_has_ended() -> None:
     assert cause("E   not this\n", "Traceback\nlast but one\nlast") == "not this"
     assert cause("", "Traceback\n  x\nValueError: y") == "  x\nValueError: y"
     assert cause("", "") == ""
+    assert cause("", "E  no way to postgresql://me:s3/c@ret@db/x?a=b@c") == "no way to postgresql://me:***@c"
 
 
 def test_the_environment_of_the_child() -> None:

@@ -15,6 +15,7 @@ from ..services.places import run_directory
 from ..services.starting import PROVIDERS, await_ready, in_order, no_data_directory
 from .aside import Aside
 from .finding import Finding, bad, none, ok
+from .shown import without_passwords
 
 __all__ = ["Choice", "Verdict", "choices", "findings"]
 
@@ -83,7 +84,8 @@ def choices(specs: Sequence[ServiceSpec], more: Mapping[str, str], data: str = "
     made = {name: Aside(partial(make, reference)) for name, reference in known.items()}
     asked = [(spec, [(name, *question(name, spec, made, data)) for name in concerned(spec)]) for spec in specs]
     found = [Aside(partial(choice, spec, answers, list(known), made, data)) for spec, answers in asked]
-    return [each.result(2 * ASK_SECONDS) for each in found]
+    # each of its providers may hang, and so may the server that is logged in at
+    return [each.result(ASK_SECONDS * (len(answers) + 1)) for each, (_, answers) in zip(found, asked, strict=True)]
 
 
 def make(reference: str) -> Provider:
@@ -160,7 +162,7 @@ def verdict(name: str, is_asked: bool, answer: Aside[tuple[Refusal | None, str]]
     except TimeoutError as error:
         return Verdict(name, is_asked, Refusal(f"it does not say whether it can ({error})", "look why it hangs"))
     except Exception as error:  # somebody's own provider, or recipe
-        text = str(error) if isinstance(error, TestbedError) else repr(error)
+        text = without_passwords(str(error) if isinstance(error, TestbedError) else repr(error))
         return Verdict(name, is_asked, Refusal(f"it could not be asked: {text}", "correct the provider, or the kind's recipe"))
     return Verdict(name, is_asked, refusal, list(notes), source)
 
@@ -200,10 +202,11 @@ def answer_of(spec: ServiceSpec, external: Aside[Provider], data: str) -> tuple[
     except TimeoutError as error:
         return "", Refusal(f"the server hangs ({error})", "look after it, or name another")
     except TestbedError as error:
-        reason, _, remedy = str(error).partition(" → ")
+        reason, _, remedy = without_passwords(str(error)).partition(" → ")
         return "", Refusal(reason, remedy.removesuffix(".") or "start it, or correct the URL")
     except Exception as error:  # a probe of somebody's own
-        return "", Refusal(f"the server could not be asked: {error!r}", "correct the kind's probe or url_parser")
+        why = without_passwords(repr(error))
+        return "", Refusal(f"the server could not be asked: {why}", "correct the kind's probe or url_parser")
 
 
 # --- as people read it

@@ -30,7 +30,7 @@ __all__ = ["doctor"]
 PROJECT = "project"
 ENGINE_SECONDS = 5.0
 """For an engine to be found; it has 2 s to answer, once docker's own package is imported."""
-LONG = 40.0
+LONG = 60.0
 """For calls that have shorter limits of their own."""
 
 

@@ -40,7 +40,7 @@ def engine_findings(engine: Engine | Refusal, environ: Mapping[str, str]) -> lis
     try:
         version, info = within(INFO_SECONDS, lambda: (api.version(), api.info()))
     except Exception as error:
-        where = f"at {address.url} (from {address.source})"
+        where = f"at {address.shown} (from {address.source})"
         return [bad(GROUP, "engine", f"{where} answers, and does not tell of itself ({short(error)})", "restart it")]
     return [ok(GROUP, "engine", described(address, version, info), **facts_of(address, version, info)), *others(address, environ)]
 
@@ -59,7 +59,7 @@ def described(address: EngineAddress, version: Mapping[str, Any], info: Mapping[
         *(["rootless"] if is_rootless(info) else []),
         *([f"on another machine, {address.remote_host}"] if address.remote_host else []),
     ]
-    return f"{name} {version.get('Version', '?')} at {address.url} ({source}), {', '.join(traits)}"
+    return f"{name} {version.get('Version', '?')} at {address.shown} ({source}), {', '.join(traits)}"
 
 
 def is_rootless(info: Mapping[str, Any]) -> bool:
@@ -70,7 +70,7 @@ def is_rootless(info: Mapping[str, Any]) -> bool:
 def facts_of(address: EngineAddress, version: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str, Any]:
     """Return what programs want to know of an engine."""
     return {
-        "address": address.url,
+        "address": address.shown,
         "source": address.source,
         "version": version.get("Version"),
         "api": version.get("ApiVersion"),

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TextIO
 
+from .shown import printable
+
 __all__ = ["Finding", "bad", "none", "ok", "report", "wants_colour"]
 
 State = Literal["ok", "none", "bad"]
@@ -97,8 +99,4 @@ def show(findings: Iterable[Finding], stream: TextIO | None = None) -> None:
     out = stream or sys.stdout
     width = min(shutil.get_terminal_size((100, 24)).columns, WIDEST)
     text = report(list(findings), colour=wants_colour(out), width=width)
-    try:
-        text.encode(out.encoding or "utf-8")
-    except UnicodeEncodeError:  # a terminal or pipe that knows ASCII alone
-        text = text.translate({ord("–"): "-", ord("→"): ">"}).encode(out.encoding, "replace").decode(out.encoding)
-    print(text, file=out)
+    print(printable(text, out.encoding), file=out)

@@ -22,11 +22,15 @@ def init(directory: str) -> int:
         print(f"init: {directory} cannot be read: {error.strerror}.", file=sys.stderr)
         return 2
     from .looking.answer import answer  # nothing else on the command line needs it
+    from .shown import printable
 
     gc.disable()  # trees of syntax are many objects that all stay: to look for garbage among them takes most of the time
     try:
         text = answer(root)
+    except RecursionError:
+        print(f"init: a file below {directory} is nested too deeply to be read.", file=sys.stderr)
+        return 2
     finally:
         gc.enable()
-    print(text, end="")
+    print(printable(text, sys.stdout.encoding), end="")
     return 0

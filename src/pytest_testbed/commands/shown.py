@@ -1,12 +1,15 @@
-"""Ages, sizes and tables as people read them."""
+"""Ages, sizes, tables and other people's words as people read them."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["age", "bytes_of", "home_short", "size", "table"]
+from ..services.model import masked
+
+__all__ = ["age", "bytes_of", "home_short", "printable", "size", "table", "without_passwords"]
 
 
 def age(seconds: float) -> str:
@@ -56,3 +59,19 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as aligned columns, with two spaces between them."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def without_passwords(text: str) -> str:
+    """Return somebody else's words, such as an error's, with the passwords of the addresses in them masked."""
+    return re.sub(r"\S*://\S*", lambda word: masked(word[0]), text)
+
+
+def printable(text: str, encoding: str | None) -> str:
+    """Return a text as a stream of this encoding can take it: it may know ASCII alone, and a file's name may be no text."""
+    encoding = encoding or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.translate({ord("–"): "-", ord("→"): ">", ord("…"): "..."})
+        return plain.encode(encoding, "replace").decode(encoding)
+    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ..services.model import ServiceSpec
+from .shown import without_passwords
 
 __all__ = ["Told", "ask_pytest"]
 
@@ -103,16 +105,22 @@ def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str, bool]:
         errors="replace",
         start_new_session=True,
     )
+    atexit.register(end_all, child)  # Ctrl-C does not reach its session
+    is_late = False
     try:
         out, err = child.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        end_all(child)
-        return None, f"pytest has not read its configuration within {SECONDS:g} s", True
+        is_late = True  # or somebody holds its pipes: then it may have told all
+        out, err = after_the_end(child)
+    end_all(child)  # what a conftest has started, to be ended with a session that never begins
+    atexit.unregister(end_all)
     for line in out.split("\n"):
         _, mark, text = line.partition(MARK)
         if mark:
             with suppress(ValueError):
                 return dict(json.loads(text)), "", False
+    if is_late:
+        return None, f"pytest has not read its configuration within {SECONDS:g} s", True
     return None, cause(out, err) or f"pytest ended with exit code {child.returncode}", "conftest" in out + err
 
 
@@ -125,16 +133,23 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
 def end_all(child: subprocess.Popen[str]) -> None:
     """End a child and what it has started."""
     if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError):
+        with suppress(OSError):  # there is nobody left
             os.killpg(child.pid, signal.SIGKILL)
     child.kill()
-    with suppress(subprocess.TimeoutExpired):
-        child.communicate(timeout=1)
+
+
+def after_the_end(child: subprocess.Popen[str]) -> tuple[str, str]:
+    """End a child and what it has started; return what they have written."""
+    end_all(child)
+    try:
+        return child.communicate(timeout=1)
+    except subprocess.TimeoutExpired as error:  # who holds the pipes has left the session
+        return (error.stdout or b"").decode("utf-8", "replace"), ""
 
 
 def cause(out: str, err: str) -> str:
-    """Return of what pytest wrote the lines that say why it did not go on."""
-    lines = [line.rstrip() for line in [*out.splitlines(), *err.splitlines()] if line.strip()]
+    """Return of what pytest wrote the lines that say why it did not go on, with passwords masked."""
+    lines = [without_passwords(line.rstrip()) for line in [*out.splitlines(), *err.splitlines()] if line.strip()]
     usage = [line.partition(": error: ")[2] for line in lines if ": error: " in line]
     errors = usage or [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     if errors:

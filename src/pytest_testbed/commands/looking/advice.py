@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from .tree import Place
 
-__all__ = ["Advice", "Entry", "Line", "masked", "places"]
+__all__ = ["Advice", "Entry", "Line", "places"]
 
 
 @dataclass
@@ -77,8 +76,3 @@ def places(found: Iterable[Place], most: int = 3) -> str:
     shown = ", ".join(map(str, all_of_them[:most]))
     more = len(all_of_them) - most
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def masked(url: str) -> str:
-    """Return an address without its password."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", url)

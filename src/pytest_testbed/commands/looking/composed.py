@@ -58,7 +58,8 @@ def images(tree: Tree) -> list[Image]:
 
 
 def _in_file(path: str, found: list[Value]) -> Iterator[Image]:
-    is_pipeline = path.startswith(".") or "/." in path or "pipeline" in path
+    below = path.replace("../", "")  # a compose file above the project is none
+    is_pipeline = below.startswith(".") or "/." in below or "pipeline" in below
     for value in found:
         key = value.keys[-1] if value.keys else ""
         names_one = key == "image" or value.keys[-2:] == ("services", "-") or value.keys[-3:] == ("services", "-", "name")

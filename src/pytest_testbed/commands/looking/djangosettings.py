@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from .source import Source, literal
 from .tree import Place
 
-__all__ = ["Setting", "databases", "settings_module"]
+__all__ = ["Setting", "databases", "is_production", "settings_module"]
 
 KEYS = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "NAME": "database"}
+PRODUCTION = {"prod", "production", "live", "staging", "deploy", "deployment"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,12 @@ class Setting:
 
 
 def settings_module(sources: Mapping[str, Source]) -> tuple[str, Place] | None:
-    """Return the settings that `manage.py` or the like names."""
+    """Return the settings that `manage.py` or the like names; those of production, as `wsgi.py` names them, come last."""
+    found = list(_named(sources))
+    return next((each for each in found if not is_production(each[0])), found[0] if found else None)
+
+
+def _named(sources: Mapping[str, Source]) -> Iterator[tuple[str, Place]]:
     for path, source in sorted(sources.items(), key=lambda each: (each[1].is_test, each[0].count("/"), each[0])):
         for call in source.calls:
             if (
@@ -43,8 +49,12 @@ def settings_module(sources: Mapping[str, Source]) -> tuple[str, Place] | None:
                 and literal(call.node.args[0]) == "DJANGO_SETTINGS_MODULE"
                 and (module := literal(call.node.args[1]))
             ):
-                return module, Place(path, call.node.lineno)
-    return None
+                yield module, Place(path, call.node.lineno)
+
+
+def is_production(module: str) -> bool:
+    """Tell whether a module of settings is called so that no test should begin with it."""
+    return bool(PRODUCTION & set(module.rpartition(".")[2].split("_")))
 
 
 def databases(sources: Mapping[str, Source]) -> Iterator[Setting]:

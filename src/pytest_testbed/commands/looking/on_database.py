@@ -6,9 +6,10 @@ import re
 from collections import defaultdict
 from itertools import pairwise
 
-from .advice import Advice, masked, places
+from ...services.model import masked
+from .advice import Advice, places
 from .composed import Image
-from .djangosettings import KEYS
+from .djangosettings import KEYS, is_production
 from .findings import Findings
 from .models import Target
 from .roles import Role, role, scheme
@@ -17,6 +18,20 @@ from .variables import Read
 
 __all__ = ["advise"]
 
+OWN_DRIVERS = ("psycopg2", "psycopg2-binary", "psycopg", "asyncpg", "pg8000")
+FOREIGN_DRIVERS = (
+    "pymysql",
+    "mysqlclient",
+    "mysql-connector-python",
+    "aiomysql",
+    "asyncmy",
+    "mariadb",
+    "oracledb",
+    "cx-oracle",
+    "pyodbc",
+    "pymssql",
+)
+"""Distributions that lead to other databases."""
 DRIVERS = ("asyncpg", "psycopg2", "psycopg", "pg8000", "psycopg2cffi", "psycopg_async")
 MAKES_ROLES = re.compile(r"(?im)^\s*(?:create\s+(?:role|user|database)\b|\\c(?:onnect)?\b)")
 SCHEMA_FILES = ("schema.sql", "structure.sql", "init.sql", "create_tables.sql", "tables.sql", "ddl.sql")
@@ -49,6 +64,7 @@ def _variables(seen: Findings, advice: Advice) -> list[Read]:
             found[read.name].append((read, of))
     has_parts = any(of.part == "host" for each in found.values() for _, of in each)
     taken: list[Read] = []
+    other = "" if seen.has(*OWN_DRIVERS) else next((name for name in FOREIGN_DRIVERS if seen.has(name)), "")
     for name, reads in found.items():
         of = next((of for _, of in reads if of.part == "url"), reads[0][1])
         if of.part not in ("url", "host", "port", "user", "password", "database"):
@@ -60,8 +76,10 @@ def _variables(seen: Findings, advice: Advice) -> list[Read]:
         )
         form = _url(seen, [read for read, _ in reads], schemes) if of.part == "url" else f"{{pg.{of.part}}}"
         reason, is_active = f"{where}: read as the database's {'address' if of.part == 'url' else of.part}", True
-        if foreign and not seen.has("psycopg2", "psycopg2-binary", "psycopg", "asyncpg", "pg8000"):
+        if foreign and not seen.has(*OWN_DRIVERS):
             reason, is_active = f"{where}: its default is an address of {foreign}; does it run on PostgreSQL?", False
+        elif other:
+            reason, is_active = f"{reason}; the project has {other} and no driver for PostgreSQL: does it run on that?", False
         elif of.part == "url" and has_parts and all(not read.is_required and read.default is None for read, _ in reads):
             reason, is_active = f"{where}: it may be put together from the others; if it is not", False
         advice.entry("testbed_env", f"{name}={form}", reason, is_active=is_active)
@@ -156,13 +174,15 @@ def _django(seen: Findings, advice: Advice, variables: list[Read]) -> bool:
     if seen.django is not None:
         module, place = seen.django
         if "DJANGO_SETTINGS_MODULE" not in seen.config.values:
-            advice.text("DJANGO_SETTINGS_MODULE", module, f"{place}: Django's settings, for pytest-django")
+            reason, is_active = f"{place}: Django's settings, for pytest-django", not is_production(module)
+            more = "" if is_active else "; those of production, so name others for tests"
+            advice.text("DJANGO_SETTINGS_MODULE", module, reason + more, is_active=is_active)
         if not seen.has("pytest-django"):
             advice.packages["pytest-django"] = "it is not among the dependencies; docs/how-to/django.md tells how it goes without"
     advice.entry(
         "testbed_pg_schema",
         "pytest_testbed.django:migrate",
-        f"{seen.django[1] if seen.django else own[0].place}: Django's migrations, once",
+        f"{seen.django[1] if seen.django else seen.django_databases[0].place}: Django's migrations, once",
     )
     advice.pages["django"] = "Django"
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from .advice import Advice, places
@@ -33,6 +34,7 @@ NOT_CALLED = frozenset(
 """Words in names of variables with addresses that are only shown to people."""
 ENDS = {"URL", "URI", "BASE", "API", "SERVICE", "ENDPOINT", "HOST", "SERVER", "ROOT"}
 OF_THE_APP = {"BASE_URL", "APP_URL", "API_URL", "SERVER_URL", "TEST_URL", "API_BASE_URL", "TEST_BASE_URL", "SERVICE_URL"}
+PLAIN = re.compile(r"(?:/[a-z][a-z_-]{0,19}|/v?\d{1,3}(?:\.\d{1,2})?){0,4}")
 MOST = 4
 """Applications that are shown; of more, the others are hardly the one."""
 LEVELS = {
@@ -141,10 +143,12 @@ def _application(seen: Findings, advice: Advice, roles: dict[str, list[tuple[Rea
 
 
 def _path(addresses: list[str | None]) -> str:
-    """Return the path of the first address that has one."""
+    """Return the path of the first address, if it is of plain words such as `/api/v1`: the path of a webhook is a secret."""
     for each in addresses:
         if scheme(each) in ("http", "https"):
-            return urlsplit(each or "").path.rstrip("/")
+            with suppress(ValueError):  # an address that is yet to be filled in: https://[HOST]/api
+                path = urlsplit(each or "").path.rstrip("/")
+                return path if PLAIN.fullmatch(path) else ""
     return ""
 
 

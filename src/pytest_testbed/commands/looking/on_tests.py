@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from .advice import Advice, masked, places
+from ...services.model import masked
+from .advice import Advice, places
 from .findings import Findings
 from .testcode import Hint
 from .tree import Place

@@ -205,12 +205,14 @@ def parsed(tree: Tree) -> dict[str, Source]:
             with warnings.catch_warnings():  # of escapes in other people's strings
                 warnings.simplefilter("ignore")
                 node = ast.parse(data)  # of bytes: the file itself says its encoding
+            source = Source(path, node, is_test=tree.is_test(path), is_telling=WORDS.search(data) is not None)
+            source.top  # noqa: B018  # it goes down as deep as the file does
         except SyntaxError as error:
             tree.unread[Place(path, error.lineno or 0)] = f"is no Python {VERSION}: {error.msg}"
         except (ValueError, LookupError, RecursionError, MemoryError) as error:
             tree.unread[Place(path)] = f"cannot be parsed: {error}"
         else:
-            sources[path] = Source(path, node, is_test=tree.is_test(path), is_telling=WORDS.search(data) is not None)
+            sources[path] = source
     return sources
 
 

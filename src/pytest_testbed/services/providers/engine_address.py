@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..model import Refusal
+from ..model import Refusal, masked
 
 ANSWER_SECONDS = 2.0  # an engine that is well answers in milliseconds; users wait for this one
 CALL_SECONDS = 30.0  # for every later call: a removal on a slow disk may take long
@@ -55,6 +55,11 @@ class EngineAddress:
             return ""
         local = host in ("", "localhost", "::1", "0.0.0.0") or host.startswith("127.")  # noqa: S104  # nothing is bound
         return "" if local else host
+
+    @property
+    def shown(self) -> str:
+        """The address as users may see it, without a password."""
+        return masked(self.url) if "://" in self.url else self.url
 
     def environment(self) -> dict[str, str]:
         """Return the variables that lead docker's and testcontainers' clients to this engine."""
@@ -230,7 +235,7 @@ def clock_ahead(engine: Engine) -> float:
 
 def explain(address: EngineAddress, error: Exception) -> Refusal:
     """Return the refusal that tells a user why no engine answered at an address."""
-    at = address.url if address.source == "default" else f"{address.url} ({address.source})"
+    at = address.shown if address.source == "default" else f"{address.shown} ({address.source})"
     start = f"start Docker, or {'set' if address.source == 'default' else 'correct'} DOCKER_HOST or the docker context"
     causes = list(_causes(error))
     names = {type(one).__name__ for one in causes}
