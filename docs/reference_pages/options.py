@@ -28,7 +28,7 @@ def code(text: str) -> str:
 
 def default(row: Option) -> str:
     """Return a default; the words that stand for no value are no code."""
-    shown = row.shown(row.default)
+    shown = row.shown(row.default) or "empty"
     return shown if shown in ("none", "empty") else code(shown)
 
 
