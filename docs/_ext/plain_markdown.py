@@ -154,7 +154,7 @@ class Outside(SphinxTransform):
         if node["refdomain"] == "doc":
             return docs / f"{target}.md"
         page = Path(self.env.doc2path(self.env.docname))
-        shows_another = page.read_text(encoding="utf-8").startswith("```{include}")  # whose links begin where that one lies
+        shows_another = "```{include} " in page.read_text(encoding="utf-8")  # whose links begin where that one lies
         here = docs.parent if shows_another else page.parent
         return Path(os.path.normpath(here / target))
 
