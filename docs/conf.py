@@ -24,6 +24,7 @@ extensions = ["myst_parser", "sphinx_copybutton", "plain_markdown"]
 exclude_patterns = ["_ext", "_static"]
 nitpicky = True
 
+smartquotes = False  # "" is a text with nothing in it, and -- begins an option
 myst_heading_anchors = 4
 # where the pages' links to files outside of docs/ lead, e.g. https://example.com/pytest-testbed/blob/main
 plain_markdown_repository = ""

@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 from reference_pages import classes, commands, fixtures, hooks, marks, options  # noqa: E402
 
 PAGES: Mapping[str, Mapping[str, Callable[[], str]]] = {
-    "docs/reference/options.md": {"options": options.full},
+    "docs/reference/options.md": {"options": options.full, "forms": options.forms},
     "docs/reference/fixtures.md": {"annotations": fixtures.overview, "fixtures": fixtures.entries},
     "docs/reference/marks.md": {"marks": marks.of_parts, "levels": marks.of_levels},
     "docs/reference/hooks.md": {"hooks": hooks.hooks, "contract": hooks.contract},

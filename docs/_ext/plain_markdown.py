@@ -153,8 +153,9 @@ class Outside(SphinxTransform):
         target = node["reftarget"].partition("#")[0]
         if node["refdomain"] == "doc":
             return docs / f"{target}.md"
-        shows_another = self.env.docname in self.config.plain_markdown_pages.values()  # whose links begin where that one lies
-        here = docs.parent if shows_another else docs / Path(self.env.docname).parent
+        page = Path(self.env.doc2path(self.env.docname))
+        shows_another = "```{include} " in page.read_text(encoding="utf-8")  # whose links begin where that one lies
+        here = docs.parent if shows_another else page.parent
         return Path(os.path.normpath(here / target))
 
     def link(self, name: str, node: nodes.Element) -> nodes.Node:

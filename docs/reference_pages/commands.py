@@ -33,7 +33,9 @@ def _entry(command: argparse.ArgumentParser) -> Iterator[str]:
     yield " ".join(usage.removeprefix("usage: ").split())
     yield "```"
     yield ""
-    yield from as_markdown(command.description or "", "###")
+    # what has a heading of its own comes behind the arguments
+    about, *more = re.split(r"\n{2,}(?=\w+:\n)", command.description or "", maxsplit=1)
+    yield from as_markdown(about, "###")
     actions = [action for action in command._actions if action.dest != "help"]
     if actions:
         yield "| argument | meaning |"
@@ -43,7 +45,7 @@ def _entry(command: argparse.ArgumentParser) -> Iterator[str]:
         value = f" `{action.metavar}`" if action.option_strings and action.metavar else ""
         yield f"| {names}{value} | {str(action.help).replace('|', chr(92) + '|')} |"
     yield ""
-    yield from as_markdown(command.epilog or "", "###")
+    yield from as_markdown("\n\n".join([*more, command.epilog or ""]), "###")
 
 
 def ends() -> str:

@@ -130,7 +130,8 @@ def _entry(each: Fixture) -> Iterator[str]:
     yield linked(text.summary, each.name)
     yield ""
     yield f"- scope: {each.scope}"
-    ours = [name for name in name_links() if name in pytest_testbed.__all__ and f"import {name}" in "\n".join(each.imports)]
+    imported = {line.rpartition(" ")[2] for line in each.imports}
+    ours = [name for name in name_links() if name in pytest_testbed.__all__ and name in imported]
     more = "".join(f", see [{name}](classes.md#{name.lower()})" for name in ours)
     yield f"- annotation: `{each.type}`{more}"
     yield ""

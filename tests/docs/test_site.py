@@ -19,14 +19,15 @@ extensions = ["myst_parser", "plain_markdown"]
 html_theme = "basic"
 html_sidebars = {{"**": ["globaltoc.html"]}}
 myst_heading_anchors = 2
-plain_markdown_pages = {{"CHANGES.md": "changes"}}
+plain_markdown_pages = {{"README.md": "index", "CHANGES.md": "changes"}}
 plain_markdown_repository = "https://host.example/project"
 """
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
 FILES = {
     "docs/conf.py": CONF,
     "docs/index.md": (
-        "# Site\n\n- [One](one.md): the first.\n\n## More\n\n1. [Two](sub/two.md#anchor)\n2. See [elsewhere](three.md).\n"
+        "# Site\n\n- [One](one.md): the first.\n\n## More\n\n1. [Two](sub/two.md#anchor)\n2. See [elsewhere](three.md).\n\n"
+        "Beside it: [the shop](../examples/shop).\n"
     ),
     "docs/one.md": (
         "# One\n\n**`a.py`**\n\n```python\na = 1\n```\n<!-- run: passed=1 -->\n\n**`a.py`**\n```python\na = 2\n```\n\n"
@@ -41,6 +42,7 @@ FILES = {
     "docs/three.md": "---\norphan: true\n---\n\n# Three\n",
     "docs/picture.svg": PICTURE,
     "CHANGES.md": "# Changes\n\n## Change\n\n[a page](docs/one.md), [an example](examples/shop)\n",
+    "README.md": "# Project\n",
     "examples/shop/app.py": "",
 }
 

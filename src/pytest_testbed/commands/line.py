@@ -37,10 +37,15 @@ The project is that of the present directory. pytest reads its configuration, an
 conftest.py files that it loads at its start; no test is collected.
 """
 DOCTOR_CODES = """\
-exit codes: 0 each kind can be had; 1 some kind cannot, or pytest does not get so far; 2 the command
-was wrong
+marks:
+  ok  there, and can be used
+  –   not there, or not used: nothing is wrong with that
+  !!  amiss; the line after the arrow says what can be done
 
-  ok  there, and can be used      –  not there, or not used      !!  amiss
+exit codes:
+  0  each kind of service can be had
+  1  some kind cannot, or pytest does not get so far
+  2  the command was wrong
 
 example: what `pytest --testbed-provider docker tests/api` would take
   python -m pytest_testbed doctor -- --testbed-provider docker tests/api

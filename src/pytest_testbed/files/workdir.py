@@ -127,10 +127,10 @@ class WorkDir(os.PathLike[str]):
         Args:
             name: of the file or folder; "." is the directory itself.
             age: how long ago, or when.
-            days: how long ago, with those that follow.
-            hours: see there.
-            minutes: see there.
-            seconds: see there.
+            days: how long ago, instead of `age`; these four add up.
+            hours: how long ago.
+            minutes: how long ago.
+            seconds: how long ago.
 
         Raises:
             FileNotFoundError: it is not there.

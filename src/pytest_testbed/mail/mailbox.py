@@ -53,8 +53,9 @@ class Mailbox:
         self._box, self._server, self._late = box, server, late
         self._taken: list[Mail] = []
         self.host: str = HOST
-        """Where the server listens."""
+        """The address at which the server listens."""
         self.port = port
+        """The port at which it listens."""
 
     @property
     def address(self) -> tuple[str, int]:

@@ -35,7 +35,8 @@ def shown(seen: Findings, advice: Advice, above: str) -> str:
     parts += _unread(seen)
     parts.append(_install(advice))
     if advice.pages:
-        parts.append("To read:\n" + "\n".join(_item(f"docs/how-to/{page}.md ({why})") for page, why in advice.pages.items()))
+        pages = "\n".join(_item(f"docs/how-to/{page}.md ({why})") for page, why in advice.pages.items())
+        parts.append(f"To read, in pytest-testbed's documentation:\n{pages}")
     parts.append("Next:\n  python -m pytest_testbed doctor   # what this machine has for them\n  python -m pytest")
     return "\n\n".join(parts) + "\n"
 
