@@ -24,6 +24,8 @@ NOWHERE = os.path.join(os.devnull, "cache")
 WITHOUT_WRITING = (f"--log-file={os.devnull}", "-o", f"cache_dir={NOWHERE}")
 SECONDS = 15.0
 """For a project's conftests to be imported."""
+TOO_SLOW = "pytest has not read its configuration within"
+"""How a fault begins that may be the machine's, and no mistake of the project."""
 
 
 @dataclass
@@ -107,7 +109,7 @@ def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str, bool]:
         out, err = child.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
         end_all(child)
-        return None, f"pytest has not read its configuration within {SECONDS:g} s", True
+        return None, f"{TOO_SLOW} {SECONDS:g} s", True
     for line in out.split("\n"):
         _, mark, text = line.partition(MARK)
         if mark:
