@@ -666,3 +666,16 @@ def test_a_stream_that_knows_ascii_alone() -> None:
     finding.show([none("g", "a", "bü", "c")], out)
     out.flush()
     assert [each.split() for each in raw.getvalue().decode().splitlines()] == [["g"], ["-", "a", "b?"], [">", "c"]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("pytest has not read its configuration within 15 s", "call again when the machine is less busy; else look what hangs"),
+        ("ImportError while loading conftest 'conftest.py'.", "correct it: no test can run"),
+    ],
+)
+def test_a_slow_machine_is_no_mistake_of_the_project(fault: str, expected: str) -> None:
+    found = doctor_module.project_findings(Told(facts={"ini": "", "root": "/shop", "plugins": []}, conftest_fault=fault))
+
+    assert [each.remedy for each in found if each.name == "conftest"] == [expected]

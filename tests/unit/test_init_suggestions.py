@@ -265,6 +265,7 @@ def test_a_conftest_by_hand(tmp_path: Path, capsys: Capture) -> None:
         "tests/conftest.py:8: load_dotenv(override=True) undoes",
         "pytest.ini:2: pytest-env sets DATABASE_URL, too",
         "tests/conftest.py:13: an address stands there, such as postgresql://shop:***@localhost:5432/shop.",
+        "let it be read from a variable that testbed_env sets (DATABASE_URL={pg.url+psycopg2})",
         "tests/conftest.py:12: sleeps",
         "    @pytest.fixture\n    def db_engine(pg_engine):\n        return pg_engine\n",
         "docs/how-to/coming-from-testcontainers.md (tests/conftest.py:11",

@@ -22,7 +22,7 @@ from .finding import Finding, bad, none, ok, show
 from .machine import directory_findings, run_findings, system_findings
 from .packages import OWN, own_version, package_findings
 from .servers import binary_findings, broker_findings, named_findings
-from .told import Told, ask_pytest
+from .told import TOO_SLOW, Told, ask_pytest
 from .variables import chosen_cache
 
 __all__ = ["doctor"]
@@ -94,6 +94,11 @@ def outlook(chosen: Sequence[Choice]) -> dict[str, tuple[bool, str]]:
     return found
 
 
+def remedy(fault: str, otherwise: str) -> str:
+    """Return what can be done about a fault of reading the project: a busy machine is slow without anybody's mistake."""
+    return "call again when the machine is less busy; else look what hangs" if fault.startswith(TOO_SLOW) else otherwise
+
+
 def project_findings(said: Told) -> list[Finding]:
     """Return which project it is, what it says of services, and what keeps pytest from reading it."""
     found = [ok(PROJECT, OWN, own_version() or "from its source")]
@@ -105,10 +110,12 @@ def project_findings(said: Told) -> list[Finding]:
     found += [ok(PROJECT, key, f"{value} (from {source})") for key, value, source in said.facts.get("settings", ())]
     if said.conftest_fault:
         text = f"{said.conftest_fault}\nSo conftest.py files are left out here; kinds that they describe are missing below."
-        found.append(bad(PROJECT, "conftest", text, "correct it: no test can run"))
+        found.append(bad(PROJECT, "conftest", text, remedy(said.conftest_fault, "correct it: no test can run")))
     if said.fault:
         text = f"{said.fault}\nSo a run would not begin; below, nothing is taken to be configured."
-        found.append(bad(PROJECT, "pytest", text, "correct it" if said.is_installed else f"pip install {OWN}"))
+        found.append(
+            bad(PROJECT, "pytest", text, remedy(said.fault, "correct it") if said.is_installed else f"pip install {OWN}")
+        )
     elif not said.is_loaded:
         text = "pytest does not load the plugin here; below, nothing is taken to be configured"
         found.append(bad(PROJECT, "pytest", text, f"install {OWN} in this Python, or pytest -p pytest_testbed.plugin"))

@@ -26,6 +26,8 @@ NOWHERE = os.path.join(os.devnull, "cache")
 WITHOUT_WRITING = (f"--log-file={os.devnull}", "-o", f"cache_dir={NOWHERE}")
 SECONDS = 15.0
 """For a project's conftests to be imported."""
+TOO_SLOW = "pytest has not read its configuration within"
+"""How a fault begins that may be the machine's, and no mistake of the project."""
 
 
 @dataclass
@@ -110,10 +112,15 @@ def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str, bool]:
     try:
         out, err = child.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
+<<<<<<< HEAD
         is_late = True  # or somebody holds its pipes: then it may have told all
         out, err = after_the_end(child)
     end_all(child)  # what a conftest has started, to be ended with a session that never begins
     atexit.unregister(end_all)
+=======
+        end_all(child)
+        return None, f"{TOO_SLOW} {SECONDS:g} s", True
+>>>>>>> 4d65cb6de5cdaf3d7ebc19803b7031bb9471a971
     for line in out.split("\n"):
         _, mark, text = line.partition(MARK)
         if mark:

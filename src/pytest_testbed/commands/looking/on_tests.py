@@ -85,6 +85,8 @@ def _addresses(seen: Findings, advice: Advice, found: list[Hint]) -> None:
     ):
         fitting = [hint for hint in own if hint.detail.startswith(prefix)]
         if fitting:
+            suggested = dict(text.split("=", 1) for text in advice.active("testbed_env"))
+            form = suggested.get(name, form)
             advice.by_hand.append(
                 f"{places(hint.place for hint in fitting)}: an address stands there, such as {masked(fitting[0].detail)}. If it "
                 f"is connected to, let it be read from a variable that testbed_env sets ({name}={form}), or take {fixtures}."
