@@ -174,7 +174,7 @@ def parsed(lines: Sequence[str], source: str) -> list[tuple[str, str]]:
         if not equals or not name.isidentifier():
             raise ConfigurationError(
                 f"testbed_env (from {source}) holds {line!r}, which is not of the form NAME=text, such as "
-                "DATABASE_URL={pg.url}."
+                "DATABASE_URL={pg.url+psycopg2}."
             )
         if name in found:
             raise ConfigurationError(

@@ -178,6 +178,19 @@ def test_nothing_sure(tmp_path: Path, capsys: Capture) -> None:
     assert "# compose.yml:4: set there; no code was seen to read it\n# testbed_env = DATABASE_URL={pg.url}\n" in out
 
 
+@pytest.mark.parametrize(
+    ("dependencies", "form"),
+    [("sqlalchemy", "{pg.url+psycopg2}"), ("sqlalchemy\npsycopg", "{pg.url+psycopg}"), ("psycopg", "{pg.url}")],
+)
+def test_an_address_in_a_test_is_to_have_the_driver_of_the_project(
+    tmp_path: Path, capsys: Capture, dependencies: str, form: str
+) -> None:
+    test = "import shop\nshop.connect('postgresql://shop@localhost/shop')\n"
+    out = said(tmp_path, capsys, {"requirements.txt": dependencies, "tests/test_a.py": test})
+
+    assert f"(DATABASE_URL={form})" in " ".join(out.split())
+
+
 OTHERS = """
 import os, requests, pika, smtplib
 queue = pika.URLParameters(os.environ["QUEUE"])

@@ -112,22 +112,17 @@ def called(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str, bool]:
     try:
         out, err = child.communicate(timeout=SECONDS)
     except subprocess.TimeoutExpired:
-<<<<<<< HEAD
         is_late = True  # or somebody holds its pipes: then it may have told all
         out, err = after_the_end(child)
     end_all(child)  # what a conftest has started, to be ended with a session that never begins
     atexit.unregister(end_all)
-=======
-        end_all(child)
-        return None, f"{TOO_SLOW} {SECONDS:g} s", True
->>>>>>> 4d65cb6de5cdaf3d7ebc19803b7031bb9471a971
     for line in out.split("\n"):
         _, mark, text = line.partition(MARK)
         if mark:
             with suppress(ValueError):
                 return dict(json.loads(text)), "", False
     if is_late:
-        return None, f"pytest has not read its configuration within {SECONDS:g} s", True
+        return None, f"{TOO_SLOW} {SECONDS:g} s", True
     return None, cause(out, err) or f"pytest ended with exit code {child.returncode}", "conftest" in out + err
 
 

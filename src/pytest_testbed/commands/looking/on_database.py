@@ -16,7 +16,7 @@ from .roles import Role, role, scheme
 from .tree import Place
 from .variables import Read
 
-__all__ = ["advise"]
+__all__ = ["advise", "url_form"]
 
 OWN_DRIVERS = ("psycopg2", "psycopg2-binary", "psycopg", "asyncpg", "pg8000")
 FOREIGN_DRIVERS = (
@@ -74,7 +74,7 @@ def _variables(seen: Findings, advice: Advice) -> list[Read]:
         foreign = next(
             (each for each in schemes if each.partition("+")[0] not in ("postgres", "postgresql", "postgis", "psql")), ""
         )
-        form = _url(seen, [read for read, _ in reads], schemes) if of.part == "url" else f"{{pg.{of.part}}}"
+        form = url_form(seen, [read for read, _ in reads], schemes) if of.part == "url" else f"{{pg.{of.part}}}"
         reason, is_active = f"{where}: read as the database's {'address' if of.part == 'url' else of.part}", True
         if foreign and not seen.has(*OWN_DRIVERS):
             reason, is_active = f"{where}: its default is an address of {foreign}; does it run on PostgreSQL?", False
@@ -104,7 +104,7 @@ def _lacking(seen: Findings, advice: Advice) -> None:
         )
 
 
-def _url(seen: Findings, reads: list[Read], schemes: list[str]) -> str:
+def url_form(seen: Findings, reads: list[Read], schemes: list[str]) -> str:
     """Return the form of a whole address, with the driver that its reader wants."""
     for each in schemes:
         if each.startswith("postg") and (driver := each.partition("+")[2]) in DRIVERS:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from ...services.model import masked
 from .advice import Advice, places
 from .findings import Findings
+from .on_database import url_form
 from .testcode import Hint
 from .tree import Place
 
@@ -80,13 +81,13 @@ def _addresses(seen: Findings, advice: Advice, found: list[Hint]) -> None:
     read_at = {(read.place.path, read.place.line) for read in seen.reads}
     own = [hint for hint in found if (hint.place.path, hint.place.line) not in read_at]
     for prefix, name, form, fixtures in (
-        ("postgres", "DATABASE_URL", "{pg.url}", "pg_url or pg_engine"),
+        ("postgres", "DATABASE_URL", "", "pg_url or pg_engine"),
         ("amqp", "RABBITMQ_URL", "{rabbitmq.url}", "rabbitmq_url"),
     ):
         fitting = [hint for hint in own if hint.detail.startswith(prefix)]
         if fitting:
             suggested = dict(text.split("=", 1) for text in advice.active("testbed_env"))
-            form = suggested.get(name, form)
+            form = suggested.get(name) or form or url_form(seen, [], [hint.detail.partition("://")[0] for hint in fitting])
             advice.by_hand.append(
                 f"{places(hint.place for hint in fitting)}: an address stands there, such as {masked(fitting[0].detail)}. If it "
                 f"is connected to, let it be read from a variable that testbed_env sets ({name}={form}), or take {fixtures}."
