@@ -6,6 +6,7 @@ import ast
 import io
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,15 @@ from pytest_testbed.commands.looking.findings import look
 from tests.init_projects import APP, active, lay, said
 
 Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def usual_depth() -> Iterator[None]:
+    """The depth that Python comes with: mypy, in another test, lets this process have much more."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
 
 
 # --- bad input
@@ -60,6 +70,7 @@ def test_a_directory_that_may_not_be_read(tmp_path: Path, capsys: Capture, monke
         (b"if x:\n    y\n" + b"elif x:\n    y\n" * 1200, "tests/conftest.py: cannot be parsed"),
     ],
 )
+@pytest.mark.usefixtures("usual_depth")
 def test_a_broken_conftest_is_named_and_gone_on_from(tmp_path: Path, capsys: Capture, text: bytes, why: str) -> None:
     lay(tmp_path, {**APP, "tests/conftest.py": ""}).joinpath("tests/conftest.py").write_bytes(text)
 
@@ -69,6 +80,7 @@ def test_a_broken_conftest_is_named_and_gone_on_from(tmp_path: Path, capsys: Cap
     assert "testbed_pg_schema = shop.db:Base" in out
 
 
+@pytest.mark.usefixtures("usual_depth")
 def test_what_is_nested_too_deeply(tmp_path: Path, capsys: Capture) -> None:
     lay(tmp_path, {"pyproject.toml": f"x = {'[' * 2000}{']' * 2000}"})
     assert main(["init", str(tmp_path)]) == 2

@@ -17,9 +17,10 @@ from tests.conftest import OTHERS, QUIET
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, with no variable that names a server."""
+    """An empty folder, with no variable that names a server, or a part of its address."""
     monkeypatch.chdir(tmp_path)
-    for name in ("DATABASE_URL", "RABBITMQ_URL", "PYTEST_ADDOPTS", "PYTEST_PLUGINS"):
+    of_libpq = [name for name in os.environ if name.startswith("PG")]
+    for name in ("DATABASE_URL", "RABBITMQ_URL", "PYTEST_ADDOPTS", "PYTEST_PLUGINS", *of_libpq):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
