@@ -111,4 +111,4 @@ def test_every_fixture_is_in_the_readme(pytester: pytest.Pytester) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert "pg_session" in names
-    assert [name for name in names if f"`{name}`" not in text] == []
+    assert [name for name in names if f"\n| `{name}` |" not in text] == []
