@@ -227,7 +227,11 @@ def test_whether_a_broker_is_here() -> None:
 def clone(tmp_path: Path) -> Path:
     """What the command needs of a clone."""
     clone = tmp_path / "with space" / "clone"
-    for name in ("pyproject.toml", "examples/shop/pyproject.toml", *(f"scripts/{path.name}" for path in SCRIPTS.iterdir())):
+    for name in (
+        "pyproject.toml",
+        "examples/shop/pyproject.toml",
+        *(f"scripts/{path.name}" for path in SCRIPTS.iterdir() if path.is_file()),
+    ):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, clone / name)
     python = clone / ".venv" / "bin" / "python"

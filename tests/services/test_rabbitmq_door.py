@@ -514,7 +514,7 @@ def test_what_was_sent_without_waiting_is_waited_for(door: Door) -> None:
     channel = door.channel()
     channel.queue_declare("orders", durable=True)
     for _ in range(5):
-        channel.basic_publish("", "orders", b"x" * 4_000_000)
+        channel.basic_publish("", "orders", b"x" * 400_000)
         door.way.catch_up()
         after = door.messages
         ready(channel, "orders")
