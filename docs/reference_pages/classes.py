@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest_testbed
 
+from . import SECTIONS
 from .aliases import told
 from .classbody import Attribute, ClassBody, Method, read
 from .docstrings import as_list, prose
@@ -49,15 +50,7 @@ OTHERS = {
     "Unmatched": "pytest_testbed.http.unmatched",
 }
 """What users are given by those classes, and need not name."""
-PARTS = {
-    "postgres": "PostgreSQL",
-    "rabbitmq": "RabbitMQ",
-    "http": "HTTP",
-    "mail": "Mail",
-    "factories": "Test data",
-    "files": "Files",
-    "services": "Services",
-}
+PARTS = {**SECTIONS, "services": "Services"}
 """The packages that have public classes, in the order of the page."""
 
 

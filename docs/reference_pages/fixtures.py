@@ -10,20 +10,13 @@ from importlib import import_module
 
 import pytest_testbed
 
+from . import SECTIONS
 from .docstrings import parsed, prose
 from .links import linked, name_links
 
 __all__ = ["Fixture", "entries", "fixtures", "overview"]
 
-TITLES = {
-    "postgres": "PostgreSQL",
-    "rabbitmq": "RabbitMQ",
-    "http": "HTTP",
-    "mail": "Mail",
-    "factories": "Test data",
-    "files": "Files",
-    "plugin": "All services",
-}
+TITLES = {**SECTIONS, "plugin": "All services"}
 """The parts that have fixtures, in the order of the page."""
 
 
