@@ -159,6 +159,13 @@ def same_under_ci() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of coverage.py itself: where the suite is measured, these would throw away what it has measured so far."""
+    for name in [each for each in os.environ if each.startswith("COVERAGE_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """The real servers of the suite."""

@@ -129,6 +129,7 @@ def test_marks_with_a_database_named_by_a_variable(
     shop.runpytest_inprocess("-m", "integration and database", "--tb=short").assert_outcomes(passed=3, deselected=4)
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_coverage(shop: pytest.Pytester, server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", server.url())
     options = ("-p", "pytest_cov.plugin", "--cov=src", "--cov-report=html", "--cov-report=term-missing")

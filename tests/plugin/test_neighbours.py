@@ -98,6 +98,7 @@ def test_rerunfailures(project: Project) -> None:
 
 
 @needs("pytest_cov")
+@pytest.mark.usefixtures("unmeasured")
 def test_coverage_measures_the_tests_and_not_the_host(project: Project) -> None:
     project.kinds(alpha={})
     (project.path / ".coveragerc").write_text("[run]\npatch = subprocess\nparallel = true\n")
