@@ -14,6 +14,7 @@ from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
 from pytest_testbed.rabbitmq.installation import find_installation
 from pytest_testbed.rabbitmq.service import rabbitmq_spec
+from tests.prepared import Prepared, popen_of
 from tests.signals import heed_signals
 
 pytest_plugins = ["pytester"]
@@ -49,6 +50,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=bool(os.environ.get("TESTBED_TESTS_FORBID_SKIPS")),
         help="A skipped test fails: for CI, which sets up all that the tests want.",
     )
+    parser.addoption(
+        "--fresh-interpreters",
+        action="store_true",
+        help="Each run of pytest inside a test begins in a Python of its own, not in one that has imported pytest already.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "fresh_interpreter: runs of pytest inside the test begin in a Python of their own.")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -164,6 +174,23 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of coverage.py itself: where the suite is measured, these would throw away what it has measured so far."""
     for name in [each for each in os.environ if each.startswith("COVERAGE_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Iterator[Prepared]:
+    """A Python that has imported pytest already."""
+    prepared = Prepared()
+    yield prepared
+    prepared.close()
+
+
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, prepared: Prepared, request: pytest.FixtureRequest) -> pytest.Pytester:
+    """Pytester; what it runs in a process of its own begins in the prepared Python."""
+    fresh = request.config.getoption("--fresh-interpreters") or request.node.get_closest_marker("fresh_interpreter")
+    if os.name == "posix" and not fresh:
+        pytester.popen = popen_of(pytester, prepared)  # type: ignore[method-assign]
+    return pytester
 
 
 @pytest.fixture(scope="session")

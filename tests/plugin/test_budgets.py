@@ -722,6 +722,7 @@ def test_in_a_test_without_a_budget_nothing_stands_in(project: Project) -> None:
     assert not hasattr(HTTPConnection.putrequest, "__wrapped__")
 
 
+@pytest.mark.fresh_interpreter  # a prepared one has SQLAlchemy
 def test_a_budget_imports_no_library(project: Project) -> None:
     project.write(
         test_it="""

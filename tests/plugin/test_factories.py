@@ -780,6 +780,7 @@ def test_factory_boy_that_is_imported_while_a_test_runs(shop: Project) -> None:
     shop.run_apart("--testbed-seed=1").assert_outcomes(passed=2)
 
 
+@pytest.mark.fresh_interpreter  # a prepared one has SQLAlchemy
 def test_what_nobody_uses_is_not_imported(shop: Project) -> None:
     """A run with sessions and without factories."""
     shop.write(
