@@ -116,7 +116,7 @@ class Project:
 @pytest.fixture(autouse=True)
 def plain_environment(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """Load our plugin alone into the runs of these tests: others cost most of their time."""
-    general = ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER", "DATABASE_URL", "COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+    general = ("PYTEST_ADDOPTS", "CI", "BUILD_NUMBER", "DATABASE_URL")
     for name in list(os.environ):
         if name.startswith(("TESTBED_", "PYTEST_XDIST")) or name in general:
             monkeypatch.delenv(name)
