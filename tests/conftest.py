@@ -171,7 +171,10 @@ def same_under_ci() -> Iterator[None]:
 
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of coverage.py itself: where the suite is measured, these would throw away what it has measured so far."""
+    """For tests where coverage.py is not to be in the processes that they start, if the suite is measured.
+
+    Tests of coverage.py itself are such: they would throw away what has been measured so far.
+    """
     for name in [each for each in os.environ if each.startswith("COVERAGE_")]:
         monkeypatch.delenv(name)
 

@@ -12,6 +12,8 @@ import pytest
 
 from pytest_testbed.plugin import PARTS
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 HEAVY = {
     "aio_pika",
     "aiosmtpd",

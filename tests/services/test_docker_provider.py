@@ -945,6 +945,7 @@ def test_the_error_of_a_pull_is_shown(fake_engine: Callable[[list[dict[str, Any]
 # --- the process around it
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_neither_warnings_nor_output_come_from_the_libraries(image: str) -> None:
     code = f"""
 import sys
