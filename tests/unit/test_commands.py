@@ -14,8 +14,9 @@ import pytest
 
 from pytest_testbed.commands import containers, shown, stop
 from pytest_testbed.commands.line import main
-from pytest_testbed.services import removers
+from pytest_testbed.services import places, removers
 from pytest_testbed.services.ledger import Lease, Ledger
+from pytest_testbed.services.model import Refusal
 from pytest_testbed.services.record import changed
 
 ME = Lease.of(os.getpid())
@@ -137,6 +138,8 @@ def test_ps_says_whose_each_is(home: Home, capsys: Capture) -> None:
     home.record("nobody")
     home.record("dead", home.host("dead", dead=True), kept=True)
     home.record("away", AWAY, kept=True)
+    (home.runs / "folder.json").mkdir()
+    (home.runs / "ended.json").symlink_to("nowhere")
     home.record("version").write_text('{"format": 1}')
     home.record("torn").write_text('{"form')
     assert owners(capsys) == {
@@ -147,6 +150,7 @@ def test_ps_says_whose_each_is(home: Home, capsys: Capture) -> None:
         "nobody": "-",
         "dead": "dead",
         "away": "elsewhere, heard 0 s ago",
+        "folder": "unreadable",
         "version": "another version",
         "torn": "unreadable",
     }
@@ -182,7 +186,7 @@ def test_size_of_a_container_is_the_engines_word(home: Home, capsys: Capture, mo
             assert asked == {"all": True, "size": True, "filters": {"label": "pytest-testbed.run"}}
             assert self.timeout == containers.SECONDS
             labels = {"pytest-testbed.run": "aaa", "pytest-testbed.kind": "postgres"}
-            return [{"Labels": labels, "SizeRw": 63_400_000}, {"Labels": {}, "SizeRw": 1}]
+            return [{"Labels": labels, "SizeRw": 63_400_000}, {"Labels": {}, "SizeRw": 1}, {"Labels": labels, "SizeRw": None}]
 
         def close(self) -> None: ...
 
@@ -193,9 +197,10 @@ def test_size_of_a_container_is_the_engines_word(home: Home, capsys: Capture, mo
     home.record("aaa", ME, ("container", "testbed-aaa-postgres"), services=("postgres/docker",))
     main(["ps"])
     assert "63 MB" in lines(capsys)[1]
-    monkeypatch.setattr(engines, "connect", lambda seconds: 1 / 0)
-    main(["ps"])
-    assert lines(capsys)[1].split()[-2] == "-"
+    for gone in (lambda seconds: 1 / 0, lambda seconds: Refusal("no engine answers", "start one")):
+        monkeypatch.setattr(engines, "connect", gone)
+        main(["ps"])
+        assert lines(capsys)[1].split()[-2] == "-"
 
 
 def test_no_engine_is_asked_without_containers(home: Home) -> None:
@@ -236,6 +241,19 @@ def test_a_cache_that_cannot_be_read(home: Home, capsys: Capture, monkeypatch: p
     out, err = capsys.readouterr()
     assert err == f"the cache {home.cache} cannot be read: Permission denied\n"
     assert out
+
+
+def test_entries_of_the_cache_that_go_meanwhile(home: Home, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.cache / "here").write_bytes(b"x" * 10)
+    (home.cache / "below").mkdir()
+    (home.cache / "below" / "here").write_bytes(b"x" * 10)
+    plain, walk = Path.iterdir, os.walk
+    monkeypatch.setattr(Path, "iterdir", lambda path: [*plain(path), path / "gone"])
+    monkeypatch.setattr(os, "walk", lambda top: ((at, below, [*names, "gone"]) for at, below, names in walk(top)))
+    assert main(["ps"]) == 0
+    assert lines(capsys)[-1] == f"cache: 3 entries, 20 B, in {home.cache}"
+    assert main(["prune"]) == 0
+    assert lines(capsys) == ["nothing to remove"], "whatever is gone is not old"
 
 
 # --- stop
@@ -312,6 +330,26 @@ def test_stop_tells_of_a_host_that_stays(home: Home, capsys: Capture, monkeypatc
     assert capsys.readouterr().err == f"aaa was not stopped: its host, pid {lease.pid}, has not ended within 0 s\n"
 
 
+@pytest.mark.parametrize(
+    ("error", "out", "err"),
+    [
+        (LookupError("it does not live"), "stopped aaa\n", ""),
+        (PermissionError(1, "Operation not permitted"), "", "aaa was not stopped: its host, pid {}: Operation not permitted\n"),
+    ],
+)
+def test_stop_of_a_host_that_has_just_ended_or_is_somebody_elses(
+    home: Home, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: Exception, out: str, err: str
+) -> None:
+    def end(lease: Lease, seconds: float) -> bool:
+        raise error
+
+    monkeypatch.setattr(stop, "end", end)
+    home.record("aaa")
+    assert main(["stop", "aaa"]) == bool(err)
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (out, err.format(os.getpid()))
+
+
 # --- prune
 
 
@@ -381,11 +419,12 @@ def test_only_force_removes_records_that_cannot_be_read(home: Home, capsys: Capt
         (home.runs / f"{name}.json").write_text(text)
     living = json.loads(home.record("living").read_text())
     (home.runs / "living.json").write_text(json.dumps({**living, "format": 3}))
-    for name in ("torn", "version", "living"):
+    home.record("away", AWAY)
+    for name in ("torn", "version", "living", "away"):
         old(home.runs / f"{name}.json", 2)
     assert main(["prune"]) == 0
     assert main(["prune", "--force", "--dry-run"]) == 0
-    assert home.runs_on_record() == ["living", "torn", "version", "young"]
+    assert home.runs_on_record() == ["away", "living", "torn", "version", "young"]
     capsys.readouterr()
     assert main(["prune", "--force"]) == 0
     assert lines(capsys) == [
@@ -393,7 +432,27 @@ def test_only_force_removes_records_that_cannot_be_read(home: Home, capsys: Capt
         "removed record version.json (another version), 13 B",
         "2 things removed, 14 B",
     ]
-    assert home.runs_on_record() == ["living", "young"]
+    assert home.runs_on_record() == ["away", "living", "young"]
+
+
+def test_prune_tells_of_files_that_it_may_not_remove(home: Home, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path in files:
+            raise PermissionError(1, "Operation not permitted")
+        plain(path, missing_ok)
+
+    files = [home.runs / "lone.sock", home.runs / "torn.json", home.cache / "aged"]
+    for path in files:
+        path.write_text("{")
+        old(path, 20)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert main(["prune", "--force"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "nothing to remove\n"
+    assert captured.err.splitlines() == [f"{path} could not be removed: Operation not permitted" for path in files[1:]]
+    assert all(path.exists() for path in files)
 
 
 def test_cache_entries_go_when_they_are_old(home: Home, capsys: Capture) -> None:
@@ -459,8 +518,14 @@ def test_a_wrong_time_in_the_environment_is_code_2(
 
 
 def test_state_that_cannot_be_used(home: Home, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    home.runs.rmdir()
-    home.runs.write_text("")
+    for directory in (home.runs, home.cache):
+        directory.rmdir()
+        directory.write_text("")
+
+    def nowhere() -> Path:
+        raise FileNotFoundError(2, "No usable temporary directory")
+
+    monkeypatch.setattr(places, "temporary", nowhere)
     for argv in (["ps"], ["stop"], ["prune"]):
         assert main(argv) == 0
     assert lines(capsys) == ["nothing is running", "no host is kept and idle", "nothing to remove"]

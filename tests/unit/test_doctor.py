@@ -25,6 +25,7 @@ from pytest_testbed.commands.told import Told
 from pytest_testbed.postgres import binaries
 from pytest_testbed.postgres.service import postgres_spec
 from pytest_testbed.rabbitmq import installation
+from pytest_testbed.services import places
 from pytest_testbed.services.ledger import Lease, Ledger
 from pytest_testbed.services.model import Context, Endpoint, GiveUp, Refusal, ServiceSpec
 from pytest_testbed.services.providers import docker as docker_provider
@@ -137,6 +138,20 @@ def test_an_engine_that_hangs_is_given_up(bare: Path, silent: str, capsys: Captu
     assert all("hangs" in kind["providers"][1]["reason"] for kind in found["kinds"])
 
 
+def test_an_engine_that_is_not_found_in_time_is_given_up(
+    bare: Path, fakes: None, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_module, "ENGINE_SECONDS", 0.05)
+    monkeypatch.setattr(doctor_module, "connect", hang)
+    spec = postgres_spec(image="postgres:18").with_(kind="both").to_json()
+    monkeypatch.setattr(doctor_module, "ask_pytest", loaded(specs=[spec]))
+    assert line.main(["doctor", "--json"]) == 0
+    found = told(capsys)
+    assert (row(found, "engine")["state"], row(found, "engine")["remedy"]) == ("bad", "restart it")
+    assert row(found, "engine")["text"] == "the engine hangs (no answer within 0.05 s)"
+    assert row(found, "postgres:18")["text"] == "nobody knows, without an engine"
+
+
 def hang(*words: object, **more: object) -> Any:
     time.sleep(20)
 
@@ -192,6 +207,32 @@ def test_an_engine_and_its_images() -> None:
         ("a", "ok", "a run pulls it first"),
         ("b", "none", "cannot be pulled"),
     ]
+
+
+def test_an_image_of_which_an_engine_says_little_or_nothing() -> None:
+    def look(name: str) -> dict[str, Any]:
+        if name == "broken":
+            raise Answer(500, "input/output error")
+        return {"Id": "sha256:1", "Size": 1000, "Created": {"undated": None, "old": "0001-01-01T00:00:00Z"}.get(name, "soon")}
+
+    found = engines.image_findings(["undated", "old", "odd", "broken"], engine(inspect_image=look), {})
+    assert [(each.name, each.state, each.text) for each in found] == [
+        ("undated", "ok", "sha256:1, 1.0 kB"),
+        ("old", "ok", "sha256:1, 1.0 kB"),
+        ("odd", "ok", "sha256:1, 1.0 kB"),
+        ("broken", "bad", "cannot be looked up (input/output error)"),
+    ]
+
+
+def test_other_engines_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there.sock").write_text("")
+    urls = [f"unix://{tmp_path}/there.sock", f"unix://{tmp_path}/gone.sock"]
+    used = EngineAddress(url="unix:///e", source="DOCKER_HOST")
+    monkeypatch.setattr(engines, "addresses", lambda environ: [used, *(EngineAddress(url=url, source="default") for url in urls)])
+    (one,) = engines.others(used, {"DOCKER_HOST": "unix:///e"})
+    assert (one.state, one.text) == ("none", f"{urls[0]}: not used")
+    monkeypatch.setattr(engines, "addresses", lambda environ: Refusal("docker's configuration is torn", "mend it"))
+    assert engines.others(used, {}) == []
 
 
 class Answer(OSError):
@@ -291,6 +332,10 @@ def probe_refused(endpoint: Endpoint, timeout: float) -> str:
     raise ConnectionRefusedError("nobody is there")
 
 
+def probe_that_hangs(endpoint: Endpoint, timeout: float) -> str:
+    return str(hang())
+
+
 def probe_that_tells(endpoint: Endpoint, timeout: float) -> str:
     raise GiveUp("nobody lets x://me:s3c/r@t@h in")
 
@@ -323,6 +368,8 @@ def one(kind: str, probe: str = "probe", **more: Any) -> choices_module.Choice:
         ("both", {"url": "x://h", "version": "17"}, "external"),
         ("both", {"url": "x://h", "version": "16"}, None),
         ("both", {"url": "x://h", "probe": "probe_refused"}, None),
+        ("both", {"url": "x://h", "probe": "probe_that_hangs"}, None),
+        ("both", {"url": "x://h", "probe": "nobody_wrote_it"}, None),
     ],
 )
 def test_the_provider_that_a_run_would_take(fakes: None, kind: str, more: dict[str, Any], taken: str | None) -> None:
@@ -354,8 +401,23 @@ def test_why_the_others_are_not_taken(fakes: None) -> None:
     refused = choices_module.findings(one("both", "probe_refused", url="x://h"), "")[0]
     assert "was not ready within 0.1 s; the last try said: nobody is there" in refused.text
     assert refused.remedy == "start it, or correct the URL"
+    hangs = choices_module.findings(one("both", "probe_that_hangs", url="x://h"), "")[0]
+    assert (hangs.text, hangs.remedy) == ("the server hangs (no answer within 0.2 s)", "look after it, or name another")
+    absent = choices_module.findings(one("both", "nobody_wrote_it", url="x://h"), "")[0]
+    assert "test_doctor:nobody_wrote_it' cannot be loaded: module " in absent.text
+    assert absent.remedy == "correct the URL, or the kind's probe or url_parser"
     assert texts(one("both", provider="broken"))[-1][2] == "it could not be asked: ZeroDivisionError('by nothing')"
     assert texts(one("both", provider="nobody"))[-1][2] == "there is no provider 'nobody'"
+
+
+def test_a_parser_of_addresses_that_fails(fakes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*words: object) -> None:
+        raise KeyError("x://me:s3cret@h has no port")
+
+    monkeypatch.setattr(External, "start", start)
+    assert one("both", url="x://me:s3cret@h").fault == Refusal(
+        "the server could not be asked: KeyError('x://me:***@h has no port')", "correct the kind's url_parser"
+    )
 
 
 def test_a_provider_that_hangs_has_refused(fakes: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -376,6 +438,44 @@ def test_where_data_cannot_lie_nothing_can_be_had(fakes: None, tmp_path: Path) -
     (found,) = choices([ServiceSpec(kind="both", probe="p:q")], {}, str(tmp_path / "nowhere"))
     assert found.to_json()["provider"] is None
     assert found.fault == Refusal(f"the data directory {tmp_path}/nowhere is not there", "make it, or correct testbed_data_dir")
+
+
+def test_without_a_temporary_directory_nothing_can_be_had(fakes: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise FileNotFoundError(2, "No usable temporary directory")
+
+    monkeypatch.setattr(places, "_has_room", lambda path: False)
+    monkeypatch.setattr(places, "temporary", nowhere)
+    why, remedy = "there is no temporary directory (No usable temporary directory)", "make one, and let TMPDIR name it"
+    assert one("both").fault == Refusal(why, remedy)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/nowhere")
+    cache, state, data = machine.directory_findings("", "")
+    assert data == bad("directories", "data", why, remedy)
+    assert cache.text.endswith("cannot be made, as /dev/null is no directory; nothing is kept for the next run")
+    assert state.text.endswith("so only they can remove it")
+    assert machine.run_findings()[0].text.startswith("0 at work")
+
+
+def test_data_where_nobody_may_write(fakes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_has_room", lambda path: False)
+    monkeypatch.setattr(places, "temporary", lambda: tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    assert one("both").fault == Refusal(
+        f"{tmp_path}, where a run has its data, may not be written", "let TMPDIR name a directory that may"
+    )
+    found = machine.of_data("")
+    assert (found.state, found.text, found.remedy) == ("bad", f"{tmp_path} may not be written", "let TMPDIR name another")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux: data are in memory")
+def test_data_that_are_not_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_has_room", lambda path: False)
+    monkeypatch.setattr(places, "temporary", lambda: tmp_path)
+    monkeypatch.setattr(machine, "ROOM", 0)
+    found = machine.of_data("")
+    assert found.state == "ok"
+    assert found.text.endswith("; /dev/shm has less than 0 B free, or may not be written, so data are not in memory")
 
 
 def loaded(**facts: Any) -> Callable[[Any], Told]:
@@ -478,6 +578,35 @@ def test_each_place_of_binaries_is_told(bare: Path, monkeypatch: pytest.MonkeyPa
     }
 
 
+def test_where_nobody_gives_up_rights_no_user_is_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "unprivileged_user", lambda: None)
+    assert "as root" not in [each.name for each in servers.binary_findings(None)]
+
+
+def test_a_user_without_a_name_is_a_number() -> None:
+    assert servers.name_of(4_000_000_000) == "4000000000"
+
+
+def test_a_broker_and_its_erlang(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bare / "erlang" / "bin").mkdir(parents=True)
+    best = SimpleNamespace(version="4.1.2", home=bare / "rabbitmq")
+    monkeypatch.setattr(servers, "find_installation", lambda *words: (best, []))
+    monkeypatch.setattr(servers, "find_erlang", lambda environ: (bare / "erlang" / "bin", ""))
+
+    def texts() -> list[tuple[str, str, str]]:
+        return [(each.name, each.state, each.text) for each in servers.broker_findings(None)]
+
+    server = ("rabbitmq-server", "ok", f"4.1.2 in {bare}/rabbitmq")
+    assert texts() == [server, ("Erlang", "ok", f"in {bare}/erlang/bin")]
+    for release, version in (("9", "9.3.4"), ("27", "27.1"), ("27 old", "27.0.9")):
+        (bare / "erlang" / "releases" / release).mkdir(parents=True)
+        (bare / "erlang" / "releases" / release / "OTP_VERSION").write_text(f"{version}\n")
+    (bare / "erlang" / "releases" / "torn" / "OTP_VERSION").mkdir(parents=True)
+    assert texts() == [server, ("Erlang", "ok", f"27.1 in {bare}/erlang/bin")]
+    monkeypatch.setattr(servers, "find_erlang", lambda environ: (None, "there is no erl"))
+    assert texts() == [server, ("Erlang", "bad", "there is no erl")]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root: only root gives up rights")
 def test_root_is_told_whom_servers_run_as(bare: Path) -> None:
     assert servers.binary_findings(None)[-1].text == "servers run as nobody, as they refuse root"
@@ -491,6 +620,7 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         'c; extra == "mail"',
         'd>=3; extra == "wsgi"',
         'e; extra == "x"',
+        'f; python_version < "3"',
     ]
     monkeypatch.setattr(packages, "requires", lambda name: lines)
     monkeypatch.setattr(
@@ -513,6 +643,34 @@ def test_packages(monkeypatch: pytest.MonkeyPatch) -> None:
             'what is wanted of pip install "pytest-testbed[mail,x]"',
         ),
     ]
+
+
+def test_a_package_under_its_other_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        if name != "psycopg2":
+            raise packages.PackageNotFoundError(name)
+        return "2.9.10"
+
+    monkeypatch.setattr(packages, "version", version)
+    assert [packages.installed(name) for name in ("psycopg2-binary", "psycopg2", "psycopg")] == ["2.9.10", "2.9.10", ""]
+
+
+def test_a_plugin_that_runs_from_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    def requires(name: str) -> list[str]:
+        raise packages.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packages, "requires", requires)
+    _, required = packages.package_findings()
+    assert required.state == "bad"
+    assert required.text.startswith("pytest-testbed is not installed in this Python, and runs from its source")
+    assert required.remedy == f"{sys.executable} -m pip install pytest-testbed"
+
+
+def test_without_what_compares_versions_none_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "packaging.specifiers", None)
+    monkeypatch.setattr(packages, "requires", lambda name: ["pytest>=8.4"])
+    monkeypatch.setattr(packages, "installed", lambda name: "7.0")
+    assert [each.text for each in packages.package_findings()[1:]] == ["pytest 7.0"]
 
 
 # --- directories
@@ -543,6 +701,11 @@ def test_a_cache_that_cannot_be_used(bare: Path) -> None:
     assert remedy == f"chmod 700 {bare}/mine"
     assert "no directory" in of(machine.directory_findings(str(bare / "file"), ""), "cache")[1]
     assert "cannot be made, as" in of(machine.directory_findings(str(bare / "file" / "x"), ""), "cache")[1]
+    (bare / "round").symlink_to("round")
+    assert (
+        f"cannot be made, as {bare}/round is no directory"
+        in of(machine.directory_findings(str(bare / "round" / "x"), ""), "cache")[1]
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root: only root can make another user's directory")
@@ -580,6 +743,14 @@ def test_data_where_there_is_no_room(bare: Path, monkeypatch: pytest.MonkeyPatch
     assert of(machine.directory_findings("", str(bare / "nowhere")), "data")[0] == "bad"
 
 
+def test_room_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "statvfs")
+    assert machine.free(tmp_path) is None
+    found = machine.of_data(str(tmp_path))
+    assert found.state == "ok"
+    assert f"{tmp_path}: - free" in found.text
+
+
 def test_the_file_system_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "mounts").write_text(f"a / ext4 rw 0 0\nb {tmp_path} tmpfs rw 0 0\nc {tmp_path}/x/y xfs rw 0 0\n")
     assert machine.file_system(tmp_path / "x", tmp_path / "mounts") == "tmpfs"
@@ -603,6 +774,11 @@ def test_low_limits_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [(each.state, each.text) for each in machine.limits()] == [("ok", "unlimited for each process")]
 
 
+def test_a_system_without_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert list(machine.limits()) == []
+
+
 def test_runs_are_counted_and_left_alone(bare: Path) -> None:
     records = bare / "state" / "pytest-testbed" / "runs"
     records.mkdir(parents=True, mode=0o700)
@@ -618,14 +794,15 @@ def test_runs_are_counted_and_left_alone(bare: Path) -> None:
         ledger = Ledger(records, name, lease, None, kept=kept)
         ledger.own("directory", f"/nowhere/testbed-{name}")
     (records / "torn.json").write_text("{")
-    before = sorted((path.name, path.stat().st_mtime_ns) for path in records.iterdir())
+    (records / "ended.json").symlink_to("nowhere")
+    before = sorted((path.name, path.lstat().st_mtime_ns) for path in records.iterdir())
     hosts, *others = machine.run_findings()
     assert hosts.text == "1 at work, 1 kept for the next, 1 elsewhere"
     assert [(each.name, each.text) for each in others] == [
         ("left-overs", "1 dead run has left 1 thing"),
         ("records", "1 records are torn, or of another version"),
     ]
-    assert sorted((path.name, path.stat().st_mtime_ns) for path in records.iterdir()) == before
+    assert sorted((path.name, path.lstat().st_mtime_ns) for path in records.iterdir()) == before
 
 
 def test_ci_is_told() -> None:

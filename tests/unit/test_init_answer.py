@@ -13,7 +13,9 @@ import pytest
 
 from pytest_testbed.commands.line import main
 from pytest_testbed.commands.looking import tree as tree_module
+from pytest_testbed.commands.looking.configured import above
 from pytest_testbed.commands.looking.findings import look
+from pytest_testbed.commands.looking.tree import Place
 from tests.init_projects import APP, active, lay, said
 
 Capture = pytest.CaptureFixture[str]
@@ -136,6 +138,22 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: Capture, monkeypatch:
     assert "2 Python files read" in out
 
 
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, {**APP, "data/large.py": ""})
+    plain = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "data":
+            raise PermissionError(13, "Permission denied", path)
+        return plain(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    seen = look(tmp_path)
+
+    assert seen.tree.unread == {Place("data"): "permission denied"}
+    assert [base.entry for base in seen.bases] == ["shop.db:Base"]
+
+
 def test_more_files_than_are_looked_at(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree_module, "MOST_FILES", 2)
 
@@ -164,6 +182,15 @@ def test_settings_that_cannot_be_read(tmp_path: Path, capsys: Capture, name: str
 
     assert f"{name} cannot be read, by pytest neither; mend it first:" in out
     assert "shop.db:Base" in out
+
+
+def test_settings_in_a_file_that_is_not_there(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "pytest.ini").symlink_to("nowhere.ini")
+
+    out = said(tmp_path, capsys, {**APP, "tox.ini": "[pytest]\n"})
+
+    assert "Into tox.ini, below [pytest] (line 1):" in out
+    assert "Not read:\n  pytest.ini: no such file or directory\n" in out
 
 
 # --- where lines go
@@ -224,11 +251,51 @@ def test_another_value_is_there(tmp_path: Path, capsys: Capture) -> None:
     assert "pytest.toml:2: testbed_app is site:app; web:app was seen (web.py:2" in said(tmp_path, capsys, files)
 
 
+@pytest.mark.parametrize("there", ["web:app", "web:create_app()"])
+def test_a_value_that_was_seen_is_there(tmp_path: Path, capsys: Capture, there: str) -> None:
+    web = "from flask import Flask\ndef create_app():\n    return Flask('a')\napp = create_app()\n"
+    out = said(tmp_path, capsys, {"web.py": web, "pytest.ini": f"[pytest]\npythonpath = .\ntestbed_app = {there}\n"})
+
+    assert "  pytest.ini:3: testbed_app is there.\n" in out
+    assert "No line is missing." in out
+
+
 def test_settings_of_a_folder_above(tmp_path: Path, capsys: Capture) -> None:
     lay(tmp_path, {"pytest.ini": "[pytest]\n"})
     (tmp_path / "part").mkdir()
 
     assert f"takes its settings from {tmp_path / 'pytest.ini'}." in " ".join(said(tmp_path / "part", capsys, APP).split())
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "tox.ini", "setup.cfg"])
+def test_a_file_above_without_settings_for_pytest(tmp_path: Path, capsys: Capture, name: str) -> None:
+    lay(tmp_path, {"pytest.ini": "[pytest]\n", f"middle/{name}": "[tool.ruff]\n[tox]\n[flake8]\n"})
+
+    out = " ".join(said(tmp_path / "middle" / "part", capsys, APP).split())
+
+    assert f"takes its settings from {tmp_path / 'pytest.ini'}." in out
+
+
+def test_settings_above_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path, {"pytest.ini": "[pytest]\n", "middle/setup.cfg": "[tool:pytest]\n"})
+    plain = Path.read_text
+
+    def read_text(path: Path, **how: str) -> str:
+        if path.name == "setup.cfg":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, **how)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+    assert above(tmp_path / "middle" / "part") == str(tmp_path / "pytest.ini")
+
+
+def test_a_part_of_the_project_with_settings_of_other_tools(tmp_path: Path) -> None:
+    lay(tmp_path, {**APP, "shop/pyproject.toml": "[tool.ruff]\n", "shop/api/setup.cfg": "[flake8]\n"})
+    seen = look(tmp_path)
+
+    assert seen.tree.nested == []
+    assert "shop/db.py" in seen.sources
 
 
 def test_projects_below_are_named(tmp_path: Path, capsys: Capture) -> None:
@@ -247,3 +314,24 @@ def test_compose_files_of_the_repository_above(tmp_path: Path) -> None:
 
     assert active(tmp_path / "backend", "testbed_pg_image") == ["postgres:15"]
     assert [each.is_pipeline for each in look(tmp_path / "backend").images] == [False]
+
+
+def test_folders_above_that_may_not_be_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = "services:\n  db:\n    image: postgres:15\n"
+    lay(tmp_path, {".git/config": "", "compose.yml": image, "closed/compose.yml": image, "closed/backend/a.py": ""})
+    plain = Path.glob, os.stat
+
+    def glob(path: Path, pattern: str) -> Iterator[Path]:
+        if path.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain[0](path, pattern)
+
+    def stat(path: str | Path, **how: object) -> object:
+        if str(path).endswith(("backend/.git", "closed/.git")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain[1](path, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "glob", glob)
+    monkeypatch.setattr(os, "stat", stat)
+
+    assert [str(each.place) for each in look(tmp_path / "closed" / "backend").images] == ["../../compose.yml:3"]

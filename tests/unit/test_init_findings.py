@@ -35,7 +35,8 @@ def seen(path: Path, **files: str) -> Findings:
         ("pyproject.toml", '[tool.poetry.group.dev.dependencies]\nSQLAlchemy = { version = "^2" }\n', 2),
         ("Pipfile", '[packages]\nsqlalchemy = "*"\n', 2),
         ("setup.cfg", "[options]\ninstall_requires =\n    sqlalchemy>=2\n", 3),
-        ("setup.py", "from setuptools import setup\nsetup(install_requires=['sqlalchemy>=2'])\n", 2),
+        ("setup.cfg", "[options.extras_require]\ndb =\n    sqlalchemy>=2\n", 3),
+        ("setup.py", "from setuptools import setup\nsetup(install_requires=['sqlalchemy>=2'], package_data=[1, name])\n", 2),
         ("tox.ini", "[testenv]\ndeps =\n    sqlalchemy\n", 3),
         ("uv.lock", '[[package]]\nname = "sqlalchemy"\n', 2),
         ("Pipfile.lock", '{"default": {\n"sqlalchemy": {}}}', 2),
@@ -51,6 +52,25 @@ def test_a_lock_says_nothing_where_a_project_names_its_dependencies(tmp_path: Pa
     files = {"requirements.txt": "flask\n", "poetry.lock": '[[package]]\nname = "pika"\n'}
 
     assert look(lay(tmp_path, files)).dependencies == {"flask": Place("requirements.txt", 1)}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place", "why"),
+    [
+        ("setup.cfg", "a\n[options]\n", Place("setup.cfg", 1), "is no INI file: File contains no section headers."),
+        ("Pipfile.lock", "{", Place("Pipfile.lock"), "is no JSON: "),
+        ("Pipfile.lock", "[]", None, ""),
+        ("Pipfile", "x =\n", Place("Pipfile", 1), "is no TOML: "),
+    ],
+)
+def test_a_file_that_names_dependencies_and_cannot_be_parsed(
+    tmp_path: Path, name: str, text: str, place: Place | None, why: str
+) -> None:
+    found = look(lay(tmp_path, {name: text}))
+
+    assert found.dependencies == {}
+    assert list(found.tree.unread) == ([place] if place else [])
+    assert all(each.startswith(why) for each in found.tree.unread.values())
 
 
 # --- names of modules
@@ -86,6 +106,12 @@ def test_a_module_called_as_what_it_imports(tmp_path: Path) -> None:
     assert found.sources["app/logging.py"].module == "app.logging"
 
 
+def test_a_module_called_as_its_package(tmp_path: Path) -> None:
+    found = seen(tmp_path, shop____init__="", shop__shop="", tests__test_it="import shop")
+
+    assert (found.sources["shop/shop.py"].module, found.roots["shop/shop.py"]) == ("shop.shop", "")
+
+
 # --- SQLAlchemy
 
 BASE = "from sqlalchemy.orm import DeclarativeBase\nclass Base(DeclarativeBase): pass\n"
@@ -104,6 +130,8 @@ MODEL = "class {0}(Base):\n    __tablename__ = '{0}'\n"
         (f"from flask_sqlalchemy import SQLAlchemy\n{BASE}db = SQLAlchemy(model_class=Base)\n"
          "class U(db.Model):\n    id = db.mapped_column()\n", "shop.db:db"),
         ("from sqlmodel import SQLModel\nclass U(SQLModel, table=True):\n    id: int\n", "shop.db:SQLModel"),
+        (f"from sqlalchemy import Table\n{BASE}Table('b', Base.metadata)\nTable('c', of_another)\n", "shop.db:Base"),
+        ("from sqlalchemy import MetaData, Table\nmeta: MetaData = MetaData()\nusers = Table('users', meta)\n", "shop.db:meta"),
     ],
 )  # fmt: skip
 def test_bases(tmp_path: Path, text: str, entry: str) -> None:
@@ -124,6 +152,52 @@ def test_models_in_many_modules_are_imported_by_the_one_that_imports_all(tmp_pat
     )
 
     assert found.bases[0].entries == ["shop.models", "shop.db:Base"]
+
+
+@pytest.mark.parametrize("text", ["import sqlmodel", "import sqlmodel.main as sqlmodel", "from sqlmodel import main as sqlmodel"])
+def test_a_model_of_sqlmodel_by_its_full_name(tmp_path: Path, text: str) -> None:
+    text = f"{text}\nclass Other: pass\nclass U(sqlmodel.SQLModel, table=True):\n    id: int\n"
+    (base,) = seen(tmp_path, db=text).bases
+
+    assert (base.entries, base.place, base.models) == (["db", "sqlmodel:SQLModel"], Place("db.py", 3), {"db": 1})
+
+
+def test_models_that_the_package_imports_and_its_base_does_not(tmp_path: Path) -> None:
+    found = seen(
+        tmp_path,
+        shop____init__="from . import users\n",
+        shop__base=BASE,
+        shop__users=f"from .base import Base\n{MODEL.format('User')}",
+        other="import os\n",
+    )
+
+    assert found.bases[0].entries == ["shop.base:Base"], "to import a part of a package imports the package"
+
+    found = seen(
+        tmp_path,
+        shop____init__="",
+        shop__models____init__="from . import users\n",
+        shop__models__users=f"from ..base import Base\n{MODEL.format('User')}",
+        shop__users="",
+    )
+
+    assert found.bases[0].entries == ["shop.models.users:Base"]
+
+
+def test_what_is_imported_for_type_checkers_alone_is_not_imported(tmp_path: Path) -> None:
+    found = seen(
+        tmp_path,
+        db=f"from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from users import User\n{BASE}",
+        users=f"from db import Base\n{MODEL.format('User')}",
+    )
+
+    assert found.bases[0].entries == ["users:Base"]
+
+
+def test_names_that_modules_have_from_each_other(tmp_path: Path) -> None:
+    found = seen(tmp_path, one=f"from two import Base\n{MODEL.format('A')}", two="from one import Base\n")
+
+    assert found.bases == []
 
 
 def test_or_each_is_named(tmp_path: Path) -> None:
@@ -156,6 +230,41 @@ def test_a_metadata_that_a_base_has_is_not_named_beside_it(tmp_path: Path) -> No
     text += f"Base = declarative_base(metadata=meta)\nTable('b', meta)\n{MODEL.format('A')}"
 
     assert [base.entry for base in seen(tmp_path, db=text).bases] == ["db:Base"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{BASE.replace('pass', 'metadata = meta')}Table('b', meta)\n{MODEL.format('A')}",
+        f"Base = declarative_base(cls=made(), metadata=meta)\n{MODEL.format('A')}",
+    ],
+)
+def test_a_metadata_of_a_base_is_seen_wherever_it_is_given_to_it(tmp_path: Path, text: str) -> None:
+    head = "from sqlalchemy import MetaData, Table\nfrom sqlalchemy.orm import declarative_base\nmeta = MetaData()\n"
+
+    assert [base.entry for base in seen(tmp_path, db=head + text).bases] == ["db:Base"]
+
+
+def test_what_an_import_runs_on_every_way(tmp_path: Path) -> None:
+    text = """
+from sqlalchemy import create_engine
+if debug:
+    a = create_engine("a")
+else:
+    b = create_engine("b")
+try:
+    c = create_engine("c")
+except ImportError:
+    d = create_engine("d")
+else:
+    e = create_engine("e")
+finally:
+    f = create_engine("f")
+with lock:
+    g = create_engine("g")
+"""
+
+    assert [each.url for each in seen(tmp_path, db=text).targets] == [*"abcdefg"]
 
 
 def test_engines_and_session_factories(tmp_path: Path) -> None:
@@ -205,6 +314,12 @@ def inner():
             ("A_DB_URL", "x", False),
         ),
         (
+            "from pydantic import BaseSettings\nclass S(BaseSettings):\n    model_config = {'extra': 'ignore'}\n"
+            "    db_url: str\n    class Config:\n        case_sensitive = False\n        env_prefix = 'A_'",
+            ("A_DB_URL", None, True),
+        ),
+        ("import os\nx = os.getenv('DB_URL', f'postgresql://{user}@db')", ("DB_URL", "postgresql://", False)),
+        (
             "from pydantic import BaseSettings, Field\nclass S(BaseSettings):\n    url: str = Field(..., env='DB_URL')",
             ("DB_URL", None, True),
         ),
@@ -217,7 +332,9 @@ def test_variables(tmp_path: Path, text: str, expected: tuple[str, str | None, b
 
 
 @pytest.mark.parametrize(
-    "text", ["environ = {}\nx = environ.get('A_URL')", "config = print\nconfig('A')", "import os\nos.environ['A'] = 'b'"]
+    "text",
+    ["environ = {}\nx = environ.get('A_URL')", "config = print\nconfig('A')", "import os\nos.environ['A'] = 'b'"]
+    + [f"import environ\nenv = environ.Env()\n{call}" for call in ("env.read_env()", "env.bool('A')", "env()")],
 )
 def test_what_reads_no_variable(tmp_path: Path, text: str) -> None:
     assert seen(tmp_path, a=text).reads == []
@@ -242,6 +359,9 @@ def test_what_reads_no_variable(tmp_path: Path, text: str) -> None:
         ("os.environ['INVENTORY_URL']", Role("http", "url")),
         ("os.getenv('WHERE', 'amqp://x')", Role("rabbitmq", "url")),
         ("create_engine(os.environ['WHERE'])", Role("pg", "url")),
+        ("create_engine(os.environ['WHERE_VHOST'])", Role("pg", "url")),
+        ("create_engine(os.environ['WHERE_HOST'])", Role("pg", "host")),
+        ("os.environ['BROKER_NAME']", None),
         ("os.environ['SECRET']", None),
         ("os.environ['QUERY_STRING']", None),
     ],
@@ -315,6 +435,23 @@ def test_yaml_as_far_as_it_is_read() -> None:
     ]
 
 
+def test_a_file_of_variables_may_have_comments(tmp_path: Path) -> None:
+    found = look(lay(tmp_path, {".env": "# of the developers\n\nexport A_URL='x'  \nno value\n"}))
+
+    assert [(each.name, each.value, each.place.line) for each in found.given] == [("A_URL", "x", 3)]
+
+
+def test_settings_of_django(tmp_path: Path) -> None:
+    text = "DATABASES = {'default': {'ENGINE': 'x', 'OPTIONS': {}, 'HOST': host(), **more}, 'other': other}\n"
+    found = seen(tmp_path, settings=text).django_databases
+
+    assert [(each.alias, each.key, each.text) for each in found] == [
+        ("default", "ENGINE", "x"),
+        ("default", "HOST", None),
+        ("other", "", None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("env", "way"),
     [
@@ -335,6 +472,17 @@ def test_how_alembic_gets_its_address(tmp_path: Path, env: str, way: str) -> Non
 
     assert (alembic.path, alembic.env) == ("db/alembic.ini", "db/steps/env.py")
     assert alembic.way == (way or "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "notes"),
+    [("# [alembic]\n[tox]\n", []), ("a\n[alembic]\n", ["is no INI file: File contains no section headers."])],
+)
+def test_what_is_no_configuration_of_alembic(tmp_path: Path, text: str, notes: list[str]) -> None:
+    found = look(lay(tmp_path, {"db/alembic.ini": text}))
+
+    assert found.alembics == []
+    assert list(found.tree.unread.values()) == notes
 
 
 def test_alembic_in_pyproject(tmp_path: Path) -> None:
@@ -358,6 +506,7 @@ def test_alembic_in_pyproject(tmp_path: Path) -> None:
         ("from flask import Flask\ndef create_app(config):\n    return Flask(__name__)", ["web:create_app()"]),
         ("from starlette.applications import Starlette\nadmin = Starlette()\napp = Starlette()", ["web:app", "web:admin"]),
         ("def create_app():\n    return 1", []),
+        ("from flask import Flask\ndef get_app():\n    app = Flask('a')\n    return dict(app=app)\ndef app(): pass", []),
     ],
 )  # fmt: skip
 def test_applications(tmp_path: Path, text: str, entries: list[str]) -> None:
@@ -385,3 +534,21 @@ class PlainFactory(SQLAlchemyModelFactory):
         ("UserFactory", "factories", True),
         ("PlainFactory", "factories", False),
     ]
+
+
+# --- what tests do by hand
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("from testcontainers.postgres import PostgresContainer\nPostgresContainer()", "testcontainers"),
+        ("import docker\ndocker.from_env().containers.run('postgres')", "docker"),
+        ("import subprocess\nsubprocess.run('docker compose up', shell=True)", "docker"),
+        ("def test_it(monkeypatch):\n    monkeypatch.setenv('A', 'b')", "set"),
+        ("import os\nos.environ['A'] = 'b'", "set"),
+    ],
+)
+def test_what_is_seen_in_tests(tmp_path: Path, text: str, kind: str) -> None:
+    assert [hint.kind for hint in seen(tmp_path, tests__test_it=text).hints] == [kind]
+    assert seen(tmp_path, tests__test_it="", shop=text).hints == []

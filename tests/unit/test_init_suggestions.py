@@ -9,7 +9,7 @@ import pytest
 
 from pytest_testbed.commands.looking.answer import advised
 from pytest_testbed.commands.looking.findings import look
-from tests.init_projects import APP, BY_HAND, DJANGO, FASTAPI, FLASK, active, lay, said
+from tests.init_projects import APP, BY_HAND, DJANGO, FASTAPI, FLASK, active, lay, paste, said
 
 Capture = pytest.CaptureFixture[str]
 ENV = "DATABASE_URL={pg.url+psycopg2}"
@@ -46,6 +46,35 @@ def test_the_driver_of_an_address(tmp_path: Path, default: str, requirements: st
     assert active(tmp_path, "testbed_env") == [f"URL={form}"]
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("import os, psycopg2\npsycopg2.connect(os.environ['WHERE'])\n", "WHERE={pg.url}"),
+        ("import os, sqlalchemy\nsqlalchemy.create_engine(os.environ['WHERE'])\n", "WHERE={pg.url+psycopg2}"),
+        ("import environ\nenv = environ.Env()\nx = env.db('SHOP_DB')\n", "SHOP_DB={pg.url}"),
+        ("from environs import env\nx = env.dj_db_url('SHOP_URL')\n", "SHOP_URL={pg.url}"),
+        ("import dj_database_url as dj\nx = dj.config('SHOP')\n", "SHOP={pg.url}"),
+    ],
+)
+def test_an_address_has_the_form_that_its_reader_takes(tmp_path: Path, text: str, line: str) -> None:
+    lay(tmp_path, {"db.py": text, "requirements.txt": "sqlalchemy\npsycopg2\n"})
+
+    assert active(tmp_path, "testbed_env") == [line]
+
+
+@pytest.mark.parametrize(
+    ("requirements", "driver", "extras"),
+    [("psycopg", ["psycopg"], {"psycopg"}), ("asyncpg", [], {"async"}), ("psycopg\nasyncpg", [], {"psycopg", "async"})],
+)
+def test_the_driver_of_an_asynchronous_engine(tmp_path: Path, requirements: str, driver: list[str], extras: set[str]) -> None:
+    text = "from sqlalchemy.ext.asyncio import create_async_engine\nengine = create_async_engine('postgresql://a@b/c')\n"
+    lay(tmp_path, {"db.py": text, "requirements.txt": requirements})
+    advice = advised(look(tmp_path))
+
+    assert advice.active("testbed_pg_async_driver") == driver
+    assert advice.extras.keys() == extras
+
+
 def test_an_address_of_another_database_is_left_as_a_comment(tmp_path: Path, capsys: Capture) -> None:
     out = said(tmp_path, capsys, {"a.py": "import os\nURL = os.getenv('DATABASE_URL', 'sqlite:///dev.db')\n"})
 
@@ -79,6 +108,42 @@ def test_an_environment_of_alembic_with_an_address_of_its_own(tmp_path: Path) ->
 
     assert advice.active("testbed_pg_schema") == ["shop.db:Base"]
     assert advice.by_hand[0].startswith("migrations/env.py:8: to apply migrations, let it take the connection")
+
+
+@pytest.mark.parametrize(
+    ("way", "env", "reason"),
+    [
+        ("set", "config.set_main_option('sqlalchemy.url', url)", "migrations/env.py:4 takes the address that testbed_env sets"),
+        ("given", "engine_from_config(config.get_section('alembic'))", ""),
+        ("not there", None, "its env.py was not found"),
+    ],
+)
+def test_alembic_beside_an_address_in_a_variable(tmp_path: Path, way: str, env: str | None, reason: str) -> None:
+    lay(tmp_path, {**APP, "alembic.ini": "[alembic]\nscript_location = migrations\n"})
+    if env is not None:
+        head = "from alembic import context\nfrom sqlalchemy import engine_from_config\nconfig = context.config\n"
+        lay(tmp_path, {"migrations/env.py": head + env})
+    advice = advised(look(tmp_path))
+    first = advice.lines["testbed_pg_schema"].entries[0]
+
+    assert (first.text, first.is_active) == ("alembic.ini", True)
+    assert first.reason == "; ".join(["alembic.ini: Alembic's migrations", *filter(None, [reason])])
+    assert advice.active("testbed_pg_schema") == ["alembic.ini"], "models are not made beside migrations"
+
+
+def test_an_sql_file_that_is_called_as_a_schema(tmp_path: Path) -> None:
+    lay(tmp_path, {"db/structure.sql": "", "schema.sql": "", "other.sql": ""})
+    entries = advised(look(tmp_path)).lines["testbed_pg_schema"].entries
+
+    assert [(each.text, each.is_active) for each in entries] == [("schema.sql", True), ("db/structure.sql", False)]
+
+
+def test_a_factory_of_the_application_that_wants_parameters(tmp_path: Path) -> None:
+    lay(tmp_path, {"web.py": "from flask import Flask\ndef create_app(config, *, debug):\n    return Flask('a')\n"})
+    (entry,) = advised(look(tmp_path)).lines["testbed_app"].entries
+
+    assert (entry.text, entry.is_active) == ("web:create_app()", False)
+    assert entry.reason.endswith("it wants config, debug, so write a function without parameters that calls it")
 
 
 def test_sql_files(tmp_path: Path) -> None:
@@ -134,6 +199,7 @@ def test_steps_of_migrations_are_no_part_of_the_application(tmp_path: Path) -> N
     [
         ("postgres:18", [], ""),
         ("postgres", [], ""),
+        ("redis:7", [], ""),
         ("docker.io/library/postgres:16", ["docker.io/library/postgres:16"], "compose.yml:3: the image that is used there"),
         ("pgvector/pgvector:pg17", ["pgvector/pgvector:pg17"], "other providers have not what it adds"),
     ],
@@ -153,6 +219,41 @@ def test_a_pipeline_with_another_image_is_the_second_choice(tmp_path: Path, caps
 
     assert "\ntestbed_pg_image = postgres:16\n# .github/workflows/a.yml:5: " in out
     assert "\n# testbed_pg_image = postgres:15\n" in out
+
+
+def test_how_a_server_is_started_elsewhere_is_shown(tmp_path: Path, capsys: Capture) -> None:
+    compose = """
+services:
+  db:
+    image: postgres
+    command: postgres -c fsync=off -c work_mem=8MB
+    environment:
+      POSTGRES_INITDB_ARGS: --locale=C
+"""
+    out = said(tmp_path, capsys, {"compose.yml": compose, "pytest.ini": "[pytest]\n"})
+
+    where = "compose.yml:4: what the server is started with there"
+    assert f"\n# testbed_pg_args =\n#     # {where}\n#     -c fsync=off\n#     # {where}\n#     -c work_mem=8MB\n" in out
+    assert "\n# compose.yml:4: POSTGRES_INITDB_ARGS\n# testbed_pg_initdb_args = --locale=C\n" in out
+
+    out = said(tmp_path, capsys, {"pytest.toml": "[pytest]\n"})
+
+    assert (
+        f'\n# testbed_pg_args = [\n#     # {where}\n#     "-c fsync=off",\n#     # {where}\n#     "-c work_mem=8MB",\n# ]\n'
+        in out
+    )
+    assert '\n# testbed_pg_initdb_args = ["--locale=C"]\n' in out
+
+
+def test_a_list_of_several_entries_in_toml(tmp_path: Path, capsys: Capture) -> None:
+    settings = "import os\nhost, port = os.environ['DB_HOST'], os.environ['DB_PORT']\n"
+    compose = "services:\n  a:\n    environment:\n      OLD_URL: postgresql://a@b/c\n"
+    out = said(tmp_path, capsys, {"a.py": settings, "compose.yml": compose, "pytest.toml": "[pytest]\n"})
+    block = out.partition("(line 1):\n\n")[2].partition("\n\n")[0]
+
+    assert tomllib.loads(block) == {"testbed_env": ["DB_HOST={pg.host}", "DB_PORT={pg.port}"]}
+    assert '\n    # "OLD_URL={pg.url}",\n' in block
+    assert "Not decided:\n  No variable was seen for the database's user, password, database, and all differ" in out
 
 
 def test_factories_with_a_session_of_their_own(tmp_path: Path) -> None:
@@ -233,6 +334,37 @@ def test_the_path_of_an_address_is_taken_if_it_is_no_secret(tmp_path: Path, caps
     assert "s3CRET" not in out
 
 
+@pytest.mark.parametrize("name", ["API_2_URL", "FRONTEND_URL", "BASE_URL"])
+def test_an_address_that_no_mock_service_is_suggested_for(tmp_path: Path, name: str) -> None:
+    lay(tmp_path, {"a.py": f"import os, requests\nrequests.get(os.environ['{name}'])\n"})
+
+    assert "testbed_env" not in advised(look(tmp_path)).lines
+
+
+def test_a_mail_server_whose_port_is_no_variable(tmp_path: Path) -> None:
+    lay(tmp_path, {"a.py": "import os, smtplib\nsmtplib.SMTP(os.environ['SMTP_HOST'], 25)\n"})
+    advice = advised(look(tmp_path))
+    (entry,) = advice.lines["testbed_env"].entries
+
+    assert (entry.text, entry.is_active) == ("SMTP_HOST={mail.host}", False)
+    assert entry.reason.endswith("; the port must come from a variable, too")
+    assert "mail" not in advice.extras
+
+
+@pytest.mark.parametrize(
+    ("library", "page", "extras"),
+    [("pika", {"rabbitmq"}, set()), ("aio-pika", {"rabbitmq-async"}, {"async"}), ("kombu", set(), set())],
+)
+def test_a_broker_whose_address_stands_in_the_source(tmp_path: Path, library: str, page: set[str], extras: set[str]) -> None:
+    text = "name = 'x'\nurl = 'amqp://guest:guest@mq:5672/'\n"
+    lay(tmp_path, {"requirements.txt": library, "a.py": text, "tests/test_a.py": text})
+    advice = advised(look(tmp_path))
+
+    (told,) = advice.by_hand
+    assert told.startswith("a.py:2: the broker's address stands in the source; let it be read from RABBITMQ_URL")
+    assert (advice.pages.keys(), advice.extras.keys()) == (page, extras)
+
+
 def test_where_other_services_are_mocked_already(tmp_path: Path) -> None:
     lay(tmp_path, {"a.py": OTHERS, "requirements.txt": "responses\n"})
 
@@ -257,7 +389,7 @@ import pytest
 from dotenv import load_dotenv
 from sqlalchemy import create_engine
 from testcontainers.postgres import PostgresContainer
-os.environ["DATABASE_URL"] = "x"
+os.environ["DATABASE_URL"] = "x"; os.environ["OTHER"] = "x"
 load_dotenv(override=True)
 @pytest.fixture(scope="session")
 def db_engine():
@@ -267,8 +399,9 @@ def db_engine():
 """
 
 
-def test_a_conftest_by_hand(tmp_path: Path, capsys: Capture) -> None:
-    ini = "[pytest]\nenv =\n    D:DATABASE_URL=postgresql://a\n"
+@pytest.mark.parametrize("flags", ["", "D:", "R:D:"])
+def test_a_conftest_by_hand(tmp_path: Path, capsys: Capture, flags: str) -> None:
+    ini = f"[pytest]\nenv =\n    OTHER=x\n    {flags}DATABASE_URL=postgresql://a\n"
     out = said(
         tmp_path, capsys, {**APP, "tests/conftest.py": CONFTEST, "pytest.ini": ini, "requirements.txt": "pytest-postgresql"}
     )
@@ -286,6 +419,7 @@ def test_a_conftest_by_hand(tmp_path: Path, capsys: Capture) -> None:
     ):
         assert text in out
     assert "secret" not in out
+    assert "sets OTHER" not in out
 
 
 def test_django_with_an_address_for_good(tmp_path: Path, capsys: Capture) -> None:
@@ -294,6 +428,41 @@ def test_django_with_an_address_for_good(tmp_path: Path, capsys: Capture) -> Non
 
     assert "site_of_shop/settings.py:9: HOST is 'db.invalid' for good; let it be read from a variable" in out
     assert "pip install pytest-testbed pytest-django" in out
+
+
+def test_django_on_another_database(tmp_path: Path) -> None:
+    settings = "import os\nDATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'db.sqlite3'}}\n"
+    lay(tmp_path, {"settings.py": settings})
+    advice = advised(look(tmp_path))
+
+    assert advice.undecided == [
+        "settings.py:2: the database is django.db.backends.sqlite3. Tests on PostgreSQL need ENGINE "
+        "'django.db.backends.postgresql'."
+    ]
+    assert advice.by_hand == []
+
+
+def test_django_with_variables_whose_names_say_nothing(tmp_path: Path) -> None:
+    settings = "import os\nDATABASES = {'default': {'ENGINE': 'postgresql', 'HOST': os.environ['WHERE']}}\n"
+    lay(tmp_path, {"settings.py": settings})
+
+    assert active(tmp_path, "testbed_env") == ["WHERE={pg.host}"]
+
+
+def test_an_application_of_django_is_no_suggestion(tmp_path: Path) -> None:
+    lay(tmp_path, {"wsgi.py": "from django.core.wsgi import get_wsgi_application\napplication = get_wsgi_application()\n"})
+    (entry,) = advised(look(tmp_path)).lines["testbed_app"].entries
+
+    assert (entry.text, entry.is_active) == ("wsgi:application", False)
+    assert entry.reason.endswith("; pytest-django has a client and a live server of its own")
+
+
+def test_settings_of_django_that_pytest_has_already(tmp_path: Path, capsys: Capture) -> None:
+    ini = "[pytest]\nDJANGO_SETTINGS_MODULE = site_of_shop.settings_of_tests\n"
+    out = said(tmp_path, capsys, {**DJANGO, "pytest.ini": ini})
+
+    assert "DJANGO_SETTINGS_MODULE" not in out
+    assert "pytest_testbed.django:migrate" in out
 
 
 def test_django_without_a_database_that_is_called_default(tmp_path: Path) -> None:
@@ -319,5 +488,6 @@ def test_a_project_of_every_kind_reads_well(tmp_path: Path, capsys: Capture) -> 
     """No line is longer than a terminal that is wide enough for code."""
     for name, files in {"flask": FLASK, "hand": BY_HAND, "django": DJANGO, "fastapi": FASTAPI}.items():
         out = said(tmp_path / name, capsys, files)
+        assert paste(tmp_path / name) in out, "what other tests put into the file is what is shown"
         assert max(map(len, out.splitlines()[1:])) <= 120
         assert out.endswith("  python -m pytest\n")

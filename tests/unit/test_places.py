@@ -45,6 +45,15 @@ def test_state_falls_back_to_a_temporary_directory(tmp_path: Path, monkeypatch: 
     assert places.state_directory({"XDG_STATE_HOME": str(tmp_path / "file")}) == tmp_path / "shared" / "state"
 
 
+def test_no_state_without_a_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise FileNotFoundError(2, "No usable temporary directory")
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(places, "temporary", nowhere)
+    assert places.state_directory({"XDG_STATE_HOME": str(tmp_path / "file")}) is None
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root: only root can make another user's directory")
 def test_state_of_another_user_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pytest-testbed").mkdir(mode=0o700)

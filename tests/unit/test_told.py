@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -136,6 +137,27 @@ def test_who_holds_the_pipe_of_a_pytest_that_has_told_all_is_ended(project: Path
     monkeypatch.setattr(told_module, "SECONDS", 1.0)
     assert ask() == Told({"root": "/x"})
     assert gone_within(int((project / "pid").read_text()), 5)
+
+
+def test_who_holds_the_pipe_from_a_session_of_its_own_is_not_waited_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = project / "python"
+    program.write_text(
+        f"#!/bin/sh\nsetsid sh -c 'echo $$ >pid; exec sleep 60' &\necho '{told_module.MARK}{{\"root\": \"/x\"}}'\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(told_module.sys, "executable", str(program))
+    monkeypatch.setattr(told_module, "SECONDS", 1.0)
+    try:
+        assert ask() == Told({"root": "/x"})
+    finally:
+        os.kill(int((project / "pid").read_text()), signal.SIGKILL)
+
+
+def test_a_system_without_groups_of_processes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "killpg")
+    with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE, text=True) as child:
+        told_module.end_all(child)
+        assert child.wait(5) == -signal.SIGKILL
 
 
 def test_what_a_conftest_has_started_is_ended(project: Path) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import TestbedError
+from ..errors import ConfigurationError, TestbedError
 from ..services.model import Context, Provider, Refusal, ServiceSpec, resolve
 from ..services.places import run_directory
 from ..services.starting import PROVIDERS, await_ready, in_order, no_data_directory
@@ -201,12 +201,14 @@ def answer_of(spec: ServiceSpec, external: Aside[Provider], data: str) -> tuple[
         return Aside(ask).result(ANSWER_SECONDS * 2), None
     except TimeoutError as error:
         return "", Refusal(f"the server hangs ({error})", "look after it, or name another")
+    except ConfigurationError as error:
+        return "", Refusal(without_passwords(str(error)), "correct the URL, or the kind's probe or url_parser")
     except TestbedError as error:
         reason, _, remedy = without_passwords(str(error)).partition(" → ")
         return "", Refusal(reason, remedy.removesuffix(".") or "start it, or correct the URL")
-    except Exception as error:  # a probe of somebody's own
+    except Exception as error:  # a parser of somebody's own
         why = without_passwords(repr(error))
-        return "", Refusal(f"the server could not be asked: {why}", "correct the kind's probe or url_parser")
+        return "", Refusal(f"the server could not be asked: {why}", "correct the kind's url_parser")
 
 
 # --- as people read it

@@ -33,12 +33,19 @@ def directory_findings(cache: str, data: str) -> list[Finding]:
         cache: the user's own directory for the cache, "" for the usual one.
         data: the user's own directory for data, "" for the usual one.
     """
-    shared = shared_place()
     return [
-        of_cache(cache_place(cache), None if cache else shared / "cache"),
-        of_place("state", state_place(), shared / "state", "no record is kept of what runs make, so only they can remove it"),
+        of_cache(cache_place(cache), None if cache else shared("cache")),
+        of_place("state", state_place(), shared("state"), "no record is kept of what runs make, so only they can remove it"),
         of_data(data),
     ]
+
+
+def shared(name: str) -> Path | None:
+    """Return the directory that takes the place of one that cannot be had; None without any for temporary files."""
+    try:
+        return shared_place() / name
+    except OSError:
+        return None
 
 
 def of_cache(place: Path, instead: Path | None) -> Finding:
@@ -79,13 +86,10 @@ def fault_of(place: Path) -> str:
     """Return why a directory cannot be used, or could not be made; "" where nothing is in the way."""
     if os.path.lexists(place):
         return unfit(place)
-    try:
-        parent = next((each for each in place.parents if os.path.lexists(each)), place.parent)
-        if not parent.is_dir():
-            return f"cannot be made, as {parent} is no directory"
-        return "" if os.access(parent, os.W_OK | os.X_OK) else f"cannot be made, as {parent} may not be written"
-    except OSError as error:  # a parent that may not be passed
-        return f"cannot be seen ({(error.strerror or '').lower()})"
+    parent = next((each for each in place.parents if os.path.lexists(each)), place.parent)
+    if not os.path.isdir(parent):
+        return f"cannot be made, as {parent} is no directory"
+    return "" if os.access(parent, os.W_OK | os.X_OK) else f"cannot be made, as {parent} may not be written"
 
 
 def of_data(data: str) -> Finding:
@@ -177,10 +181,9 @@ def limits() -> Iterator[Finding]:
 def run_findings() -> list[Finding]:
     """Return what is kept or in use, and what dead runs have left."""
     counts = {"alive": 0, "kept": 0, "elsewhere": 0, "dead": 0, "things": 0, "unreadable": 0}
-    for each in (state_place(), shared_place() / "state"):
-        records = each / "runs"
-        if each.is_dir() and not unfit(each) and os.access(records, os.R_OK):
-            for path in records.glob("*.json"):
+    for each in (state_place(), shared("state")):
+        if each is not None and each.is_dir() and not unfit(each) and os.access(each / "runs", os.R_OK):
+            for path in (each / "runs").glob("*.json"):
                 count(path, counts)
     using = f"{counts['alive']} at work, {counts['kept']} kept for the next, {counts['elsewhere']} elsewhere"
     found = [ok(RUNS, "hosts", using, f"{PS} shows them; stop ends those that are kept" if counts["kept"] else "", **counts)]

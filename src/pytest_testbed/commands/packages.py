@@ -6,6 +6,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from .finding import Finding, bad, none, ok
@@ -28,13 +29,9 @@ def own_version() -> str:
 
 def installed(name: str) -> str:
     """Return a distribution's version, "" where it is not there."""
-    for each in (name, SAME.get(name, "")):
-        try:
-            found = version(each) if each else ""
-        except PackageNotFoundError:
-            continue
-        if found:
-            return found
+    for each in (name, SAME.get(name, name)):
+        with suppress(PackageNotFoundError):
+            return version(each) or ""
     return ""
 
 

@@ -25,10 +25,10 @@ def size(number: int | None) -> str:
     if number is None:
         return "-"
     value, unit = float(number), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 999.5:
             break
-        value /= 1000
+        value, unit = value / 1000, larger
     return f"{value:.1f} {unit}" if unit != "B" and value < 9.95 else f"{value:.0f} {unit}"
 
 

@@ -146,6 +146,8 @@ def after_the_end(child: subprocess.Popen[str]) -> tuple[str, str]:
     try:
         return child.communicate(timeout=1)
     except subprocess.TimeoutExpired as error:  # who holds the pipes has left the session
+        for pipe in filter(None, (child.stdout, child.stderr)):
+            pipe.close()
         return (error.stdout or b"").decode("utf-8", "replace"), ""
 
 

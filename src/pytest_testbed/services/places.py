@@ -70,8 +70,11 @@ def _in_shared(name: str) -> Path | None:
 
 
 def shared_temporary() -> Path | None:
-    """Return the directory for this user's files that have no better place; None where it is not this user's alone."""
-    return private(shared_place())
+    """Return the directory for this user's files that have no better place; None where none is this user's alone."""
+    try:
+        return private(shared_place())
+    except OSError:
+        return None
 
 
 def shared_place() -> Path:

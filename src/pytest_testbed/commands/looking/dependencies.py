@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import configparser
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -73,13 +71,7 @@ def _placed(tree: Tree, path: str, names: list[str]) -> Iterator[tuple[str, Plac
 
 
 def _toml(tree: Tree, path: str) -> Iterator[tuple[str, Place]]:
-    try:
-        data = tomllib.loads(tree.text(path) or "")
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"line (\d+)", str(error))
-        tree.unread[Place(path, int(line[1]) if line else 0)] = f"is no TOML: {error}"
-        return
-    yield from _placed(tree, path, list(_in_toml(data)))
+    yield from _placed(tree, path, list(_in_toml(tree.toml(path))))
 
 
 def _in_toml(data: Mapping[str, Any]) -> Iterator[str]:
@@ -113,12 +105,7 @@ def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _setup_cfg(tree: Tree, path: str) -> Iterator[tuple[str, Place]]:
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        parser.read_string(tree.text(path) or "")
-    except configparser.Error as error:
-        tree.unread[Place(path, getattr(error, "lineno", 0) or 0)] = f"is no INI file: {str(error).splitlines()[0]}"
-        return
+    parser = tree.ini(path)
     texts = [parser.get("options", key, fallback="") for key in ("install_requires", "tests_require")]
     texts += [parser.get(section, "deps", fallback="") for section in parser.sections() if section.startswith("testenv")]
     if parser.has_section("options.extras_require"):

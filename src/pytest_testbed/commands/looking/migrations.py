@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import configparser
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from posixpath import normpath
@@ -51,22 +49,10 @@ def alembics(tree: Tree, sources: Mapping[str, Source]) -> list[Alembic]:
 def _configurations(tree: Tree) -> Iterator[tuple[str, str]]:
     """Yield each configuration, with the folder of its scripts as seen from it."""
     for path in tree.named("*.ini"):
-        text = tree.text(path) or ""
-        if "[alembic]" not in text:
-            continue
-        parser = configparser.RawConfigParser(strict=False)
-        try:
-            parser.read_string(text)
-        except configparser.Error:
-            continue
-        location = parser.get("alembic", "script_location", fallback="")
-        yield path, re.sub(r"^%\(here\)s/?", "", location)
+        if "[alembic]" in (tree.text(path) or "") and (parser := tree.ini(path)).has_section("alembic"):
+            yield path, re.sub(r"^%\(here\)s/?", "", parser.get("alembic", "script_location", fallback=""))
     for path in tree.named("pyproject.toml"):
-        try:
-            data = tomllib.loads(tree.text(path) or "")
-        except tomllib.TOMLDecodeError:
-            continue
-        tool = data.get("tool", {})
+        tool = tree.toml(path).get("tool", {})
         if isinstance(tool, dict) and isinstance(tool.get("alembic"), dict):
             yield path, re.sub(r"^%\(here\)s/?", "", str(tool["alembic"].get("script_location", "")))
 

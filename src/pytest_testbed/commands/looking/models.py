@@ -12,12 +12,7 @@ from .tree import Place
 
 __all__ = ["Base", "Target", "bases", "resolved", "targets"]
 
-BASE_CLASSES = (
-    "sqlalchemy.orm.DeclarativeBase",
-    "sqlalchemy.orm.DeclarativeBaseNoMeta",
-    "sqlmodel.SQLModel",
-    "sqlmodel.main.SQLModel",
-)
+BASE_CLASSES = ("sqlalchemy.orm.DeclarativeBase", "sqlalchemy.orm.DeclarativeBaseNoMeta")
 MAKERS = {
     "sqlalchemy.orm.declarative_base": "declarative_base()",
     "sqlalchemy.ext.declarative.declarative_base": "declarative_base()",
@@ -128,7 +123,7 @@ def _made(sources: Mapping[str, Source]) -> Iterator[Base]:
         for node in source.classes:
             full = f"{source.module}.{node.name}"
             makers = [source.full(getattr(each, "func", each)) for each in node.decorator_list]
-            if any(source.full(each) in BASE_CLASSES[:2] for each in node.bases) or any(
+            if any(source.full(each) in BASE_CLASSES for each in node.bases) or any(
                 maker.endswith((".as_declarative", ".as_declarative_base")) for maker in makers
             ):
                 yield Base(full, f"{source.module}:{node.name}", "declarative base", source.at(node))
@@ -138,9 +133,19 @@ def _made(sources: Mapping[str, Source]) -> Iterator[Base]:
                 kind = MAKERS.get(maker) or ("declarative base" if maker.endswith(".generate_base") else "")
                 if kind:
                     yield Base(f"{source.module}.{name}", f"{source.module}:{name}", kind, source.at(statement))
-    users = [source for source in sources.values() if source.is_own and {"sqlmodel.SQLModel"} & set(source.imported.values())]
+    users = [
+        source
+        for source in sources.values()
+        if source.is_own and any(name.partition(".")[0] == "sqlmodel" for name in source.imported.values())
+    ]
     if users:
-        place = next((source.at(node) for source in users for node in source.classes), Place(users[0].path, 1))
+        models = (
+            source.at(node)
+            for source in users
+            for node in source.classes
+            if any(source.full(each).startswith("sqlmodel.") for each in node.bases)
+        )
+        place = next(models, Place(users[0].path, 1))
         yield Base("sqlmodel.SQLModel", "sqlmodel:SQLModel", "SQLModel", place)
 
 
@@ -173,12 +178,12 @@ def _owner(
     depth: int = 0,
 ) -> str:
     """Return the base that a class descends from, "" for none."""
+    if name == "sqlmodel.main.SQLModel":
+        name = "sqlmodel.SQLModel"
     if name in found:
         return name
     if name.endswith(".Model") and name.removesuffix(".Model") in found:
         return name.removesuffix(".Model")
-    if name in BASE_CLASSES[2:]:
-        return "sqlmodel.SQLModel" if "sqlmodel.SQLModel" in found else ""
     if depth > 12 or name not in parents:
         return ""
     source, node = parents[name]
@@ -197,9 +202,7 @@ def _lent(sources: Mapping[str, Source], modules: Mapping[str, Source]) -> Itera
     for source in sources.values():
         for call in source.calls:
             if call.name in MAKERS and call.name not in ("sqlalchemy.MetaData", "sqlalchemy.schema.MetaData"):
-                for each in call.node.keywords:
-                    if each.arg in ("model_class", "metadata") and (name := source.full(each.value)):
-                        yield resolved(name, modules)
+                yield from (resolved(source.full(each.value), modules) for each in call.node.keywords)
             elif call.name.endswith(".generate_base"):
                 yield resolved(call.name.removesuffix(".generate_base"), modules)
         for node in source.classes:

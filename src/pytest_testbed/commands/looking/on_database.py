@@ -14,7 +14,7 @@ from .findings import Findings
 from .models import Target
 from .roles import Role, role, scheme
 from .tree import Place
-from .variables import Read
+from .variables import OF_DATABASES, Read
 
 __all__ = ["advise", "url_form"]
 
@@ -67,8 +67,6 @@ def _variables(seen: Findings, advice: Advice) -> list[Read]:
     other = "" if seen.has(*OWN_DRIVERS) else next((name for name in FOREIGN_DRIVERS if seen.has(name)), "")
     for name, reads in found.items():
         of = next((of for _, of in reads if of.part == "url"), reads[0][1])
-        if of.part not in ("url", "host", "port", "user", "password", "database"):
-            continue
         where = places(read.place for read, _ in reads)
         schemes = [scheme(text) for text in (*(read.default for read, _ in reads), *known[name]) if scheme(text)]
         foreign = next(
@@ -111,9 +109,7 @@ def url_form(seen: Findings, reads: list[Read], schemes: list[str]) -> str:
             return f"{{pg.url+{driver}}}"
     around = [name for read in reads for name in read.around]
     plain = ("psycopg2.", "psycopg.", "asyncpg.", "psycopg_pool.")
-    if any(name.startswith(plain) for name in around) or any(
-        read.how in ("dj_database_url.config", "env.db", "env.db_url") for read in reads
-    ):
+    if any(name.startswith(plain) for name in around) or any(read.how in OF_DATABASES for read in reads):
         return "{pg.url}"
     rewritten = any(
         re.match(r"postgresql\+\w+(://)?$", text)

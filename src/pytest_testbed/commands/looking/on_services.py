@@ -74,7 +74,7 @@ def _broker(seen: Findings, advice: Advice, roles: dict[str, list[tuple[Read, Ro
     has_line = False
     for name, reads in roles.items():
         of = reads[0][1]
-        if of.service == "rabbitmq" and of.part in ("url", "host", "port", "user", "password", "vhost"):
+        if of.service == "rabbitmq":
             where = places(read.place for read, _, _ in reads)
             part = "address" if of.part == "url" else of.part
             advice.entry("testbed_env", f"{name}={{rabbitmq.{of.part}}}", f"{where}: read as the broker's {part}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 from ...services.model import masked
@@ -71,7 +72,7 @@ def _in_the_way(seen: Findings, advice: Advice, by_kind: dict[str, list[Hint]]) 
         found = [hint.place for hint in by_kind["dotenv"]]
         advice.by_hand.append(f"{places(found)}: load_dotenv(override=True) undoes lines of testbed_env; take the override out.")
     for text in seen.config.entries("env"):
-        if (name := text.removeprefix("D:").partition("=")[0].strip()) in exported:
+        if (name := re.sub(r"^(?:[DR]:)*", "", text).partition("=")[0].strip()) in exported:
             advice.by_hand.append(f"{seen.config.place('env')}: pytest-env sets {name}, too; take that out.")
     _addresses(seen, advice, by_kind["address"])
 

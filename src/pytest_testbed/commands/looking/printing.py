@@ -174,34 +174,26 @@ def _comment(text: str, indent: str = "") -> list[str]:
 
 
 def _ini(line: Line) -> Iterator[str]:
-    active = [entry for entry in line.entries if entry.is_active]
-    if not line.is_list or len(line.entries) == 1 or not active:
-        off = "" if active else "# "
-        if not line.is_list or len(line.entries) == 1:
-            for entry in sorted(line.entries, key=lambda entry: not entry.is_active):
-                yield from _comment(entry.reason)
-                yield f"{'' if entry.is_active else '# '}{line.key} = {entry.text}"
-            return
-        yield f"{off}{line.key} ="
-        for entry in line.entries:
-            yield from _comment(entry.reason, "#   ")
-            yield f"#     {entry.text}"
+    if not line.is_list or len(line.entries) == 1:
+        for entry in sorted(line.entries, key=lambda entry: not entry.is_active):
+            yield from _comment(entry.reason)
+            yield f"{'' if entry.is_active else '# '}{line.key} = {entry.text}"
         return
-    yield f"{line.key} ="
+    off = "" if any(entry.is_active for entry in line.entries) else "# "
+    yield f"{off}{line.key} ="
     for entry in line.entries:
-        yield from _comment(entry.reason, "    ")
-        yield f"    {'' if entry.is_active else '# '}{entry.text}"
+        yield from _comment(entry.reason, f"{off}    ")
+        yield f"{off}    {'' if entry.is_active or off else '# '}{entry.text}"
 
 
 def _toml(line: Line) -> Iterator[str]:
-    active = [entry for entry in line.entries if entry.is_active]
     if not line.is_list or len(line.entries) == 1:
         for entry in sorted(line.entries, key=lambda entry: not entry.is_active):
             yield from _comment(entry.reason)
             value = f"[{_quoted(entry)}]" if line.is_list else _quoted(entry)
             yield f"{'' if entry.is_active else '# '}{line.key} = {value}"
         return
-    off = "" if active else "# "
+    off = "" if any(entry.is_active for entry in line.entries) else "# "
     yield f"{off}{line.key} = ["
     for entry in line.entries:
         yield from _comment(entry.reason, f"{off}    ")

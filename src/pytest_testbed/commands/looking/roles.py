@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .variables import Read
+from .variables import OF_DATABASES, Read
 
 __all__ = ["Role", "role", "scheme"]
 
@@ -61,6 +61,8 @@ PARTS = {
     "database": ("NAME", "DB", "DBNAME", "DATABASE"),
     "vhost": ("VHOST",),
 }
+NONE = {("pg", "vhost"), ("rabbitmq", "database")}
+"""Parts that a service's address has not."""
 LIBPQ = {"PGHOST": "host", "PGPORT": "port", "PGUSER": "user", "PGPASSWORD": "password", "PGDATABASE": "database"}
 GIVEN_TO = {
     "create_engine": Role("pg", "url"),
@@ -97,6 +99,8 @@ def role(read: Read, known: Sequence[str] = ()) -> Role | None:
     part = next((part for part, ends in PARTS.items() if words[-1] in ends), "")
     named = next((service for service, of in SERVICES.items() if of & set(words)), "")
     used = _used(read)
+    if read.how in OF_DATABASES:
+        part, used = "url", Role("pg", "url")
     for each in (read.default, *known):
         if found := scheme(each):
             service = SCHEMES.get(found.partition("+")[0], "other")
@@ -104,14 +108,14 @@ def role(read: Read, known: Sequence[str] = ()) -> Role | None:
             is_database = named == "pg" or (used is not None and used.service == "pg")
             return Role("pg" if found.startswith("sqlite") and is_database else service, "url")
     if used is not None:
-        return Role(used.service, part or used.part)
+        return Role(used.service, part if part and (used.service, part) not in NONE else used.part)
     if read.name in LIBPQ:
         return Role("pg", LIBPQ[read.name])
     if OTHERS & set(words):
         return Role("other", part)
     if named == "mail" and part not in ("host", "port"):
         return None
-    if named and part and not (named == "pg" and part == "vhost") and not (named == "rabbitmq" and part == "database"):
+    if named and part and (named, part) not in NONE:
         return Role(named, part)
     if words[-1] in ("URL", "URI", "ENDPOINT"):
         return Role("http", "url")

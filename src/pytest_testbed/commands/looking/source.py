@@ -220,15 +220,14 @@ def _top(body: list[ast.stmt]) -> Iterator[ast.stmt]:
     for node in body:
         yield node
         if isinstance(node, ast.If):
-            if "TYPE_CHECKING" in ast.unparse(node.test):
-                yield from _top(node.orelse)
-                continue
-            yield from _top(node.body)
+            if "TYPE_CHECKING" not in ast.unparse(node.test):
+                yield from _top(node.body)
             yield from _top(node.orelse)
         elif isinstance(node, ast.Try | ast.TryStar):
             yield from _top(node.body)
             for handler in node.handlers:
                 yield from _top(handler.body)
             yield from _top(node.orelse)
+            yield from _top(node.finalbody)
         elif isinstance(node, ast.With):
             yield from _top(node.body)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tomllib
 from collections.abc import Iterator
+from configparser import Error as ConfigError
+from configparser import RawConfigParser
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Place", "Tree"]
 
@@ -112,7 +115,7 @@ class Tree:
         """Yield what a repository has above this folder and for all of its parts: compose files, pipelines, .env files."""
         above: list[Path] = []
         folder = self.root.resolve()
-        while not (folder / ".git").exists():
+        while not os.path.exists(folder / ".git"):  # False, too, where that cannot be told
             folder = folder.parent
             above.append(folder)
             if len(above) > 3 or folder == folder.parent:
@@ -158,6 +161,26 @@ class Tree:
             data = self.data(name)
             self._texts[name] = None if data is None else data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
         return self._texts[name]
+
+    def ini(self, name: str) -> RawConfigParser:
+        """Return what an INI file says; nothing, with a note of why, where it is none."""
+        parser = RawConfigParser(strict=False)
+        try:
+            parser.read_string(self.text(name) or "", name)
+        except ConfigError as error:
+            why = str(error).splitlines()[0]
+            self.unread[Place(name, getattr(error, "lineno", 0) or 0)] = f"is no INI file: {why}"
+            return RawConfigParser()
+        return parser
+
+    def toml(self, name: str) -> dict[str, Any]:
+        """Return what a TOML file says; nothing, with a note of why, where it is none."""
+        try:
+            return tomllib.loads(self.text(name) or "")
+        except tomllib.TOMLDecodeError as error:
+            line = re.search(r"line (\d+)", str(error))
+            self.unread[Place(name, int(line[1]) if line else 0)] = f"is no TOML: {error}"
+            return {}
 
     def is_test(self, name: str) -> bool:
         """Tell whether a file belongs to the tests."""

@@ -11,7 +11,7 @@ from .source import Source, literal
 from .tree import Place, Tree
 from .yamltext import values
 
-__all__ = ["Given", "Read", "given_values", "read_variables"]
+__all__ = ["OF_DATABASES", "Given", "Read", "given_values", "read_variables"]
 
 GETTERS = {"os.getenv", "os.environ.get", "os.environ.setdefault", "os.environ.pop", "decouple.config"}
 SETTINGS = ("pydantic_settings.BaseSettings", "pydantic.BaseSettings", "pydantic.v1.BaseSettings")
@@ -25,6 +25,8 @@ ENVS = (
 )
 """Classes whose objects are called, or have methods that are called, with the name of a variable."""
 DATABASE_METHODS = ("db", "db_url", "dj_db_url")
+OF_DATABASES = frozenset({"dj_database_url.config", *(f"env.{method}" for method in DATABASE_METHODS)})
+"""What reads the whole address of a database, whatever the variable is called."""
 DOTENV = (".env", ".env.*", "*.env", "env.example", "env.sample", ".flaskenv")
 LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
