@@ -191,6 +191,32 @@ def test_place_needs_a_short_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert place.path.is_relative_to(tmp_path)
 
 
+def test_a_run_that_wants_to_keep_its_services_and_has_no_place_for_that_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says so."""
+    monkeypatch.setattr("pytest_testbed.services.client.place_named", lambda name: None)
+    testbed = Testbed(reuse=60.0)
+    named = testbed.run
+    testbed.connect()
+    pid = testbed.client.pid
+    assert testbed.close() == []
+    assert testbed.notes == ["no private directory can be had for the host's socket; this process has a host of its own"]
+    assert testbed.run != named, "nobody else's things may have our names"
+    assert gone_within(pid, 10)
+
+
+def test_a_place_that_cannot_be_used_is_told_and_done_without(place: Place) -> None:
+    """A worker whose directory has gone meanwhile has a host of its own, and its services are nobody else's."""
+    party = Party(run="a" * 12, owner=os.getpid(), place=str(place.path.parent / "gone" / "it.sock"))
+    testbed = Testbed(party=party)
+    testbed.connect()
+    pid = testbed.client.pid
+    assert testbed.close() == []
+    assert len(testbed.notes) == 1
+    assert "cannot be used (" in testbed.notes[0]
+    assert testbed.notes[0].endswith("this process has started one of its own")
+    assert gone_within(pid, 10)
+
+
 def test_turns_come_one_after_another_and_end_with_their_client() -> None:
     turns = Turns()
     assert turns.take("a", "first", lambda: False)
