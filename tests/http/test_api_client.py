@@ -17,7 +17,8 @@ import requests
 from flask import Flask, Response, jsonify, redirect, request
 
 from pytest_testbed.errors import AppError, ConfigurationError
-from pytest_testbed.http import sending
+from pytest_testbed.http import called, sending
+from pytest_testbed.http.apiresponse import found_at
 from pytest_testbed.http.appserver import bound
 from pytest_testbed.http.client import ApiClient
 from pytest_testbed.http.exchange import Exchange
@@ -268,6 +269,8 @@ def test_assertions_show_the_exchange(api: ApiClient) -> None:
     assert answer.assert_status("2xx").assert_status(200, 201).assert_status(range(200, 300)) is answer
     with pytest.raises(ConfigurationError, match="does not know '20'"):
         answer.assert_status("20")
+    with pytest.raises(ConfigurationError, match="wants at least one status"):
+        answer.assert_status()
 
 
 def test_json_that_differs(api: ApiClient) -> None:
@@ -372,6 +375,47 @@ def test_streams(api: ApiClient, shop: Shop, library: str) -> None:
     shop.valid.clear()
     with pytest.raises(AppError, match="cannot be sent again, as its body is a stream"):
         api.post("/me", **{name: (part for part in [b"a", b"b"])})
+
+
+class Through(io.BytesIO):
+    """What is read once, and says where it is."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda stream: {"data": stream},
+        lambda stream: {"content": stream},
+        lambda stream: {"files": {"a": stream}},
+        lambda stream: {"files": {"a": ("a.txt", stream, "text/plain")}},
+        lambda stream: {"files": [("b", b"bytes"), ("a", ("a.txt", stream))]},
+    ],
+)
+def test_bodies_that_can_be_sent_once_more(given: Any) -> None:
+    stream = io.BytesIO(b"the whole body")
+    stream.seek(4)
+    rewind = sending.rewinder(given(stream))
+    assert stream.read() == b"whole body"
+    rewind()
+    assert stream.read() == b"whole body"
+    assert sending.rewinder(given(Through(b"body"))) is None
+    assert sending.rewinder(given(iter([b"body"]))) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [("items.0.id", 3), ("items.1.id", "there is no '1' in it, but a list"), ("items.id", "no 'id' in it, but a list")],
+)
+def test_what_is_at_a_path(path: str, found: int | str) -> None:
+    body = {"items": [{"id": 3}]}
+    if isinstance(found, int):
+        assert found_at(body, path) == found
+    else:
+        with pytest.raises(LookupError, match=found):
+            found_at(body, path)
 
 
 def test_one_s_own_header_goes_first(api: ApiClient, shop: Shop) -> None:
@@ -488,3 +532,42 @@ def test_asgi_is_called_directly(caplog: pytest.LogCaptureFixture) -> None:
     assert live.stop() == ""
     assert begun == ["begin", "end"]
     assert "RuntimeError: no such thing" in caplog.text
+
+
+def test_an_application_without_a_lifespan_is_called_directly() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    with called.asgi_portal(app) as client:
+        assert client.get("/").text == "hello"
+
+
+def test_a_lifespan_that_fails_is_told() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise RuntimeError("no database")
+
+    with pytest.raises(AppError, match="(?s)^the application could not be started:.*RuntimeError: no database"):
+        with called.asgi_portal(app):
+            pass
+
+
+def test_an_error_of_a_websocket_is_the_client_s(caplog: pytest.LogCaptureFixture) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError(f"no such {scope['type']}")
+
+    client = called.asgi_client(app)
+    with pytest.raises(RuntimeError, match="no such websocket"), client.websocket_connect("/x"):
+        pass
+    assert caplog.messages == []
+    assert client.get("/x").status_code == 500
+    assert caplog.messages[0].startswith("GET /x failed")
+
+
+@pytest.mark.parametrize("missing", [("starlette",), ("httpx", "httpx2")])
+def test_what_an_asgi_application_is_called_with_is_missing(missing: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(called, "find_spec", lambda name: None if name in missing else name)
+    with pytest.raises(AppError, match="pip install starlette httpx"):
+        called.asgi_client(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import socket
@@ -12,14 +13,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import requests
 
 from pytest_testbed.errors import AppError, ConfigurationError
-from pytest_testbed.http import appserver
+from pytest_testbed.http import appserver, process, stacks
 from pytest_testbed.http.live import LiveApp
+from pytest_testbed.http.process import ProcessServer
 from pytest_testbed.http.starting import Wanted, outside, start
 
 WSGI = """
@@ -146,6 +149,8 @@ def test_it_answers(begin: Starter, path: str, server: str) -> None:
     assert app.interface == path[5:9]
     assert f"http://{app.host}:{app.port}" == app.url
     assert app.stop() == ""
+    if isinstance(app.server, ProcessServer):
+        assert (app.server.log(), app.server.stop()) == ("", ""), "nothing is left of it"
     with pytest.raises(requests.ConnectionError):
         requests.get(app.url, timeout=5)
 
@@ -278,6 +283,45 @@ def test_a_process_that_ends_without_a_word(begin: Starter, modules: Path) -> No
         begin("live_silent:app", "process")
 
 
+def test_a_long_error_of_a_process_arrives_whole(begin: Starter, modules: Path) -> None:
+    (modules / "live_wordy.py").write_text("raise RuntimeError('begin ' + 'x' * 300_000 + ' end')\n")
+    with pytest.raises(AppError, match=r"(?s)RuntimeError: begin x{300000} end"):
+        begin("live_wordy:app", "process")
+
+
+@pytest.mark.parametrize(
+    ("said", "line"), [("logging.basicConfig(format='own %(message)s')", "^own asked$"), ("", "WARNING root: asked$")]
+)
+def test_the_log_of_a_process_is_as_the_application_has_it(begin: Starter, modules: Path, said: str, line: str) -> None:
+    app = "def app(*about):\n    logging.warning('asked')\n    return live_wsgi.app(*about)\n"
+    (modules / "live_logs.py").write_text(f"import logging\nimport live_wsgi\n{said}\n{app}")
+    live = begin("live_logs:app", "process", interface="wsgi")
+    assert requests.get(live.url, timeout=5).text == "hello"
+
+    assert re.search(line, live.server.log(), re.M)  # type: ignore[union-attr]
+
+
+def test_a_process_is_for_posix(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ProcessServer("live_wsgi:app", "testbed_app", "", appserver.bound(), 1.0, None)
+    with monkeypatch.context() as patched, server._listener, server._log:
+        patched.setattr(os, "name", "nt")
+        with pytest.raises(AppError, match="testbed_app_server = process is for Linux and macOS"):
+            server.start()
+
+
+def test_a_process_that_does_not_say_where_it_is(begin: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = begin("live_wsgi:app", "process")
+    server = app.server
+    assert isinstance(server, ProcessServer)
+    os.kill(server._process.pid, signal.SIGSTOP)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(process, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=lambda seconds: None)))
+            assert server._stacks() == server.tail()
+    finally:
+        os.kill(server._process.pid, signal.SIGCONT)
+
+
 def test_uvicorn_is_missing(begin: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appserver, "find_spec", lambda name: None)
     with pytest.raises(AppError, match=r"pip install 'pytest-testbed\[asgi\]'"):
@@ -390,6 +434,13 @@ def test_a_process_that_ends_by_itself(begin: Starter) -> None:
     assert "ended with exit code 7" in fault
 
 
+def test_a_server_that_ends_by_itself(begin: Starter) -> None:
+    app = begin("live_wsgi:app")
+    app.server._serving.stop()  # type: ignore[union-attr]
+
+    assert "the application has ended by itself:\nits server ended without an error" in wait_for_fault(app)
+
+
 def test_a_process_that_is_killed(begin: Starter) -> None:
     app = begin("live_asgi:app", "process")
     os.kill(app.server._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
@@ -453,6 +504,84 @@ def test_somebody_is_outside() -> None:
         assert outside(f"http://localhost:{port}/api/", "x", "", 5).url == f"http://localhost:{port}/api"
 
 
+def test_somebody_outside_is_asked_until_he_is_ready(begin: Starter, modules: Path) -> None:
+    (modules / "live_slow.py").write_text(SLOW)
+    app = begin("live_slow:app")
+
+    assert outside(f"{app.url}/", "x", "/health", 5).url == app.url
+    assert sys.modules["live_slow"].asked == ["/health"] * 3
+
+
+def test_whoever_is_behind_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert outside("http://shop.invalid/", "x", "", 5).url == "http://shop.invalid"
+    with appserver.bound() as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(AppError, match="nobody answers"):
+        outside(f"http://127.0.0.1:{port}", "x", "", 5)
+
+
 def test_ports_are_those_of_the_scheme() -> None:
     assert (LiveApp("https://shop.example.com/api").port, LiveApp("http://shop").port) == (443, 80)
     assert socket.gethostbyname(LiveApp("http://localhost:1").host) == "127.0.0.1"
+
+
+# --- what takes too long
+
+
+def test_a_thread_that_has_ended_is_nowhere() -> None:
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    assert stacks.stack_of(thread.ident or 0) == "  (it has ended)"
+
+
+def test_an_alarm_is_for_the_main_thread_alone() -> None:
+    def work() -> None:
+        with stacks.alarm(0.0, "it"):
+            done.append(threading.Event().wait(0.05))
+
+    done: list[bool] = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [False]
+
+
+def test_an_interrupt_of_the_user_s_own_stays_one() -> None:
+    with pytest.raises(KeyboardInterrupt), stacks.alarm(30, "it"):
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_that_comes_behind_the_block_is_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    fired, kill = threading.Event(), signal.pthread_kill
+
+    def late(thread: int, number: int) -> None:
+        threading.Timer(0.05, kill, (thread, number)).start()
+        fired.set()
+
+    monkeypatch.setattr(signal, "pthread_kill", late)
+    with pytest.raises(AppError, match="^it takes longer than 0.01 s"), stacks.alarm(0.01, "it"):
+        assert fired.wait(5)
+
+
+def test_no_interrupt_comes_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block may end between the time that is over and the interrupt."""
+    interrupts: list[object] = []
+    monkeypatch.setattr(signal, "pthread_kill", lambda *about: interrupts.append(about))
+    watch = stacks._Alarm(0.0)
+    watch.end()
+    monkeypatch.setattr(watch._done, "wait", lambda seconds: False)
+    watch.wait()
+    assert (watch.stack, interrupts) == ("", [])
+
+
+def test_a_loop_has_a_clock_of_its_own_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = SimpleNamespace(time=lambda: 1.0)
+    with monkeypatch.context() as patched:
+        patched.delattr(time, "clock_gettime")
+        assert appserver._unfrozen(loop).time() == 1.0  # type: ignore[arg-type]
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "clock_gettime", lambda clock: 2.0)
+        assert appserver._unfrozen(loop).time() == 2.0  # type: ignore[arg-type]

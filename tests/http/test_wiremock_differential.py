@@ -442,6 +442,7 @@ PATHS: list[tuple[str | dict[str, Any], list[str], list[str]]] = [
         ['{"a":{"b":[1,{"c":{}},"é",[]]}}'],
         ['{"a":{"b":[]}}'],
     ),
+    ({"expression": "$.a", "equalTo": '{\n  "b" : [ 1.5, 1.0E10 ]\n}'}, ['{"a":{"b":[1.50,1e10]}}'], ['{"a":{"b":[1.5,1]}}']),
     ({"expression": "$.a", "equalTo": "{b=1, c={d=null}}"}, ['{"a":[{"b":1,"c":{"d":null}}]}'], ['{"a":{"b":1,"c":{"d":null}}}']),
     ({"expression": "$.a[*]", "equalTo": '["x",1,null]'}, ['{"a":[["x",1,null]]}'], ['{"a":["x"]}']),
     ({"expression": "$.a", "and": [{"contains": "a"}, {"contains": "b"}]}, ['{"a":"ab"}'], ['{"a":["a","b"]}', '{"a":"a"}']),

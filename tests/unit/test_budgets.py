@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -234,6 +234,8 @@ def test_aiohttp_s_calls_are_counted_with_the_redirects_that_it_follows(monkeypa
         _base_url = None
 
         async def _request(self, method: str, url: str, **more: object) -> Answer:
+            if url.endswith("/plain"):
+                return Answer("GET", url)
             if url.endswith("/moved"):
                 return Answer("GET", "http://x/there", Answer("POST", url), Answer("GET", "http://x/on"))
             raise ConnectionError(url)
@@ -246,11 +248,39 @@ def test_aiohttp_s_calls_are_counted_with_the_redirects_that_it_follows(monkeypa
             asyncio.run(ClientSession()._request("GET", "http://x/nobody"))
         monkeypatch.setattr(ClientSession, "_base_url", "http://x/")
         asyncio.run(ClientSession()._request("GET", "/moved"))
+        asyncio.run(ClientSession()._request("GET", "/plain"))
+        kept = ClientSession._request
+    asyncio.run(kept(ClientSession(), "GET", "/plain"))  # who has kept it counts nothing any more
     assert [call.shape for call in calls] == [
         *("POST http://x/moved", "GET http://x/on", "GET http://x/there", "GET http://x/nobody"),
         *("GET http://x/moved", "GET http://x/on", "GET http://x/there"),
+        "GET http://x/plain",
     ]
     assert ClientSession._request.__module__ == __name__
+
+
+def test_calls_by_way_of_a_proxy_have_their_own_url(url: str) -> None:
+    proxy = url.partition("@")[2]
+    with recorded() as calls:
+        connection = http.client.HTTPConnection(proxy)
+        connection.request("GET", "http://api.example.com/x?to=https://y")
+        connection.getresponse().read()
+        connection.close()
+        for port, connection in (
+            (443, http.client.HTTPSConnection(proxy)),
+            (8443, http.client.HTTPSConnection(proxy)),
+            (80, http.client.HTTPConnection(proxy)),
+        ):
+            connection.set_tunnel("api.example.com", port)
+            with pytest.raises(OSError, match="Tunnel connection failed"):
+                connection.request("GET", "/x")
+            connection.close()
+    assert [call.shape for call in calls] == [
+        "GET http://api.example.com/x",
+        "GET https://api.example.com/x",
+        "GET https://api.example.com:8443/x",
+        "GET http://api.example.com/x",
+    ]
 
 
 def test_what_a_mock_answers_counts(url: str) -> None:
@@ -425,3 +455,94 @@ def test_a_library_that_is_imported_later_is_listened_to(tmp_path: Path) -> None
     with module("budgets_never", tmp_path), Taps({"budgets_never": listen}).recorded():
         pass
     assert sys.meta_path == before
+
+
+def test_a_library_that_is_forbidden_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "budgets_forbidden", None)
+    before = list(sys.meta_path)
+    with Taps({"budgets_forbidden": lambda stack: pytest.fail("it cannot be listened to")}).recorded():
+        assert sys.meta_path == before
+        with pytest.raises(ImportError):
+            import_module("budgets_forbidden")
+
+
+def test_a_library_that_is_imported_after_the_end_is_left_alone(tmp_path: Path) -> None:
+    listened: list[object] = []
+    taps, before = Taps({"budgets_late": listened.append}), list(sys.meta_path)
+    with module("budgets_late", tmp_path):
+        with taps.recorded():
+            finder = sys.meta_path.pop(0)  # somebody has a list of his own
+        assert sys.meta_path == before
+        sys.meta_path.insert(0, finder)
+        try:
+            assert import_module("budgets_late").Client().send() == 1
+        finally:
+            sys.meta_path.remove(finder)
+    assert listened == []
+
+
+# --- messages
+
+
+def test_messages_of_pika(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is delivered counts where the application takes it, and not once more as it arrives at a blocking channel."""
+    blocking = pytest.importorskip("pika.adapters.blocking_connection")
+    channels = import_module("pika.channel")
+    method = SimpleNamespace(exchange="shop", routing_key="orders", consumer_tag="tag")
+    blocked = blocking.BlockingChannel.__new__(blocking.BlockingChannel)
+
+    def consume(channel: object) -> Iterator[tuple[object, ...]]:
+        yield method, None, b"1"
+        yield None, None, None  # nothing came in time
+
+    class Consumer:
+        __slots__ = ("on_message_callback",)
+
+    def consumer(callback: object) -> Consumer:
+        made = Consumer()
+        made.on_message_callback = callback
+        return made
+
+    def deliver(callback: object) -> None:
+        channel = SimpleNamespace(_consumers={} if callback is None else {"tag": callback})
+        channels.Channel._on_deliver(channel, SimpleNamespace(method=method), None, b"1")
+
+    monkeypatch.setattr(channels.Channel, "basic_publish", lambda self, *where: "sent")
+    monkeypatch.setattr(channels.Channel, "_on_deliver", lambda self, *what: None)
+    monkeypatch.setattr(blocking.BlockingChannel, "consume", consume)
+    monkeypatch.setattr(blocking, "_ConsumerInfo", Consumer)
+    with messages.recorded() as posted:
+        publish = channels.Channel.basic_publish
+        assert publish(None, "shop", "orders") == "sent"
+        assert [each.shape for each in posted] == ["published shop → orders"]
+        posted.clear()
+        going_on = blocking.BlockingChannel.consume(blocked)
+        assert len(list(blocking.BlockingChannel.consume(blocked))) == 2
+        assert [each.shape for each in posted] == ["received shop → orders"]
+        posted.clear()
+        assert consumer(None).on_message_callback is None
+        called = consumer(lambda channel, method, *rest: rest).on_message_callback
+        assert called("channel", method, 1, 2) == (1, 2)
+        assert len(posted) == 1
+        deliver(None)
+        deliver(blocked.basic_ack)
+        assert len(posted) == 1
+        deliver(print)
+        assert len(posted) == 2
+    assert publish(None, "shop", "orders") == "sent"
+    assert len(list(going_on)) == 2
+    assert len(posted) == 2, "who has kept a method counts nothing any more"
+
+
+def test_messages_of_aio_pika(monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = pytest.importorskip("aiormq.channel")
+
+    async def plain(channel: object, body: bytes, **more: object) -> bytes:
+        return body
+
+    monkeypatch.setattr(channels.Channel, "basic_publish", plain)
+    with messages.recorded() as posted:
+        publish = channels.Channel.basic_publish
+        assert asyncio.run(publish(None, b"1", exchange="shop", routing_key="orders")) == b"1"
+    assert asyncio.run(publish(None, b"2", exchange="shop", routing_key="orders")) == b"2"
+    assert [each.shape for each in posted] == ["published shop → orders"]

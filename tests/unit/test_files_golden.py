@@ -342,6 +342,22 @@ def test_a_golden_tree_that_changes(workdir: WorkDir, golden: WorkDir, notices: 
     assert len(notices) == 1, "where nothing changes there is nothing to tell"
 
 
+def test_an_empty_folder_where_a_file_is_to_be(workdir: WorkDir, golden: WorkDir, notices: list[str]) -> None:
+    (golden / "new.txt").mkdir()
+    workdir.write("new.txt", "1")
+    updating(workdir, notices).assert_matches("golden")
+    assert golden.read("new.txt") == "1"
+
+
+def test_folders_go_with_the_last_of_their_files(workdir: WorkDir, golden: WorkDir, notices: list[str]) -> None:
+    golden.write({"a/b/c": "1", "a/d": "2", "e/f/g": "3"})
+    workdir.write({"a/d": "2"})
+    updating(workdir, notices).assert_matches("golden")
+    assert not (golden / "a/b").exists()
+    assert not (golden / "e").exists()
+    assert golden.read("a/d") == "2"
+
+
 def test_modes_are_written(workdir: WorkDir, golden: WorkDir, notices: list[str]) -> None:
     (workdir / "run.sh").chmod(0o644)
     (workdir / "report.txt").chmod(0o755)

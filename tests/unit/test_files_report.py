@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_testbed import Link, WorkDir
+from pytest_testbed.files import report
+from pytest_testbed.files.inside import sized
 from pytest_testbed.files.report import captured
 
 
@@ -77,6 +79,22 @@ def test_ten_thousand_files(workdir: WorkDir) -> None:
     assert lines[21:23] == ["zz0/", "zz0/deep/"], "a folder with very many does not hide what comes after it"
     assert len(lines) == 61
     assert lines[-1] == "… and 10,031 more"
+
+
+def test_nobody_counts_for_ever(workdir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MOST_COUNTED", 30)
+    workdir.write({f"{number:02}": "" for number in range(30)})
+    assert shown(workdir)[-1] == "… and 10 more"
+    workdir.write({f"{number:02}": "" for number in range(50)})
+    assert shown(workdir)[-1] == "… and at least 11 more"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(999, "999 B"), (1000, "1.0 kB"), (99_900, "99.9 kB"), (100_000, "100 kB"), (2 * 10**9, "2.0 GB"), (5 * 10**12, "5000 GB")],
+)
+def test_sizes(count: int, words: str) -> None:
+    assert sized(count) == words
 
 
 def test_many_folders_within_folders(workdir: WorkDir) -> None:

@@ -205,6 +205,15 @@ def test_what_is_there_instead(workdir: WorkDir) -> None:
         workdir.expect("output.txt", within=0.01)
 
 
+def test_much_that_is_there_instead_is_cut_with_its_count(workdir: WorkDir) -> None:
+    workdir.write({f"{number}.csv": "a" for number in range(7)})
+    with pytest.raises(AssertionError) as caught:
+        workdir.expect("*.csv", containing="b", within=0)
+    lines = str(caught.value).splitlines()
+    assert "4.csv is there" in lines[-3]
+    assert lines[-1] == "  … and 2 more"
+
+
 def test_what_is_still_written(workdir: WorkDir, meanwhile: Meanwhile) -> None:
     ended = threading.Event()
 

@@ -199,6 +199,10 @@ def test_contents_that_are_of_no_use(workdir: WorkDir, content: object, words: s
 def test_names_that_are_of_no_use(workdir: WorkDir) -> None:
     with pytest.raises(TypeError, match="3 is no name of a file"):
         workdir.write({3: "x"})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="b'x' is no name of a file; a str is"):
+        workdir.write(b"x", "y")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="b'x' is no name of a file; a str or a path is"):
+        workdir.read(b"x")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="a dict alone"):
         workdir.write({"a": "x"}, "y")
 
@@ -366,6 +370,13 @@ def test_the_age_of_a_link(workdir: WorkDir) -> None:
     workdir.age("link", days=2)
     workdir.age("way", days=2)
     assert [round(age_of(workdir / name)) for name in ("a", "link", "folder", "way")] == [0, 2, 0, 2]
+
+
+def test_ages_where_those_of_links_cannot_be_set(workdir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    workdir.write({"folder": {"a": "1", "link": Link("../b")}, "b": "2"})
+    monkeypatch.setattr(os, "supports_follow_symlinks", set())
+    workdir.age("folder", days=2)
+    assert [round(age_of(workdir / name)) for name in ("folder", "folder/a", "folder/link", "b")] == [2, 2, 0, 0]
 
 
 def test_no_age(workdir: WorkDir) -> None:

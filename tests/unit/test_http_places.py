@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from ipaddress import ip_address
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pytest_testbed.http import block, machine
+from pytest_testbed.errors import HostBlocked, StubError
+from pytest_testbed.http import block, bridge, given, machine
 from pytest_testbed.http.block import Guard
-from pytest_testbed.http.callers import Caller, caller_of
+from pytest_testbed.http.callers import Caller, caller_of, request_in
+from pytest_testbed.http.exchange import Exchange
 from pytest_testbed.http.places import Place, Places, is_loopback
 
 
@@ -80,6 +83,8 @@ ROUTES = """Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IR
 eth0 00000000 010011AC 0003 0 0 0 00000000 0 0 0
 docker0 000011AC 00000000 0001 0 0 0 0000FFFF 0 0 0
 eth0 0002A8C0 00000000 0001 0 0 0 00FFFFFF 0 0 0
+eth1 0002A8C0
+eth1 00000000 0101140A 0003 0 0 0 00000000 0 0 0
 """
 
 
@@ -91,6 +96,7 @@ def test_networks_of_containers(within: bool, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(machine, "IN_CONTAINER", (str(tmp_path) if within else str(tmp_path / "no"),))
     assert machine.is_of_containers(ip_address("172.17.5.5"))
     assert machine.is_of_containers(ip_address("192.168.2.9")) is within
+    assert machine.is_of_containers(ip_address("10.20.1.1")) is within, "a gateway is the machine that the container is on"
     assert not machine.is_of_containers(ip_address("8.8.8.8"))
     assert not machine.is_of_containers(ip_address("2001:db8::1"))
 
@@ -114,6 +120,30 @@ def test_an_engine_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         guard.heard("socket.getaddrinfo", ("other.example", 2375, 0, 0, 0))
 
 
+def test_containers_reach_their_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "_address_of", lambda name: None)
+    monkeypatch.setattr(bridge, "IN_CONTAINER", (str(tmp_path),))
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: "10.88.0.7")
+    assert bridge.address_for_containers() == ("10.88.0.7", "10.88.0.7")
+
+    def unknown(name: str) -> str:
+        raise OSError("no such name")
+
+    monkeypatch.setattr(socket, "gethostbyname", unknown)
+    with pytest.raises(StubError, match=r"has no address \(no such name\)"):
+        bridge.address_for_containers()
+    monkeypatch.setattr(bridge, "IN_CONTAINER", ())
+    with pytest.raises(StubError, match="looked for the bridges"):
+        bridge.address_for_containers()
+
+
+@pytest.mark.parametrize("url", ["http://", "http://:8000/x", "http://a.example:0"])
+def test_a_base_url_that_is_none(url: str) -> None:
+    found = given.given_url(None, "", {"BASE_URL": url})
+    assert found.url is None
+    assert "BASE_URL cannot be understood (it is not of the form http://host:8000) and is passed over" in found.passed_over
+
+
 def test_an_address_of_an_allowed_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """The look-up of a name is heard before its answer is known."""
     guard = Guard(Places([Place.from_text("pay.example")]), "test")
@@ -126,6 +156,90 @@ def test_an_address_of_an_allowed_name(monkeypatch: pytest.MonkeyPatch) -> None:
         guard.heard("socket.connect", (sock, ("198.51.100.4", 80)))
         with pytest.raises(ConnectionError):
             guard.heard("socket.connect", (sock, ("198.51.100.5", 80)))
+
+
+def test_what_leads_nowhere_is_not_refused() -> None:
+    guard = Guard(Places(), "test")
+    with socket.socket(socket.AF_UNIX) as local, socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket() as sock:
+        guard.heard("socket.connect", (local, "/run/x"))
+        guard.heard("socket.connect", (datagrams, ("198.51.100.4", 80)))
+        guard.heard("socket.sendmsg", (sock, None))
+        guard.heard("socket.sendto", (datagrams, ("<broadcast>", 80)))
+        with pytest.raises(HostBlocked):
+            guard.heard("socket.sendto", (datagrams, ("198.51.100.4", 80)))
+        with pytest.raises(HostBlocked):
+            guard.heard("socket.connect", (sock, (b"198.51.100.4", 80)))
+
+
+def test_what_is_done_about_a_refusal_is_not_refused_itself() -> None:
+    told: list[str] = []
+
+    def tell(exchange: Exchange) -> None:
+        told.append(exchange.url)
+        guard.heard("socket.getaddrinfo", ("log.example", 80))
+
+    guard = Guard(Places(), "test")
+    guard._tell = tell
+    with pytest.raises(HostBlocked, match="to reach pay.example:443"):
+        guard.heard("socket.getaddrinfo", ("pay.example", 443))
+    assert told == ["pay.example:443"]
+    with pytest.raises(HostBlocked, match="to reach log.example"):
+        guard.heard("socket.getaddrinfo", ("log.example", 80))
+
+
+def test_names_that_a_loop_looks_up_are_those_of_the_guard_that_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(loop: object, host: object, port: object, **more: object) -> str:
+        return f"{host}:{port}"
+
+    def look_up() -> object:
+        return asyncio.run(asyncio.BaseEventLoop.getaddrinfo(None, "pay.example", 443))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", answer)
+    guard = Guard(Places(), "test")
+    monkeypatch.setattr(Guard, "current", None)
+    with block.loops_guarded(guard):
+        assert look_up() == "pay.example:443"
+        Guard.current = guard
+        with pytest.raises(HostBlocked):
+            look_up()
+    assert look_up() == "pay.example:443"
+    others = lambda *about: answer(*about)  # noqa: E731
+    with block.loops_guarded(guard):
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", others)
+    assert asyncio.BaseEventLoop.getaddrinfo is others, "who has replaced it meanwhile keeps his own"
+
+
+def test_asyncio_is_not_loaded_for_a_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "asyncio")
+    with block.loops_guarded(Guard(Places(), "test")):
+        assert "asyncio" not in sys.modules
+
+
+class Connection:
+    """One of urllib3, or of http.client."""
+
+    def __init__(self, host: object = "a.example", port: int = 80, scheme: str | None = None, default_port: int | None = None):
+        self.host, self.port, self.scheme, self.default_port = host, port, scheme, default_port
+
+
+@pytest.mark.parametrize(
+    ("url", "connection", "whole"),
+    [
+        ("https://a.example/x", None, "https://a.example/x"),
+        ("/x", Connection(), "http://a.example/x"),
+        ("/x", Connection(port=8080), "http://a.example:8080/x"),
+        ("/x", Connection(port=443, default_port=443), "https://a.example/x"),
+        ("/x", Connection(port=443, scheme="https"), "https://a.example/x"),
+        ("/x", Connection(port=80, scheme="https"), "https://a.example:80/x"),
+        ("/x", Connection(host=None), ""),
+        ("/x", None, ""),
+        ("x", Connection(), ""),
+        ("", Connection(), ""),
+    ],
+)
+def test_the_request_of_a_client_that_has_its_parts(url: str, connection: Connection | None, whole: str) -> None:
+    assert request_in({"method": "GET", "url": url, "self": connection}) == (("GET", whole) if whole else ("", ""))
+    assert request_in({"method": None, "url": url, "self": connection}) == ("", "")
 
 
 def test_who_asks() -> None:

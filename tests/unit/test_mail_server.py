@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from pytest_testbed.errors import ConfigurationError
-from pytest_testbed.mail.box import Box
+from pytest_testbed.mail.box import MOST_REFUSALS, Box
 from pytest_testbed.mail.mailbox import Mailbox
 from pytest_testbed.mail.message import Mail
 from pytest_testbed.mail.report import captured
@@ -220,6 +220,43 @@ def test_starttls_without_openssl(mailbox: Mailbox, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigurationError, match="the program openssl, which makes it, is not on PATH"):
         mailbox.offer_starttls()
+
+
+def test_starttls_with_an_openssl_that_fails(mailbox: Mailbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "openssl"
+    program.write_text("#!/bin/sh\necho 'no such option' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="openssl could not make a certificate for STARTTLS:\nno such option"):
+        mailbox.offer_starttls()
+
+
+# --- what is shown
+
+
+def test_much_is_shown_in_short(post: Post) -> None:
+    mail = letter(text="".join(f"line {number}\n" for number in range(12)))
+    for number in range(12):
+        mail.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename=f"{number}.pdf")
+    for _ in range(11):
+        post.box.deliver(Mail(mail.as_bytes()))
+    for number in range(5000):
+        post.box.refused(f"MAIL FROM {number}")
+    lines = captured(post.box).splitlines()
+    first = lines[: lines.index("")]
+    assert first[3:11] == [f"    line {number}" for number in range(8)]
+    assert re.fullmatch(r"    … \(12 lines, .* kB\)", first[11])
+    assert re.match("  Attachment: .*9.pdf", first[21])
+    assert first[22:] == ["  … and 2 more"]
+    assert lines.count("Subject: Welcome") == 10
+    refused = lines.index(f"Refused, as the test wanted ({MOST_REFUSALS}):")
+    assert lines[refused - 1] == "  … and 1 more"
+    assert lines[refused + 11 :] == [f"  … and {MOST_REFUSALS - 10} more"]
+
+
+def test_little_is_shown_whole(post: Post) -> None:
+    post.box.deliver(Mail(letter(text="one\ntwo\n").as_bytes()))
+    assert captured(post.box).splitlines()[3:] == ["    one", "    two"]
 
 
 # --- what goes wrong on demand
@@ -454,6 +491,19 @@ def test_a_port_that_was_shut(post: Post) -> None:
     with pytest.raises(ConnectionError):  # or reset, in the moment in which it is closed
         while time.monotonic() < deadline:
             socket.create_connection(post.mailbox.address, 30).close()
+
+
+def test_a_port_that_was_shut_as_the_server_ended(post: Post) -> None:
+    gate = threading.Event()
+    reception = post.server._reception
+    assert reception is not None
+    assert reception._loop is not None
+    reception._loop.call_soon_threadsafe(gate.wait)
+    port = post.server.open(Box("another", post._came_late))
+    post.server.shut(port)
+    threading.Timer(0.05, gate.set).start()  # all three are told at once: open it, shut it, end
+    post.server.close()
+    assert port.socket.fileno() == -1
 
 
 def test_the_end_closes_all(recwarn: pytest.WarningsRecorder) -> None:

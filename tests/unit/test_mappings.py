@@ -11,7 +11,7 @@ import pytest
 
 from pytest_testbed.errors import ConfigurationError
 from pytest_testbed.http.book import Book, Stub
-from pytest_testbed.http.jsontext import first_repeated, lines_of_items
+from pytest_testbed.http.jsontext import first_repeated, line_of, lines_of_items
 from pytest_testbed.http.mappings import read_folders
 from pytest_testbed.http.request import Request
 
@@ -190,6 +190,10 @@ WRONG: list[tuple[str, bytes, int, str]] = [
         "is no JSON path that is understood",
     ),
     ("a template", in_request('"urlPathTemplate": "/{a"'), 3, "is no template: "),
+    ("a name twice", in_request('"urlPathTemplate": "/{a}/{b}/{a}"'), 3, "'/{a}/{b}/{a}' has {a} twice."),
+    ("a regular expression of numbers", in_request('"urlPattern": 5'), 3, "'urlPattern' is 5, not text."),
+    ("parentheses in a filter", in_body('{"matchesJsonPath": "$[?((@.a @.b))]"}'), 3, "is no JSON path that is understood"),
+    ("a value in a filter", in_body('{"matchesJsonPath": "$[?(@.a == yes)]"}'), 3, "is no JSON path that is understood"),
     (
         "a part without a template",
         in_request('"url": "/x", "pathParameters": {"a": {"equalTo": "1"}}'),
@@ -207,6 +211,7 @@ WRONG: list[tuple[str, bytes, int, str]] = [
     ("a body that is a folder", in_response('"bodyFileName": ""'), 4, "cannot be read: "),
     ("a body outside", in_response('"bodyFileName": "../item.json"'), 4, "'bodyFileName' is '../item.json', which is not in "),
     ("a body of the machine", in_response('"bodyFileName": "/etc/hostname"'), 4, "which is not in "),
+    ("a body that no file is", in_response(r'"bodyFileName": "a\u0000"'), 4, "which no file is called."),
     ("half a letter", in_response(r'"body": "\ud83d"'), 4, "'body' has half a letter"),
 ]
 
@@ -431,6 +436,22 @@ def test_a_body_that_is_too_deep_is_no_json(folder: Path) -> None:
     deep = b"[" * 100_000
 
     assert answers(folder, {"bodyPatterns": [{"equalToJson": "[]"}]}, Request("POST", "/x", body=deep)) == [404]
+
+
+def test_items_in_any_order_are_given_to_those_that_want_them(folder: Path) -> None:
+    """One that would take any item leaves the only one that another wants."""
+    wanted = {"equalToJson": ["${json-unit.any-string}", "a", "${json-unit.any-string}"], "ignoreArrayOrder": True}
+    bodies = ['["a", "b", "c"]', '["c", "b", "a"]', '["a", "b", 3]', '["b", "c", "d"]']
+
+    got = answers(folder, {"bodyPatterns": [wanted]}, *(Request("POST", "/x", body=each.encode()) for each in bodies))
+
+    assert got == [200, 200, 404, 404]
+
+
+def test_lines_of_what_is_not_there() -> None:
+    text = '{"a":\n {"b":\n  [1]}}'
+
+    assert [line_of(text, path) for path in ([], ["a"], ["a", "b"], ["a", "b", 5, "c"], ["x", "a"])] == [1, 1, 2, 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -345,6 +345,24 @@ def test_verify_in_spite_of_a_reset(service: MockService) -> None:
     timer.join()
 
 
+def test_what_comes_at_once_after_a_reset_is_counted_whole(service: MockService) -> None:
+    service.stub("ANY", "*")
+    serve(service, "/b")
+
+    def again() -> None:
+        with service.book.changed:  # who waits looks when all has come
+            service.reset()
+            service.stub("ANY", "*")
+            serve(service, "/a", "/a", "/a")
+
+    timer = threading.Timer(0.02, again)
+    timer.start()
+    began = time.monotonic()
+    assert len(service.verify("GET", "/a", times=3, within=60)) == 3
+    assert time.monotonic() - began < 30
+    timer.join()
+
+
 # --- stubs as tests write them
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from types import SimpleNamespace
 
 import pytest
 
 from pytest_testbed.errors import StubError
+from pytest_testbed.http import bridge, serving
 from pytest_testbed.http.answer import Answer
 from pytest_testbed.http.book import Book, Served
 from pytest_testbed.http.request import Request
@@ -298,6 +302,34 @@ def test_half_a_chunk(bed: Bed) -> None:
     assert answer.endswith(b'\r\n\r\n1000\r\n{"a": 1}')
 
 
+def test_half_a_chunk_has_no_length(bed: Bed) -> None:
+    headers = {"Content-Length": "8", "Transfer-Encoding": "gzip", "Content-Type": "x/y"}
+    answer = say(faulty(bed, "half-chunk", body="abcdefgh", headers=headers), b"GET /a HTTP/1.1\r\n\r\n")
+    head = answer.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    assert head == [b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", b"Content-Type: x/y"]
+
+
+def test_a_refused_client_that_says_more_and_more(service: MockService) -> None:
+    with closing(connect(service)) as connection, pytest.raises(OSError):
+        connection.sendall(b"nonsense\r\n\r\n")
+        for _ in range(3000):
+            connection.sendall(b"x" * 65536)
+
+
+def test_a_connection_that_was_accepted_as_all_ended(bed: Bed, service: MockService) -> None:
+    site = Site(service.book, bed.note)
+    site.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        ours, _ = listener.accept()
+    with client:
+        ours.settimeout(5)
+        began = time.monotonic()
+        site.serve(ours, ("127.0.0.1", 1))
+        assert time.monotonic() - began < 4, "it does not wait for what the client has to say"
+        assert client.recv(100) == b""
+
+
 # --- the end of a test
 
 
@@ -431,6 +463,74 @@ def test_an_error_of_our_own_fails_the_test(bed: Bed, service: MockService, monk
     assert say(service, b"GET /a HTTP/1.1\r\n\r\n") == b""
     (fault,) = bed.services.end()
     assert re.match("mock service 'inventory' failed itself:\nTraceback(.|\n)*ZeroDivisionError", fault)
+
+
+def test_a_test_that_ends_after_the_next_has_begun(bed: Bed, service: MockService) -> None:
+    first, second = bed.services, bed.begin("second")
+    first.end()
+    say(service, b"GET /a HTTP/1.1\r\n\r\n")
+    assert [each.is_late for each in bed.wait_for(1)] == [True], "the second test is told of it"
+    assert second.end() == []
+
+
+def test_each_service_has_one_bridge_to_containers(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "address_for_containers", lambda: ("host.example", "127.0.0.2"))
+    services = [bed.services("a"), bed.services("b")]
+    urls = [service.container_url for service in services]
+    assert len(set(urls)) == 2
+    assert [service.container_url for service in services] == urls
+    assert all(url.startswith("http://host.example:") for url in urls)
+
+
+class Listener:
+    """What listens, fails to accept as often as it is told, and is busy with a connection until it is released."""
+
+    def __init__(self, *faults: int) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.faults = list(faults)
+        self.served, self.released = threading.Event(), threading.Event()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> tuple[socket.socket, object]:
+        if self.faults:
+            raise OSError(self.faults.pop(0), "cannot be accepted")
+        return self.socket.accept()
+
+    def serve(self, connection: socket.socket, client: object) -> None:
+        self.served.set()
+        self.released.wait(30)
+        connection.close()
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def test_a_connection_waits_where_no_file_can_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(serving, "time", SimpleNamespace(sleep=pauses.append, monotonic=time.monotonic))
+    listener, threads = Listener(errno.EMFILE, errno.ECONNABORTED, errno.ENFILE), serving.Serving()
+    threads.add(listener)
+    with socket.create_connection(listener.socket.getsockname()):
+        assert listener.served.wait(30)
+    listener.released.set()
+    threads.close()
+    assert pauses == [serving.PAUSE] * 2
+
+
+def test_the_end_does_not_wait_for_a_stub_s_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "LAST_WAIT", 0.05)
+    listener, threads = Listener(), serving.Serving()
+    threads.add(listener)
+    with socket.create_connection(listener.socket.getsockname()):
+        assert listener.served.wait(30)
+        threads.close()
+        assert threads._reader.fileno() >= 0, "the thread that is left behind may still look at it"
+    listener.released.set()
+    assert wait(lambda: not any(each.name == OURS for each in threading.enumerate()))
+    threads.close()
+    assert threads._reader.fileno() == -1
 
 
 # --- many at once

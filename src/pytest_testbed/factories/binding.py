@@ -210,8 +210,8 @@ class Binder:
     def begin_again(self, meta: Any) -> None:
         """Forget how far the sequence of a factory has come where we are."""
         scope = self._counting(meta)
-        if scope is not None:
-            scope.counters.pop(meta.counter_reference, None)
+        assert scope is not None  # who asks has seen that it is governed
+        scope.counters.pop(meta.counter_reference, None)
 
     def begin_counting(self, meta: Any) -> None:
         """Let the sequence of a factory begin: after what wider scopes have made, as their rows are there."""

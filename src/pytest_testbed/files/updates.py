@@ -114,11 +114,9 @@ class Updates:
 def _remove(real: Path, name: str) -> None:
     path = real / name
     path.unlink()
-    for folder in path.parents:
-        if folder == real:
-            return
+    while (path := path.parent) != real:
         with suppress(OSError):  # something else is in it
-            folder.rmdir()
+            path.rmdir()
 
 
 def _write(real: Path, name: str, node: Node) -> None:

@@ -130,7 +130,7 @@ class Book:
             self._stubs.clear()
             for stub in self._first:
                 self._insert(stub.renewed())
-            self.served.clear()
+            self.served = []  # another one: who counts what is in it sees that
             self.faults.clear()
 
     def ended(self) -> Book:
@@ -267,14 +267,15 @@ class Book:
 
     def wait_for(self, pattern: Pattern, is_enough: Callable[[int], bool], within: float) -> list[Request]:
         """Return the requests that match a pattern, once they are enough or the time is over."""
+        served: list[Served] = []
         seen = count = 0
 
         def enough() -> bool:  # looks only at what has come since
-            nonlocal seen, count
-            if len(self.served) < seen:  # reset
-                seen = count = 0
-            count += sum(1 for each in self.served[seen:] if pattern.match(each.request) is not None)
-            seen = len(self.served)
+            nonlocal served, seen, count
+            if served is not self.served:  # at first, and after a reset
+                served, seen, count = self.served, 0, 0
+            count += sum(1 for each in served[seen:] if pattern.match(each.request) is not None)
+            seen = len(served)
             return is_enough(count)
 
         with self.changed:

@@ -190,7 +190,7 @@ class Tells(Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Do what the other does, leave no trace, and tell."""
         spec = module.__spec__
-        if spec is not None:
-            spec.loader = module.__loader__ = self._loader
+        assert spec is not None  # it is how the module came here
+        spec.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         self._tell(module.__name__)

@@ -24,8 +24,7 @@ def main() -> None:
     """Run the application that standard input names."""
     told = json.loads(sys.stdin.readline())
     sys.path[:] = told["path"]
-    if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, all_threads=True)  # who waits too long for us asks where we are
+    faulthandler.register(signal.SIGUSR1, all_threads=True)  # who waits too long for us asks where we are
     # not in the thread: two that import at once may meet half a package
     from pytest_testbed.services.death import wait_for_end
 
@@ -65,8 +64,8 @@ def _run(told: Any, pipe: Any) -> None:
     try:
         app = load(told["app"], told["said"])
         interface = told["interface"] or interface_of(app, told["app"])
-        if not logging.getLogger().handlers:  # nobody sees a test's log in here, so it goes to the process's own
-            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        # nobody sees a test's log in here, so it goes to the process's own, unless the application has said where
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         server = serving(app, interface, socket.socket(fileno=told["socket"]))
         signal.signal(signal.SIGTERM, lambda *_: server.stop())  # uvicorn has its own while it runs
         server.run(lambda: say(interface=interface))

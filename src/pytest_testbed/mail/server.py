@@ -99,11 +99,11 @@ class MailServer:
         return str(self._certificate.path)
 
     def shut(self, port: MailPort) -> None:
-        """Let nobody connect to a port any more; who is connected stays."""
+        """Let nobody connect to a port any more that `open` has given; who is connected stays."""
         with self._lock:
             self._ports.remove(port)
-        if self._reception is not None:
-            self._reception.shut(port)
+        assert self._reception is not None  # `open` has started it
+        self._reception.shut(port)
 
     def close(self) -> None:
         """End the server, with all connections."""
