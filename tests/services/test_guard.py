@@ -1704,6 +1704,9 @@ class TestConnections:
             with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
                 assert connection.get_isolation_level() == "READ COMMITTED"
                 assert connection.default_isolation_level == "READ COMMITTED"
+            as_it_is = {"postgresql_readonly": False, "postgresql_deferrable": False}
+            with engine.connect().execution_options(**as_it_is) as connection:
+                assert connection.scalar(text("SHOW transaction_read_only")) == "off"
             with pytest.raises(IsolationError, match="two-phase"), Session(engine, twophase=True) as session:
                 add(session, "a")
             with pytest.raises(IsolationError, match="two-phase"), engine.connect() as connection:
