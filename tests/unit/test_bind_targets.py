@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool
 
 from pytest_testbed.errors import ConfigurationError, IsolationError
 from pytest_testbed.plugins.postgres import references
-from pytest_testbed.postgres.bind import Binder
+from pytest_testbed.postgres.bind import KEYS, Binder, extension_class
 from pytest_testbed.postgres.bound_engine import is_bound
 from pytest_testbed.postgres.listeners import Shown, adapter, carried_dialect, carry_pool_listeners
 from pytest_testbed.postgres.targets import Target, Targets, bind_of
@@ -221,6 +221,16 @@ class TestBinder:
             assert registry() is not before
         registry()
         assert len(made) == 3
+
+    def test_a_bind_key_that_an_application_lacks_is_passed_over(self) -> None:
+        class Extension:
+            engines = {None: "the engine"}
+
+        db: Any = extension_class(Extension)()
+        bound: list[str] = []
+        vars(db)[KEYS] = {"reports": bound.append, None: bound.append}
+        assert db.engines == Extension.engines
+        assert bound == ["the engine"]
 
 
 class TestListeners:

@@ -13,6 +13,7 @@ import pytest
 from pytest_testbed.errors import ServiceNotReady
 from pytest_testbed.postgres import binaries, local
 from pytest_testbed.postgres.binaries import Binaries, find_binaries
+from pytest_testbed.postgres.cluster import Cluster
 from pytest_testbed.postgres.local import LocalPostgres, Mender, reachable
 from pytest_testbed.postgres.service import postgres_spec
 from pytest_testbed.services.model import Context, Endpoint
@@ -59,6 +60,10 @@ def test_data_of_the_cache_are_replaced(mender: Callable[[bool], Mender]) -> Non
 
 def test_data_that_are_not_of_the_cache_are_not_to_blame(mender: Callable[[bool], Mender]) -> None:
     assert mender(False).mend("PANIC: could not locate a valid checkpoint record") is None
+
+
+def test_data_that_were_just_made_are_not_renewed(tmp_path: Path, context: Context) -> None:
+    assert not Cluster(Binaries(tmp_path, tmp_path, "17.2", "here"), None, (), context).renew()
 
 
 def test_settings_are_the_users(mender: Callable[[bool], Mender]) -> None:
