@@ -441,6 +441,13 @@ class TestWithoutSuperuser:
         assert scene.restore() == ["mine.a", "mine.c", "mine.a_id_seq"]
         assert scene.rows("INSERT INTO a DEFAULT VALUES RETURNING id") == [(1,)]
 
+    def test_sequences_alone(self, scene: Scene) -> None:
+        scene.do("CREATE SEQUENCE s", "CREATE TABLE t (id int)")
+        scene.capture()
+        scene.do("SELECT nextval('s')")
+        assert scene.restore() == ["mine.s"]
+        assert scene.rows("SELECT nextval('s')") == [(1,)]
+
     def test_seeds_want_a_new_clone(self, scene: Scene) -> None:
         scene.do("CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (a int REFERENCES a)", "INSERT INTO a VALUES (1)")
         scene.capture()
@@ -638,6 +645,17 @@ def test_rows_that_were_changed_above_a_state_are_as_they_were_below_it(scene: S
     scene.emptier.pop()
     scene.restore()
     assert scene.rows("SELECT name FROM t") == [("seed",)]
+
+
+def test_a_table_that_has_other_columns_than_before_keeps_no_row_of_before(scene: Scene) -> None:
+    scene.do("CREATE TABLE t (id int)", "INSERT INTO t VALUES (1)")
+    scene.capture()
+    scene.do("ALTER TABLE t ADD name text", "ALTER TABLE t DROP id", "INSERT INTO t VALUES ('Ann')")
+    assert scene.emptier.recognise()
+    assert scene.rows("SELECT * FROM t") == []
+    scene.do("INSERT INTO t VALUES ('Bob')")
+    assert scene.restore() == ["public.t"]
+    assert scene.rows("SELECT * FROM t") == []
 
 
 def test_tables_that_are_gone_when_a_state_ends_are_noticed(scene: Scene) -> None:

@@ -265,6 +265,24 @@ class TestCommitAndRollback:
 
         assert world.same(scenario) == ["a", "b", "d", "h"]
 
+    @pytest.mark.parametrize("is_alone", [True, False])
+    def test_a_nested_transaction_that_failed_cannot_be_committed(self, world: World, is_alone: bool) -> None:
+        def scenario(engine: Engine) -> Any:
+            with engine.connect() as connection:
+                nested = connection.begin_nested()
+                with pytest.raises(DBAPIError):
+                    connection.execute(text("SELECT 1 / 0"))
+                if not is_alone:
+                    with Session(engine) as another:  # whose statement makes the test's transaction usable again
+                        add(another, "meanwhile")
+                        another.commit()
+                with pytest.raises(DBAPIError, match="current transaction is aborted"):
+                    nested.commit()
+                connection.rollback()
+            return emails(engine)
+
+        assert world.same(scenario) == ([] if is_alone else ["meanwhile"])
+
     def test_blocks(self, world: World) -> None:
         def scenario(engine: Engine) -> Any:
             with Session(engine) as session, session.begin():
@@ -1281,6 +1299,13 @@ class TestLeftBehind:
                 "SET LOCAL app.tenant = '4'",
             ]
             with Session(engine) as session:
+                session.execute(text("SET LOCAL app.tenant = 'first'"))
+                session.execute(text("SET LOCAL app.tenant = 'second'"))
+                session.commit()
+                seen.append(session.execute(look).one()[0] or "")
+                with pytest.raises(DBAPIError, match="nothing_of_the_kind"):
+                    session.execute(text("SET LOCAL nothing_of_the_kind = 1"))
+                session.rollback()
                 for change in changes:
                     session.execute(text(change))
                     seen.append(tuple(session.execute(look).one()))
@@ -1704,6 +1729,9 @@ class TestConnections:
             with engine.connect().execution_options(isolation_level="READ COMMITTED") as connection:
                 assert connection.get_isolation_level() == "READ COMMITTED"
                 assert connection.default_isolation_level == "READ COMMITTED"
+            as_it_is = {"postgresql_readonly": False, "postgresql_deferrable": False}
+            with engine.connect().execution_options(**as_it_is) as connection:
+                assert connection.scalar(text("SHOW transaction_read_only")) == "off"
             with pytest.raises(IsolationError, match="two-phase"), Session(engine, twophase=True) as session:
                 add(session, "a")
             with pytest.raises(IsolationError, match="two-phase"), engine.connect() as connection:

@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
 from pytest_testbed import Testbed
@@ -239,6 +239,7 @@ def test_a_commit_as_text_and_a_server_s_cursor(world: World, queries: Queries) 
 
 
 def test_listeners_of_others_are_heard(engine: Engine, queries: Queries) -> None:
+    engine.connect().close()  # a new engine asks its first questions
     sent_by_it: list[str] = []
 
     @event.listens_for(engine, "do_execute")
@@ -256,10 +257,46 @@ def test_listeners_of_others_are_heard(engine: Engine, queries: Queries) -> None
     assert sent_by_it == queries.statements == ["SELECT 1 -- mine"]
 
 
+def test_listeners_that_send_many_at_once_or_without_parameters_are_heard(engine: Engine, queries: Queries) -> None:
+    engine.connect().close()  # a new engine asks its first questions
+    heard: list[str] = []
+
+    @event.listens_for(engine, "do_executemany")
+    def send_many(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+        heard.append("many")
+        cursor.execute("INSERT INTO users (email) VALUES ('by the listener')")
+        return True
+
+    @event.listens_for(engine, "do_execute_no_params")
+    def send_without(cursor: Any, statement: str, context: Any) -> bool:
+        heard.append("without")
+        cursor.execute("SELECT 42")
+        return True
+
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO users (email) VALUES (:email)"), [{"email": "a"}, {"email": "b"}])
+        assert connection.exec_driver_sql("SELECT 1", execution_options={"no_parameters": True}).scalar() == 42
+        assert connection.execute(text("SELECT email FROM users")).scalars().all() == ["by the listener"]
+    assert heard == ["many", "without"]
+    assert [(query.statement[:10], query.sets) for query in queries][:2] == [("INSERT INT", 2), ("SELECT 1", 1)]
+
+
+def test_many_at_once_or_without_parameters_may_fail(engine: Engine, queries: Queries) -> None:
+    with engine.connect() as connection:
+        with pytest.raises(IntegrityError), connection.begin_nested():
+            connection.execute(text("INSERT INTO users (email) VALUES (:email)"), [{"email": "a"}, {"email": None}])
+        with pytest.raises(ProgrammingError), connection.begin_nested():
+            connection.exec_driver_sql("SELECT nothing", execution_options={"no_parameters": True})
+    assert [query.error.partition(":")[0] for query in queries] == ["NotNullViolation", "UndefinedColumn"]
+
+
 def test_other_databases_are_none_of_it(queries: Queries) -> None:
     engine = create_engine("sqlite://")
     with engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
+        connection.execute(text("CREATE TABLE t (id int)"))
+        connection.execute(text("INSERT INTO t VALUES (:id)"), [{"id": 1}, {"id": 2}])
+        found = connection.exec_driver_sql("SELECT count(*) FROM t", execution_options={"no_parameters": True})
+        assert found.scalar() == 2
     engine.dispose()
     assert queries.count == 0
 

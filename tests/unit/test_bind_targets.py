@@ -15,9 +15,9 @@ from sqlalchemy.pool import QueuePool
 
 from pytest_testbed.errors import ConfigurationError, IsolationError
 from pytest_testbed.plugins.postgres import references
-from pytest_testbed.postgres.bind import Binder
+from pytest_testbed.postgres.bind import KEYS, Binder, extension_class
 from pytest_testbed.postgres.bound_engine import is_bound
-from pytest_testbed.postgres.listeners import Shown, carry_pool_listeners
+from pytest_testbed.postgres.listeners import Shown, adapter, carried_dialect, carry_pool_listeners
 from pytest_testbed.postgres.targets import Target, Targets, bind_of
 from pytest_testbed.scheduling import wanted_kinds
 from pytest_testbed.testing import fake_spec
@@ -185,8 +185,83 @@ class TestBinder:
         with pytest.raises(IsolationError, match="left behind"):
             lane.side()
 
+    def test_what_is_no_engine_among_the_binds_of_classes_is_left_alone(self, bind: Any) -> None:
+        engine, other = create_engine(NOWHERE), create_engine(NOWHERE)
+        connection: Any = SimpleNamespace()
+        factory = sessionmaker(engine, binds={Engine: connection, Session: other})
+        with bind(factory).bound(lambda: engine):
+            assert (is_bound(engine), is_bound(other)) == (True, True)
+            assert factory.kw["binds"][Engine] is connection
+        assert (is_bound(engine), is_bound(other)) == (False, False)
+
+    def test_a_get_bind_that_finds_what_a_session_was_given_by_hand(self, bind: Any) -> None:
+        engine, mine, found = (create_engine(NOWHERE) for _ in range(3))
+
+        class Own(Session):
+            def get_bind(self, *args: Any, **more: Any) -> Any:
+                return self.bind if self.info.get("by hand") else found
+
+        factory = sessionmaker(engine, class_=Own)
+        with bind(factory).bound(lambda: engine):
+            assert factory(bind=mine, info={"by hand": True}).get_bind() is mine
+            assert not is_bound(mine)
+            assert factory().get_bind() is found
+            assert is_bound(found)
+
+    def test_a_registry_of_sessions_of_ones_own_making_only_ends_them(self, bind: Any) -> None:
+        made: list[Session] = []
+
+        def make() -> Session:
+            made.append(Session())
+            return made[-1]
+
+        registry: Any = scoped_session(make)  # type: ignore[arg-type]
+        before = registry()
+        with bind(registry).bound(lambda: create_engine(NOWHERE)):
+            assert registry() is not before
+        registry()
+        assert len(made) == 3
+
+    def test_a_bind_key_that_an_application_lacks_is_passed_over(self) -> None:
+        class Extension:
+            engines = {None: "the engine"}
+
+        db: Any = extension_class(Extension)()
+        bound: list[str] = []
+        vars(db)[KEYS] = {"reports": bound.append, None: bound.append}
+        assert db.engines == Extension.engines
+        assert bound == ["the engine"]
+
 
 class TestListeners:
+    @pytest.mark.parametrize("own", [{"_json_serializer": str}, {"_json_deserializer": str}])
+    def test_json_functions_of_psycopg_are_taught_one_by_one(self, own: dict[str, Any]) -> None:
+        psycopg = pytest.importorskip("psycopg")
+        teach = adapter(SimpleNamespace(driver="psycopg"), SimpleNamespace(**own))
+        assert teach is not None
+        where = SimpleNamespace(adapters=psycopg.adapt.AdaptersMap(psycopg.adapters))
+        theirs = where.adapters.get_dumper, psycopg.types.json.Json
+        before = where.adapters.get_dumper(theirs[1], psycopg.adapt.PyFormat.TEXT), where.adapters.get_loader(114, 0)
+        teach(where)
+        after = where.adapters.get_dumper(theirs[1], psycopg.adapt.PyFormat.TEXT), where.adapters.get_loader(114, 0)
+        assert [one is other for one, other in zip(before, after, strict=True)] == [
+            "_json_serializer" not in own,
+            "_json_deserializer" not in own,
+        ]
+
+    def test_without_json_functions_there_is_nothing_to_teach(self) -> None:
+        for driver in ("psycopg", "psycopg2"):
+            assert adapter(SimpleNamespace(driver=driver), SimpleNamespace()) is None
+
+    def test_a_statement_is_sent_outside_of_a_greenlet_too(self) -> None:
+        sent: list[Any] = []
+        cursor: Any = SimpleNamespace(execute=lambda *args: sent.append(args))
+        asynchronous = create_async_engine("postgresql+asyncpg://nobody@nowhere.invalid/shop")
+        dialect = carried_dialect(create_engine(NOWHERE).dialect, asynchronous.dialect)
+        assert dialect.is_async
+        dialect.do_execute(cursor, "SELECT 1", ())
+        assert sent == [("SELECT 1", ())]
+
     def test_those_of_sqlalchemy_itself_are_not_carried(self) -> None:
         heard: list[str] = []
         engine = create_engine(NOWHERE)

@@ -16,7 +16,7 @@ import pytest
 
 from pytest_testbed import callers
 from pytest_testbed.postgres import sent
-from pytest_testbed.postgres.listing import LISTED, described
+from pytest_testbed.postgres.listing import LISTED, REPEATS, described, listed
 from pytest_testbed.postgres.methods import Driver, Kind, plain, swap
 from pytest_testbed.postgres.queries import Queries, Query
 from pytest_testbed.postgres.recording import recorded
@@ -175,6 +175,15 @@ def test_of_many_the_last_are_shown() -> None:
     assert str(Queries()) == "no statement was sent to PostgreSQL"
 
 
+def test_of_many_repeated_ones_the_first_are_shown() -> None:
+    made = queries(*[f"SELECT {'x' * number}" for number in range(1, REPEATS + 3) for _ in range(3)])
+    repeats = made.repeated()
+    assert len(repeats) == REPEATS + 2
+    text = listed(list(made), repeats)
+    assert "(2 more repeated statements not shown)" in text
+    assert "more repeated" not in listed(list(made), repeats[:REPEATS])
+
+
 def test_what_is_long_is_cut() -> None:
     shown = described(Query("SELECT " + "x" * 1000, {"name": "y" * 1000, "picture": b"z" * 1000}, finished=True))
     assert "x" * 290 in shown
@@ -307,6 +316,13 @@ def test_it_counts_who_calls(listening: Callable[[], Queries], module: str, coun
     assert all(query.where.endswith("in test_it_counts_who_calls") for query in made)
 
 
+def test_a_driver_that_nobody_calls_has_no_line(listening: Callable[[], Queries]) -> None:
+    driver = Driver("fake", frozenset(["fake_driver"]))
+    assert driver.caller(None) is callers.OURS  # nobody records
+    listening()
+    assert driver.caller(None) is None
+
+
 def test_statements_of_threads(listening: Callable[[], Queries]) -> None:
     made = listening()
 
@@ -396,3 +412,19 @@ assert not [finder for finder in sys.meta_path if "WhenImported" in repr(finder)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["['methods.py', 'drivers.py', 'methods.py', 'alchemy.py']", "cursor.py 0"]
+
+
+def test_a_driver_that_is_imported_after_the_recording_is_left_alone() -> None:
+    code = """
+import sys
+from pytest_testbed.postgres.recording import recorded
+with recorded():
+    waiting = [finder for finder in sys.meta_path if "WhenImported" in repr(finder)]
+    kept = sys.meta_path
+    sys.meta_path = [finder for finder in kept if finder not in waiting]
+sys.meta_path = waiting + sys.meta_path
+import psycopg
+print(psycopg.Cursor.execute.__code__.co_filename.rpartition("/")[2], len(waiting))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == ("", "cursor.py 1\n")

@@ -425,3 +425,14 @@ def test_any_order(seed: int) -> None:
     assert committed <= set(play.server.rows)
     assert said or committed == set(play.server.rows)
     assert play.stack.runs == []
+
+
+def test_of_who_has_nothing_open_nothing_is_noted(play: Play) -> None:
+    play.write("a", "1")
+    play.stack.wrote("b")
+    play.stack.held("b")
+    play.stack.set_inner("b", "inner")
+    assert [run.owner for run in play.stack.runs] == ["a"]
+    assert play.stack.commit("b") == ""
+    play.rollback("a")
+    assert play.server.rows == []

@@ -87,3 +87,45 @@ def text(sql: bytes) -> bytes:
 )
 def test_statements_that_are_kept(said: tuple[bytes, ...], left: list[bytes]) -> None:
     assert names(*said) == left
+
+
+def brought(name: bytes, *, before: bytes, after: bytes) -> Prepared:
+    """Prepare a statement, and bring it to a backend where it gives something else."""
+    prepared = Prepared()
+    prepared.hear(parse(name))
+    prepared.describe(lambda text: before)
+    prepared.bring(lambda text: after)
+    return prepared
+
+
+def bind(name: bytes) -> bytes:
+    return message(b"B", b"\0" + name + b"\0" + b"\0\0" * 3)
+
+
+SYNC = message(b"S")
+
+
+NO_COLUMNS = message(b"t", b"\0\0") + message(b"n") + message(b"Z", b"I")
+
+
+@pytest.mark.parametrize(
+    ("piece", "refused"),
+    [
+        (bind(b"a") + message(b"E", b"\0" + b"\0" * 4) + SYNC, True),
+        (message(b"C", b"P\0") + bind(b"a") + SYNC, True),
+        (bind(b"b") + SYNC, False),
+        (bind(b"a") + message(b"D", b"P\0") + SYNC, False),
+        (message(b"E", b"\0" + b"\0" * 4) + SYNC, False),
+    ],
+    ids=["executed", "after a close", "another one", "described", "executed only"],
+)
+def test_who_does_not_ask_what_a_changed_statement_gives_is_refused(piece: bytes, refused: bool) -> None:
+    prepared = brought(b"a", before=NO_COLUMNS, after=b"")
+    assert prepared.is_refused(piece) is refused
+
+
+def test_a_statement_that_another_backend_lacks_is_prepared_when_it_is_wanted() -> None:
+    prepared = brought(b"a", before=NO_COLUMNS, after=b"")
+    assert prepared.missing(bind(b"a") + SYNC) == parse(b"a") + SYNC
+    assert prepared.missing(bind(b"b") + SYNC) == b""
+    assert prepared.missing(SYNC) == b""

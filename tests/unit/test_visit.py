@@ -100,6 +100,44 @@ def test_a_backend_that_has_gone(visited: Visited) -> None:
     assert not slip_in(visited)
 
 
+def test_a_backend_that_hangs_up_instead_of_an_answer(visited: Visited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "PATIENCE", 60)
+    visited.server.shutdown(socket.SHUT_WR)
+    assert not slip_in(visited)
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+def test_the_end_of_a_backend_is_the_clients_unless_we_gave_it_up(visited: Visited, is_parked: bool) -> None:
+    upstream = visited.visit.upstream
+    assert upstream is not None
+    visited.visit.is_parked = is_parked
+    visited.visit.ended(upstream)
+    visited.client.settimeout(0.01)
+    if is_parked:
+        with pytest.raises(TimeoutError):
+            visited.client.recv(1)
+    else:
+        assert visited.client.recv(1) == b""
+
+
+def test_the_end_of_an_earlier_backend_is_nobodys(visited: Visited) -> None:
+    earlier, other = socket.socketpair()
+    with earlier, other:
+        visited.visit.ended(earlier)
+        visited.client.settimeout(0.01)
+        with pytest.raises(TimeoutError):
+            visited.client.recv(1)
+
+
+@pytest.mark.parametrize("is_parked", [True, False])
+def test_it_comes_back_once(visited: Visited, is_parked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[str] = []
+    monkeypatch.setattr(visited.visit, "_come_back", lambda: came.append("back"))
+    visited.visit.is_parked = is_parked
+    visited.visit._return()
+    assert len(came) == is_parked
+
+
 def test_who_leaves_needs_no_backend(visited: Visited) -> None:
     visited.visit.is_parked = True
     with pytest.raises(EOFError):

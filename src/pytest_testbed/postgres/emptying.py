@@ -248,8 +248,7 @@ class Emptier:
         """Let our own changes of definitions count as none."""
         cursor.execute(f"SELECT {COUNT}, set_config('{BASE}', pg_current_xact_id()::xid::text, false)")
         objects, base = cursor.fetchone()
-        if self._layers:
-            self._layers[-1] = self._layers[-1]._replace(objects=objects, base=base)
+        self._layers[-1] = self._layers[-1]._replace(objects=objects, base=base)
 
     def _copy(self, cursor: Any, number: int, contents: Contents) -> dict[int, str]:
         """Copy the rows of all tables that have some; return the copies' names by the tables' oids."""

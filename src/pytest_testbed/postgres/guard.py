@@ -743,9 +743,10 @@ class Guard:
         with self._lock:
             self._check(owner)
             self._settle(owner)
-            if owner in self._stack.failed:
-                raise self._failed_before()
-            if sql := self._stack.release(owner, self._own_name(connection, name)):
+            own = self._own_name(connection, name)
+            if owner in self._stack.failed or self._kept.status() == IN_ERROR:
+                connection.exec_driver_sql(f"RELEASE SAVEPOINT {own}")  # refused, by an error of SQLAlchemy's as of any statement
+            elif sql := self._stack.release(owner, own):
                 self._send(sql)
 
     def _own_name(self, connection: Any, name: str) -> str:

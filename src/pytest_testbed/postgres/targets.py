@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from itertools import accumulate
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -130,12 +131,10 @@ def _classes() -> Iterator[type]:
 
 def _may_exist(module: str) -> bool:
     """Look for the first part of a module's name that is not imported yet."""
-    parts = module.split(".")
-    for length in range(1, len(parts) + 1):
-        if (name := ".".join(parts[:length])) not in sys.modules:
-            with suppress(ImportError, ValueError, AttributeError):  # a matter for the import itself
-                return find_spec(name) is not None
-            return True
+    names = accumulate(module.split("."), "{}.{}".format)
+    first = next((name for name in names if name not in sys.modules), module)
+    with suppress(ImportError, ValueError, AttributeError):  # a matter for the import itself
+        return find_spec(first) is not None
     return True
 
 
