@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
@@ -55,7 +56,8 @@ class Run:
 
     stdin = None
 
-    def __init__(self, told: int) -> None:
+    def __init__(self, told: int, why: Callable[[], str]) -> None:
+        self._why = why
         self._told = open(told, "rb", buffering=0)  # noqa: SIM115
         self.returncode: int | None = None
         self.pid = self._read()
@@ -64,7 +66,7 @@ class Run:
         line = self._told.readline()
         if not line:
             self._told.close()
-            raise ChildProcessError("the prepared Python has ended before its run")
+            raise ChildProcessError(f"the prepared Python has ended before its run\n{self._why()}")
         return int(line)
 
     def poll(self) -> int | None:
@@ -95,6 +97,7 @@ class Prepared:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._at_start: dict[str, str] = {}
+        self._said: Any = None
 
     @property
     def pid(self) -> int:
@@ -109,28 +112,37 @@ class Prepared:
 
     def run(self, args: Sequence[str], *, environ: Mapping[str, str], stdout: int, stderr: int) -> Run:
         """Run `python -m pytest ARGS` here, with nothing to read."""
+        if self._process is not None and self._process.poll() is not None:
+            self.close()
         owner = self._socket or self._start(environ)
         order = json.dumps({"args": list(args), "cwd": os.getcwd(), "environ": dict(environ)}).encode()
         told, telling = os.pipe()
         stdin, nothing = os.pipe()
         os.close(nothing)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the run says so
             socket.send_fds(owner, [SIZE.pack(len(order))], [stdin, stdout, stderr, telling])
             owner.sendall(order)
-        finally:
-            os.close(stdin)
-            os.close(telling)
-        return Run(told)
+        os.close(stdin)
+        os.close(telling)
+        return Run(told, self._why)
+
+    def _why(self) -> str:
+        """Return what the prepared Python has said: why it could not be prepared, as nothing else is said there."""
+        if self._process is not None:
+            self._process.wait()
+        self._said.seek(0)
+        return str(self._said.read())
 
     def _start(self, environ: Mapping[str, str]) -> socket.socket:
         """Start it with the variables of the first run, and nothing open but our connection."""
         ours, theirs = socket.socketpair()
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-c", START, __file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._said,
                 cwd="/",
                 env={name: value for name, value in environ.items() if name not in IMITATED},
                 pass_fds=[theirs.fileno()],
@@ -141,8 +153,12 @@ class Prepared:
     def close(self) -> None:
         """End it."""
         if self._process is not None and self._socket is not None:
+            with contextlib.suppress(OSError):  # it has ended
+                self._socket.shutdown(socket.SHUT_RDWR)  # a forked child of a test may have it open still
             self._socket.close()
             self._process.wait()
+            self._said.close()
+        self._process = self._socket = None
 
 
 def popen_of(pytester: Any, prepared: Prepared) -> Callable[..., Any]:
@@ -225,7 +241,10 @@ def become_fresh(order: dict[str, Any], files: list[int], base: list[str]) -> No
     """Make a forked process what `python -m pytest` is at its start."""
     for target, file in enumerate(files[:3]):
         os.dup2(file, target)
-    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    for file in map(int, os.listdir("/dev/fd")):
+        if file > 2:
+            with contextlib.suppress(OSError):  # that of the look itself
+                os.close(file)
     for name, target in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         setattr(sys, name, opened_anew(name, target))
         setattr(sys, f"__{name}__", getattr(sys, name))

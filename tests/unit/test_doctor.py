@@ -416,7 +416,7 @@ def test_a_parser_of_addresses_that_fails(fakes: None, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(External, "start", start)
     assert one("both", url="x://me:s3cret@h").fault == Refusal(
-        "the server could not be asked: KeyError('x://me:***@h has no port')", "correct the kind's url_parser"
+        "the server could not be asked: KeyError('x://me:***@h has no port')", "correct the kind's probe or url_parser"
     )
 
 

@@ -134,12 +134,16 @@ def test_client_is_told_of_a_service_that_could_not_be_started_again(host: Host)
         Conversation(server, server, "one")._answer({"do": "check", "kind": "alpha", "generation": slot.generation})
 
 
-def test_a_run_has_its_answer_before_a_kept_host_may_end(host: Host) -> None:
-    """A host without runs may be over before it has said anything."""
-    run, runs_left = "a" * 12, []
+def test_a_run_has_left_and_has_its_answer_before_a_kept_host_may_end(host: Host) -> None:
+    """A host that is over before its answer is sent looks like one that broke; who has the answer finds the host idle."""
+    run, seen = "a" * 12, []
     said = iter([{"do": "leave", "number": 1}])
-    wire = SimpleNamespace(receive=lambda: next(said), send=lambda answer: runs_left.append(bool(host.idle())))
-    server = SimpleNamespace(host=host, keep=60.0, finish_where_nothing_is_kept=lambda: runs_left.append(bool(host.idle())))
+
+    def look(*answer: object) -> None:
+        seen.append((host.idle() > 0, host.begin_to_close()))
+
+    wire = SimpleNamespace(receive=lambda: next(said), send=look)
+    server = SimpleNamespace(host=host, keep=60.0, finish_where_nothing_is_kept=look)
     host.join(run, os.getpid())
     Conversation(server, wire, run).answer_all()  # type: ignore[arg-type]
-    assert runs_left == [False, True], "at the answer, and after it"
+    assert seen == [(True, False), (True, True)], "at the answer, and after it"

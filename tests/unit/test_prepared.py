@@ -50,8 +50,8 @@ QUIET = ("-p", "no:cacheprovider", "-q")
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs without plugins, and not measured."""
-    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"):
+    """Runs without plugins, not measured, and without what a prepared Python cannot change: tox sets a seed of hashes."""
+    for name in ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START", "PYTHONHASHSEED", "PYTHONWARNINGS", "TZ"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
@@ -282,9 +282,20 @@ def test_who_asks_for_it_has_a_fresh_interpreter(pytester: pytest.Pytester) -> N
     pytester.runpytest_subprocess(*QUIET).assert_outcomes(passed=1)
 
 
-def test_a_prepared_python_that_died_is_said(pytester: pytest.Pytester, own: Prepared) -> None:
+def test_a_prepared_python_that_died_is_started_again(pytester: pytest.Pytester, own: Prepared) -> None:
     started(pytester, own, "def test_it(): pass").wait()
-    os.kill(own.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, own.pid, os.WEXITED | os.WNOWAIT)
-    with pytest.raises((ChildProcessError, BrokenPipeError)):
+    first = own.pid
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    assert started(pytester, own, "def test_it(): pass").wait() == 0
+    assert own.pid != first
+
+
+def test_why_it_cannot_be_prepared_is_said(
+    pytester: pytest.Pytester, own: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['_pytest.config'] = None\n")
+    monkeypatch.setattr("tests.prepared.IMITATED", ())
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(ChildProcessError, match="(?s)has ended before its run.*import of _pytest.config halted"):
         started(pytester, own, "def test_it(): pass")

@@ -201,14 +201,14 @@ def answer_of(spec: ServiceSpec, external: Aside[Provider], data: str) -> tuple[
         return Aside(ask).result(ANSWER_SECONDS * 2), None
     except TimeoutError as error:
         return "", Refusal(f"the server hangs ({error})", "look after it, or name another")
-    except ConfigurationError as error:
-        return "", Refusal(without_passwords(str(error)), "correct the URL, or the kind's probe or url_parser")
     except TestbedError as error:
         reason, _, remedy = without_passwords(str(error)).partition(" → ")
-        return "", Refusal(reason, remedy.removesuffix(".") or "start it, or correct the URL")
+        is_wrong = isinstance(error, ConfigurationError)
+        usual = "correct the URL, or the kind's probe or url_parser" if is_wrong else "start it, or correct the URL"
+        return "", Refusal(reason, remedy.removesuffix(".") or usual)
     except Exception as error:  # a parser of somebody's own
         why = without_passwords(repr(error))
-        return "", Refusal(f"the server could not be asked: {why}", "correct the kind's url_parser")
+        return "", Refusal(f"the server could not be asked: {why}", "correct the kind's probe or url_parser")
 
 
 # --- as people read it

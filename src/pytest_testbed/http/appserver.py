@@ -81,8 +81,9 @@ class _Asgi:
         self._failed: str | BaseException | None = None
         # its log goes where the application's goes; lifespan "auto": an application need not have it
         said = uvicorn.Config(self._watched, interface="asgi3", log_config=None, timeout_keep_alive=KEPT)
-        make = said.get_loop_factory() or asyncio.new_event_loop
-        said.get_loop_factory = lambda: lambda: _unfrozen(make())
+        if hasattr(said, "get_loop_factory"):  # pragma: no branch - before 0.36, which an application may bring, there is none
+            make = said.get_loop_factory() or asyncio.new_event_loop
+            said.get_loop_factory = lambda: lambda: _unfrozen(make())
         self._server = uvicorn.Server(said)
 
     def _watched(self, scope: Any, receive: Any, send: Any) -> Any:

@@ -51,6 +51,7 @@ class Host:
         self._ending = threading.Lock()
         self._closing = False
         self._tenants: dict[str, int] = {}
+        self._held = 0
         self._idle_since = time.monotonic()
         state = state_directory()
         self._records = private(state / "runs") if state is not None else None
@@ -107,8 +108,18 @@ class Host:
     def begin_to_close(self) -> bool:
         """Let nobody in any more, where nobody is in; tell whether that is so."""
         with self._lock:
-            self._closing = self._closing or not self._tenants
+            self._closing = self._closing or not (self._tenants or self._held)
             return self._closing
+
+    def hold(self) -> None:
+        """Do not close for want of runs until `let_go`: one that leaves has yet to hear that it has left."""
+        with self._lock:
+            self._held += 1
+
+    def let_go(self) -> None:
+        """Take back one `hold`."""
+        with self._lock:
+            self._held -= 1
 
     def is_closing(self) -> bool:
         """Tell whether everything is ended, or about to be."""

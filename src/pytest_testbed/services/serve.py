@@ -389,19 +389,20 @@ class Conversation:
     def _leave(self) -> dict[str, Any]:
         """Let the run go; where nobody needs the services any more, they end before the answer is given.
 
-        From a host that stays it goes when it has its answer: a host without runs may end at any moment.
+        A host that is kept ends at any moment once it is without runs, but not before `_left`.
         """
         server = self._server
+        self._host.hold()
         notes = self._host.notes()
+        last = self._host.leave(self._run)
         if server.keep is None:
-            last = self._host.leave(self._run)
             return {"faults": server.close() if last else [], "notes": notes, "stays": not last}
         return {"faults": self._host.late_faults(), "notes": notes, "stays": True}
 
     def _left(self) -> None:
         """Do what is left to do when the run has got its answer."""
+        self._host.let_go()
         if self._server.keep is not None:
-            self._host.leave(self._run)
             self._host.clear_after(self._run)
             self._server.finish_where_nothing_is_kept()
             self._host.look_ahead()
