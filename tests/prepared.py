@@ -168,7 +168,9 @@ def popen_of(pytester: Any, prepared: Prepared) -> Callable[..., Any]:
     def popen(cmdargs: Sequence[str], stdout: Any = subprocess.PIPE, stderr: Any = subprocess.PIPE, **more: Any) -> Any:
         environ = dict(os.environ)
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.getcwd(), environ.get("PYTHONPATH")]))  # as the plain one
-        usual = hasattr(stdout, "fileno") and hasattr(stderr, "fileno") and more == {"stdin": pytester.CLOSE_STDIN}
+        # pytest 8 says that descriptors are to be closed, which they are
+        usual = hasattr(stdout, "fileno") and hasattr(stderr, "fileno")
+        usual = usual and more in ({"stdin": pytester.CLOSE_STDIN}, {"stdin": pytester.CLOSE_STDIN, "close_fds": True})
         if usual and tuple(cmdargs[:2]) == (sys.executable, "-mpytest") and prepared.suits(environ):
             return prepared.run(cmdargs[2:], environ=environ, stdout=stdout.fileno(), stderr=stderr.fileno())
         return plain(cmdargs, stdout=stdout, stderr=stderr, **more)
