@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from importlib import import_module
@@ -59,6 +60,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fresh_interpreter: runs of pytest inside the test begin in a Python of their own.")
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look at some hundred thousand objects that stay: those of all tests.
+
+    Else each takes half a second of a processor, and there are hundreds: of tests that ask for one, and of the runs inside tests.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -194,13 +194,13 @@ def test_a_long_error_is_told_in_full_by_the_first_test(shop: Project, server: s
     assert shop.run("--full-trace").stdout.str().count("RuntimeError: no settings") >= 3
 
 
-@pytest.mark.parametrize("server", ["thread", "process"])
-def test_a_hang_at_the_start(shop: Project, server: str) -> None:
-    shop.write(live_shop="import threading\nthreading.Event().wait(30)", test_it="def test_it(api_client): pass")
-    result = shop.run("-o", f"testbed_app_server={server}", "-o", "testbed_app_timeout=0.5")
+@pytest.mark.parametrize(("server", "seconds"), [("thread", 0.5), ("process", 2)])  # an interpreter starts within them
+def test_a_hang_at_the_start(shop: Project, server: str, seconds: float) -> None:
+    shop.write(live_shop="import threading\nthreading.Event().wait(60)", test_it="def test_it(api_client): pass")
+    result = shop.run("-o", f"testbed_app_server={server}", "-o", f"testbed_app_timeout={seconds}")
 
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["AppError: *0.5 s (testbed_app_timeout). It is here:", "*live_shop.py*line 2*"])
+    result.stdout.fnmatch_lines([f"AppError: *{seconds} s (testbed_app_timeout). It is here:", "*live_shop.py*line 2*"])
     if server == "thread":  # of a process, it is the interpreter that tells
         result.stdout.no_fnmatch_line("*site-packages*pluggy*")
 

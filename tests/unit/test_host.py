@@ -31,6 +31,8 @@ class Moody(FakeServer):
     ended: str | None = None
     gate = threading.Event()
     """Closed, it lets no server come up."""
+    launching = threading.Event()
+    """Set by a launch."""
 
     def restart(self) -> bool:
         if Moody.fault_of_restart is not None:
@@ -46,6 +48,7 @@ class Moody(FakeServer):
 
 class MoodyProvider(FakeProvider):
     def start(self, spec, context):  # type: ignore[no-untyped-def]
+        Moody.launching.set()
         assert Moody.gate.wait(10)
         return Moody(spec.kind, self.options(spec))
 
@@ -114,7 +117,8 @@ def test_nobody_gets_into_a_host_that_is_about_to_end(host: Host) -> None:
 
 
 def test_service_that_comes_up_after_the_end_is_ended_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host_module, "CLOSE_TIMEOUT", 0.0)
+    for name in ("CLOSE_TIMEOUT", "LAUNCH_TIMEOUT"):
+        monkeypatch.setattr(host_module, name, 0.0)
     Moody.gate.clear()
     host.join("one", os.getpid())
     slot = host.start(fake_spec("alpha"), "one")
@@ -122,6 +126,25 @@ def test_service_that_comes_up_after_the_end_is_ended_too(host: Host, monkeypatc
     assert slot.running is None
     Moody.gate.set()
     assert slot.done.wait(10)
+    assert slot.running is not None
+    assert slot.running.exited() == "exit code 0"
+
+
+def test_the_end_waits_longer_for_a_launch_than_for_a_choice(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that the engine makes when nobody waits any more would stay until the next run."""
+    monkeypatch.setattr(host_module, "CLOSE_TIMEOUT", 0.0)
+    Moody.launching.clear()
+    Moody.gate.clear()
+    host.join("one", os.getpid())
+    slot = host.start(fake_spec("alpha"), "one")
+    assert Moody.launching.wait(10)
+    closing = threading.Thread(target=host.close)
+    closing.start()
+    closing.join(0.2)
+    assert closing.is_alive()
+    Moody.gate.set()
+    closing.join(10)
+    assert not closing.is_alive()
     assert slot.running is not None
     assert slot.running.exited() == "exit code 0"
 

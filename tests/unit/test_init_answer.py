@@ -6,12 +6,16 @@ import ast
 import io
 import os
 import sys
+import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from pytest_testbed.commands import init as init_module
 from pytest_testbed.commands.line import main
+from pytest_testbed.commands.looking import answer as answer_module
 from pytest_testbed.commands.looking import tree as tree_module
 from pytest_testbed.commands.looking.configured import above
 from pytest_testbed.commands.looking.findings import look
@@ -87,6 +91,49 @@ def test_what_is_nested_too_deeply(tmp_path: Path, capsys: Capture) -> None:
     lay(tmp_path, {"pyproject.toml": f"x = {'[' * 2000}{']' * 2000}"})
     assert main(["init", str(tmp_path)]) == 2
     assert capsys.readouterr().err == f"init: a file below {tmp_path} is nested too deeply to be read.\n"
+
+
+class Terminal(io.StringIO):
+    """A terminal that tells when something was written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self.written.set()
+        return super().write(text)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_long_work_tells_a_terminal_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, fails: bool) -> None:
+    terminal = Terminal()
+
+    def answer(root: Path) -> str:
+        assert terminal.written.wait(10)
+        if fails:
+            raise RecursionError
+        return "a word\n"
+
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(answer_module, "answer", answer)
+    monkeypatch.setattr(init_module, "PATIENCE", 0.01)
+    assert main(["init", str(tmp_path)]) == (2 if fails else 0)
+    told, after = terminal.getvalue()[1:].rsplit("\r", 1)
+    assert told.startswith("init: reading the project … 0 s")
+    assert told.rsplit("\r", 1)[1].isspace()
+    assert after == (f"init: a file below {tmp_path} is nested too deeply to be read.\n" if fails else "")
+
+
+def test_short_work_tells_a_terminal_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(init_module, "PATIENCE", 60)
+    assert main(["init", str(tmp_path)]) == 0
+    assert terminal.getvalue() == ""
 
 
 def test_names_that_are_no_text_and_a_pipe_that_knows_ascii_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,6 +259,7 @@ TOML_LINE = f'testbed_env = ["{ENV}"]'
         ("pyproject.toml", "[tool.pytest.ini_options]\n", "below [tool.pytest.ini_options] (line 1):", TOML_LINE),
         ("pyproject.toml", "[tool.ruff]\n", "Add this at its end:\n\n[tool.pytest.ini_options]", TOML_LINE),
         ("pytest.toml", "[pytest]\n", "Into pytest.toml, below [pytest] (line 1):", TOML_LINE),
+        ("pyproject.toml", "x = 1\n[ tool . 'pytest' ]\nstrict = true\n", "below [tool.pytest] (line 2):", TOML_LINE),
         (".pytest.toml", "", ".pytest.toml has no [pytest] yet. Add this at its end:\n\n[pytest]", TOML_LINE),
     ],
 )
@@ -222,6 +270,54 @@ def test_lines_are_for_the_file_that_is_there(
 
     assert where in out
     assert f"\n{line}\n" in out
+
+
+DOTTED = """\
+[tool.ruff]
+line-length = 99
+[tool]
+pytest.ini_options.addopts = "-ra"
+pytest.ini_options.testpaths = [
+  "tests",
+]
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "prefix"),
+    [
+        (DOTTED, 4, "pytest.ini_options."),
+        ('tool.pytest.ini_options.addopts = "-ra"\n', 1, "tool.pytest.ini_options."),
+        ("tool.'pytest'.strict = true\n[tool.ruff]\n", 1, "tool.'pytest'."),
+    ],
+)
+def test_lines_for_settings_that_say_their_section_themselves(
+    tmp_path: Path, capsys: Capture, text: str, line: int, prefix: str
+) -> None:
+    out = said(tmp_path, capsys, {**APP, "pyproject.toml": text})
+
+    assert f"Into pyproject.toml, above line {line}:" in out
+    assert f"\n{prefix}{TOML_LINE}\n" in out
+    lines = text.splitlines()
+    lines.insert(line - 1, prefix + TOML_LINE)
+    tool = tomllib.loads("\n".join(lines))["tool"]["pytest"]
+    assert "testbed_env" in tool.get("ini_options", tool)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('[tool.ruff]\n[tool.pytest]\nini_options = { addopts = "-ra" }\n', 3),
+        ('tool.pytest = { ini_options = { addopts = "-ra" } }\n', 1),
+        ('[tool]\npytest.ini_options = { addopts = "-ra" }\n', 2),
+    ],
+)
+def test_settings_in_braces_are_to_be_written_otherwise_first(tmp_path: Path, capsys: Capture, text: str, line: int) -> None:
+    out = said(tmp_path, capsys, {**APP, "pyproject.toml": text})
+
+    assert f"pyproject.toml:{line} has [tool.pytest.ini_options] in braces, which lines cannot be added to." in out
+    assert "\n\n[tool.pytest.ini_options]\n" in out
+    assert f"\n{TOML_LINE}\n" in out
 
 
 def test_the_first_of_several_files_counts(tmp_path: Path, capsys: Capture) -> None:

@@ -435,6 +435,53 @@ def test_yaml_as_far_as_it_is_read() -> None:
     ]
 
 
+ALIASES = """\
+x-env: &env
+  POSTGRES_USER: shop
+  POSTGRES_DB: "shop"
+x-base: &base
+  image: postgres:15
+  command: [postgres, -c, max_connections=50]
+services:
+  db:
+    <<: *base
+    image: &tag postgres:16  # the newest
+    environment: *env
+  worker:
+    image: shop
+    environment:
+      <<: [*env, *absent]
+      DATABASE_URL: postgresql://shop@db/shop
+  copy: {image: *tag, environment: {POSTGRES_USER: 'a, b', POSTGRES_DB: other}}
+"""
+
+
+def test_what_aliases_repeat_and_what_stands_in_braces(tmp_path: Path) -> None:
+    found = look(lay(tmp_path, {"compose.yml": ALIASES}))
+
+    assert [(image.name, image.place.line) for image in found.images] == [("postgres:15", 5), ("postgres:16", 10)]
+    assert found.images[1].variables == {"POSTGRES_USER": "shop", "POSTGRES_DB": "shop"}
+    assert found.images[1].words == ["postgres", "-c", "max_connections=50"]
+    assert [(each.name, each.value, each.place.line) for each in found.given] == [
+        ("POSTGRES_USER", "shop", 2),
+        ("POSTGRES_DB", "shop", 3),
+        ("POSTGRES_USER", "shop", 2),
+        ("POSTGRES_DB", "shop", 3),
+        ("DATABASE_URL", "postgresql://shop@db/shop", 16),
+    ]
+
+
+def test_braces_with_texts_that_have_commas() -> None:
+    assert values("a: {b: 'c, d', e: f}  \n") == [Value(("a", "b"), "c, d", 1), Value(("a", "e"), "f", 1)]
+
+
+def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 30)]
+
+    assert len(values("\n".join(lines))) < 40_000
+
+
 def test_a_file_of_variables_may_have_comments(tmp_path: Path) -> None:
     found = look(lay(tmp_path, {".env": "# of the developers\n\nexport A_URL='x'  \nno value\n"}))
 

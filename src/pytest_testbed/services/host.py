@@ -24,7 +24,9 @@ from .stock import Stock
 __all__ = ["Host", "load_typing"]
 
 CLOSE_TIMEOUT = 4.0
-"""Seconds that the end of a host waits for a launch that is under way."""
+"""Seconds that the end of a host waits for a service that may be about to be launched; the pull of an image takes longer."""
+LAUNCH_TIMEOUT = 30.0
+"""Seconds that it waits for a launch: what the engine is asked for while nobody waits any more stays until the next run."""
 LOOK_TIMEOUT = 3.0
 """Seconds in which a service that was kept must answer, or it is replaced."""
 
@@ -486,10 +488,10 @@ def reason_against(slot: Slot) -> str:
 
 
 def stop(slot: Slot) -> None:
-    """End one service, also one that is still on its way up."""
-    deadline = time.monotonic() + CLOSE_TIMEOUT
-    # until it is launched there is nothing to end; a launch is short, the pull of an image is not
-    while slot.running is None and not slot.done.wait(0.01) and time.monotonic() < deadline:
-        pass
+    """End one service, also one that is still on its way up: until it is launched there is nothing to end."""
+    began = time.monotonic()
+    while slot.running is None and not slot.done.wait(0.01):
+        if time.monotonic() - began >= (LAUNCH_TIMEOUT if slot.launching else CLOSE_TIMEOUT):
+            break
     if (running := slot.running) is not None:
         running.stop()

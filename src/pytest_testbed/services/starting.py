@@ -32,7 +32,8 @@ class Slot:
     """One kind of a host: being started, running, or failed.
 
     `generation` counts the servers that have been there, one after another; `starter` is the run for which
-    the present one was started; `users` are the runs that have asked for it; `stocks` has what each has ready for
+    the present one was started; `launching` is true from when a provider was chosen until it gave a server or failed;
+    `users` are the runs that have asked for it; `stocks` has what each has ready for
     its tests.
     """
 
@@ -41,6 +42,7 @@ class Slot:
         self.done = threading.Event()
         self.lock = threading.Lock()
         self.progress = f"starting {spec.kind}"
+        self.launching = False
         self.running: Running | None = None
         self.endpoint: Endpoint | None = None
         self.error: TestbedError | None = None
@@ -161,8 +163,11 @@ class Starter:
         raise ServiceUnavailable(refusal_text(spec.kind, refusals))
 
     def _bring_up(self, slot: Slot, provider: Provider) -> Endpoint:
-        running = provider.start(slot.spec, self._context(slot))
-        slot.running = running
+        slot.launching = True
+        try:
+            running = slot.running = provider.start(slot.spec, self._context(slot))
+        finally:
+            slot.launching = False
         try:
             return await_ready(slot.spec, running)
         except BaseException:

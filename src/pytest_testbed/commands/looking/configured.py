@@ -17,6 +17,9 @@ __all__ = ["Configured", "configured"]
 ORDER = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files that pytest looks at, the first that has settings being the one; those in TOML alone are read since pytest 9."""
 
+DOTTED = r"""\s*(?:["']?(?:tool|pytest|ini_options)["']?\s*\.\s*)+"""
+"""What a key of TOML begins with that says its section itself."""
+
 
 @dataclass
 class Configured:
@@ -25,7 +28,9 @@ class Configured:
     Attributes:
         path: the file, as seen from the project.
         section: the heading of pytest's part, with its brackets.
-        line: where that stands; 0 where it must be written.
+        line: where that stands, or the first key that says its section itself; 0 where it must be written.
+        prefix: what keys there begin with, such as `tool.pytest.ini_options.`; "" below a heading.
+        in_braces: whether the section is a table in braces, which no line can be added to.
         is_toml: whether values are written as in TOML.
         values: what stands there, lists as lists.
         lines: where each of the values is.
@@ -37,6 +42,8 @@ class Configured:
     path: str
     section: str
     line: int = 0
+    prefix: str = ""
+    in_braces: bool = False
     is_toml: bool = False
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
@@ -46,7 +53,7 @@ class Configured:
 
     def place(self, key: str) -> Place:
         """Return where a value stands."""
-        return Place(self.path, self.lines.get(key, 0))
+        return Place(self.path, self.lines.get(key, 0) or self.line)
 
     def entries(self, key: str) -> list[str]:
         """Return the entries of a list, however it is written."""
@@ -141,10 +148,25 @@ def _toml(name: str, text: str) -> Configured | None:
 
 
 def _filled(here: Configured, text: str, values: Mapping[str, Any]) -> Configured:
-    here.line = _line(text, re.escape(here.section))
+    parts = [rf"[\"']?{part}[\"']?" for part in here.section.strip("[]").split(".")]
+    dots = r"\s*\.\s*"
+    here.line = _line(text, rf"\s*\[\s*{dots.join(parts)}\s*\]")
     here.values = dict(values)
-    here.lines = {key: _line(text, rf"[\"']?{re.escape(key)}[\"']?\s*=", here.line) for key in values}
+    before = "" if here.line else DOTTED
+    here.lines = {key: _line(text, rf"{before}[\"']?{re.escape(key)}[\"']?\s*=", here.line) for key in values}
+    if values and not here.line:
+        _without_heading(here, text, rf"(?:{DOTTED})?\s*{parts[-1]}\s*=")
     return here
+
+
+def _without_heading(here: Configured, text: str, braces: str) -> None:
+    """Find the place of a section that is written as dotted keys, or in braces."""
+    here.line = min((line for line in here.lines.values() if line), default=0)
+    if dotted := re.match(DOTTED, text.splitlines()[here.line - 1]) if here.line else None:
+        here.prefix = dotted[0]
+    else:
+        here.in_braces = True
+        here.line = _line(text, braces) or 1
 
 
 def _table(data: Mapping[str, Any], key: str) -> dict[str, Any]:

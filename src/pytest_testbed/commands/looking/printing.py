@@ -117,6 +117,13 @@ def _where(seen: Findings, above: str, new: list[Line]) -> Iterator[str]:
         yield f"Nothing is sure enough to be added. What may be, in {config.path}:"
     elif not config.is_there:
         yield f"No settings for pytest were found. Save this as {config.path}:"
+    elif config.in_braces:
+        yield _paragraph(
+            f"{config.place('')} has {config.section} in braces, which lines cannot be added to. Write what is there below a "
+            "heading, and these lines with it:"
+        )
+    elif config.prefix:
+        yield f"Into {config.path}, above line {config.line}:"
     elif config.line:
         yield f"Into {config.path}, below {config.section} (line {config.line}):"
     else:
@@ -165,8 +172,9 @@ def lines_to_add(seen: Findings, advice: Advice) -> str:
 
 
 def _block(config: Configured, lines: list[Line]) -> str:
-    heading = [] if config.line else [config.section]
-    return "\n".join([*heading, *(text for line in lines for text in (_toml(line) if config.is_toml else _ini(line)))])
+    heading = [config.section] if config.in_braces or not config.line else []
+    written = (text for line in lines for text in (_toml(line, config.prefix) if config.is_toml else _ini(line)))
+    return "\n".join([*heading, *written])
 
 
 def _comment(text: str, indent: str = "") -> list[str]:
@@ -186,15 +194,15 @@ def _ini(line: Line) -> Iterator[str]:
         yield f"{off}    {'' if entry.is_active or off else '# '}{entry.text}"
 
 
-def _toml(line: Line) -> Iterator[str]:
+def _toml(line: Line, prefix: str) -> Iterator[str]:
     if not line.is_list or len(line.entries) == 1:
         for entry in sorted(line.entries, key=lambda entry: not entry.is_active):
             yield from _comment(entry.reason)
             value = f"[{_quoted(entry)}]" if line.is_list else _quoted(entry)
-            yield f"{'' if entry.is_active else '# '}{line.key} = {value}"
+            yield f"{'' if entry.is_active else '# '}{prefix}{line.key} = {value}"
         return
     off = "" if any(entry.is_active for entry in line.entries) else "# "
-    yield f"{off}{line.key} = ["
+    yield f"{off}{prefix}{line.key} = ["
     for entry in line.entries:
         yield from _comment(entry.reason, f"{off}    ")
         yield f"{off}    {'' if entry.is_active or off else '# '}{_quoted(entry)},"
