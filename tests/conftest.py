@@ -15,12 +15,14 @@ from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
 from pytest_testbed.rabbitmq.installation import find_installation
 from pytest_testbed.rabbitmq.service import rabbitmq_spec
+from tests.installed import read_once
 from tests.prepared import Prepared, popen_of
 from tests.signals import heed_signals
 
 pytest_plugins = ["pytester"]
 
 heed_signals()
+read_once()
 
 # pytester forgets what an inner run imports, and a compiled module that is imported twice may crash the process: so
 # they are here before any inner run. As is what requests compares classes of: `from http import cookiejar` finds the

@@ -187,6 +187,7 @@ def prepare() -> None:
         importlib.import_module(name)
     for name in importlib.import_module("_pytest.config").default_plugins:
         importlib.import_module(f"_pytest.{name}")
+    runpy.run_path(os.path.join(os.path.dirname(__file__), "installed.py"))["read_once"]()
     gc.collect()
     gc.freeze()  # a run's collections need not look at what stays
 
