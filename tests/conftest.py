@@ -15,6 +15,7 @@ from pytest_testbed import Endpoint, ServiceUnavailable, Testbed
 from pytest_testbed.postgres.service import postgres_spec
 from pytest_testbed.rabbitmq.installation import find_installation
 from pytest_testbed.rabbitmq.service import rabbitmq_spec
+from tests.cases import CHOICES, chosen
 from tests.installed import read_once
 from tests.prepared import Prepared, popen_of
 from tests.signals import heed_signals
@@ -54,6 +55,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="A skipped test fails: for CI, which sets up all that the tests want.",
     )
     parser.addoption(
+        "--cases",
+        choices=CHOICES,
+        default="all",
+        help="Of each parametrised test: all cases, one of them, or the others.",
+    )
+    parser.addoption(
         "--fresh-interpreters",
         action="store_true",
         help="Each run of pytest inside a test begins in a Python of its own, not in one that has imported pytest already.",
@@ -64,13 +71,22 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "fresh_interpreter: runs of pytest inside the test begin in a Python of their own.")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    names = chosen((item.nodeid for item in items), config.getoption("--cases"))
+    if left := [item for item in items if item.nodeid not in names]:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item.nodeid in names]
+
+
 def pytest_collection_finish() -> None:
     """Let no collection of garbage look at some hundred thousand objects that stay: those of all tests.
 
-    Else each takes half a second of a processor, and there are hundreds: of tests that ask for one, and of the runs inside tests.
+    Else each takes half a second of a processor, and there are hundreds: of tests that ask for one, and of the runs inside tests,
+    whose own many objects need not be looked at after each 700 of them.
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.hookimpl(wrapper=True)
