@@ -318,6 +318,9 @@ def inner():
             "    db_url: str\n    class Config:\n        case_sensitive = False\n        env_prefix = 'A_'",
             ("A_DB_URL", None, True),
         ),
+        ("from dynaconf import Dynaconf\nc = Dynaconf(envvar_prefix='a')\nx = c.DB.url.strip()", ("A_DB__URL", None, False)),
+        ("import dynaconf\nc = dynaconf.Dynaconf(envvar_prefix=False)\nx = c['db_url']", ("DB_URL", None, False)),
+        ("from dynaconf import LazySettings\nc = LazySettings()\nx = c.get('DB.URL', 'x')", ("DYNACONF_DB__URL", "x", False)),
         ("import os\nx = os.getenv('DB_URL', f'postgresql://{user}@db')", ("DB_URL", "postgresql://", False)),
         (
             "from pydantic import BaseSettings, Field\nclass S(BaseSettings):\n    url: str = Field(..., env='DB_URL')",
@@ -480,6 +483,15 @@ def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
     lines += [f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 9)}]" for number in range(1, 30)]
 
     assert len(values("\n".join(lines))) < 40_000
+
+
+def test_settings_of_dynaconf_are_found_where_they_are_used(tmp_path: Path) -> None:
+    config = "from dynaconf import Dynaconf\nsettings = Dynaconf(envvar_prefix='SHOP', environments=True)\nsettings.reload()\n"
+    db = "from shop import config\nfrom sqlalchemy import create_engine\nengine = create_engine(config.settings.database_url)\n"
+    (read,) = seen(tmp_path, **{"shop/__init__": "", "shop/config": config, "shop/db": db}).reads
+
+    assert (read.name, read.place, read.how) == ("SHOP_DATABASE_URL", Place("shop/db.py", 3), "dynaconf")
+    assert role(read) == Role("pg", "url")
 
 
 def test_a_file_of_variables_may_have_comments(tmp_path: Path) -> None:

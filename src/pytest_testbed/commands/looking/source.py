@@ -16,7 +16,7 @@ __all__ = ["Call", "Function", "Source", "literal", "parsed"]
 
 WORDS = re.compile(
     rb"environ|getenv|sqlalchemy|sqlmodel|SQLAlchemy|Settings|flask|fastapi|starlette|litestar|quart|falcon|django|DATABASES|"
-    rb"fixture|factory|amqp|postgres|sleep|_all|docker|dotenv|setenv|decouple|dj_database_url|TRUNCATE|DELETE|Column|mapped_column|Table|testcontainers"
+    rb"fixture|factory|amqp|postgres|sleep|_all|docker|dotenv|dynaconf|setenv|decouple|dj_database_url|TRUNCATE|DELETE|Column|mapped_column|Table|testcontainers"
 )
 """What stands in a file that can say anything, in one way or another; most files of a large project can be left then."""
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .dynaconf import objects_of, variable
 from .source import Source, literal
 from .tree import Place, Tree
 from .yamltext import values
@@ -67,24 +68,29 @@ class Given:
 def read_variables(sources: Mapping[str, Source]) -> list[Read]:
     """Return all places where variables are read."""
     found: list[Read] = []
+    objects = objects_of(sources)
     for source in sources.values():
         if source.is_own or source.is_test:
-            found += _of_calls(source)
+            found += _of_calls(source, objects)
             found += _of_settings(source, sources)
     return found
 
 
-def _of_calls(source: Source) -> Iterator[Read]:
+def _of_calls(source: Source, objects: Mapping[str, str]) -> Iterator[Read]:
     parents: dict[int, ast.AST] = {}
     envs = {name for name, value, _ in source.assigned if isinstance(value, ast.Call) and source.full(value.func) in ENVS}
     environs = _environs(source)
     for node in source.nodes:
         read = _read(source, node, envs, environs)
+        if read is None and objects and (named := variable(source, node, objects)):
+            read = (*named, False, "dynaconf")  # a file of settings may have it
         if read is None:
             continue
         name, default, is_required, how = read
         if not parents:
             parents = {id(child): each for each in source.nodes for child in ast.iter_child_nodes(each)}
+        if how == "dynaconf" and isinstance(parents.get(id(node)), ast.Attribute):
+            continue  # a part of a longer name
         yield Read(name, source.at(node), default, is_required, how, _around(source, node, parents), source.is_test)
 
 
