@@ -33,6 +33,7 @@ class Moody(FakeServer):
     """Closed, it lets no server come up."""
     launching = threading.Event()
     """Set by a launch."""
+    made: list[FakeServer] = []
 
     def restart(self) -> bool:
         if Moody.fault_of_restart is not None:
@@ -50,7 +51,8 @@ class MoodyProvider(FakeProvider):
     def start(self, spec, context):  # type: ignore[no-untyped-def]
         Moody.launching.set()
         assert Moody.gate.wait(10)
-        return Moody(spec.kind, self.options(spec))
+        Moody.made.append(Moody(spec.kind, self.options(spec)))
+        return Moody.made[-1]
 
     def options(self, spec):  # type: ignore[no-untyped-def]
         from pytest_testbed.testing import FakeOptions
@@ -136,7 +138,7 @@ def test_the_end_waits_longer_for_a_launch_than_for_a_choice(host: Host, monkeyp
     Moody.launching.clear()
     Moody.gate.clear()
     host.join("one", os.getpid())
-    slot = host.start(fake_spec("alpha"), "one")
+    host.start(fake_spec("alpha"), "one")
     assert Moody.launching.wait(10)
     closing = threading.Thread(target=host.close)
     closing.start()
@@ -145,8 +147,7 @@ def test_the_end_waits_longer_for_a_launch_than_for_a_choice(host: Host, monkeyp
     Moody.gate.set()
     closing.join(10)
     assert not closing.is_alive()
-    assert slot.running is not None
-    assert slot.running.exited() == "exit code 0"
+    assert Moody.made[-1].exited() == "exit code 0"
 
 
 def test_client_is_told_of_a_service_that_could_not_be_started_again(host: Host) -> None:
