@@ -44,8 +44,9 @@ from pytest_testbed import Testbed
 from pytest_testbed.errors import IsolationError, TestbedWarning
 from pytest_testbed.postgres.connect import connect
 from pytest_testbed.postgres.database import Database
-from pytest_testbed.postgres.guard import Guard, may_write
+from pytest_testbed.postgres.guard import Guard
 from pytest_testbed.postgres.service import spare_of
+from pytest_testbed.postgres.statements import may_write
 
 SCHEMA = """
 CREATE TABLE audit (note text);
@@ -646,7 +647,7 @@ class TestSeveral:
             for number in range(300):
                 add(two, f"{number}")
                 two.commit() if number % 2 else two.rollback()
-            assert len(guard._stack.runs) <= 2
+            assert len(guard._shared.stack.runs) <= 2
             one.commit()
             assert len(emails(two)) == 151
 
@@ -903,7 +904,7 @@ class TestDeferred:
                 one.commit()
 
     def test_constraints_made_past_sqlalchemy(self, guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(guard._kept, "has_deferred", False)
+        monkeypatch.setattr(guard._shared.kept, "has_deferred", False)
         with guard.test() as engine, engine.connect() as connection:
             connection.connection.cursor().execute("CREATE TABLE own (user_id int REFERENCES users INITIALLY DEFERRED)")
             connection.execute(text("SELECT 1"))
@@ -1610,7 +1611,7 @@ class TestConnections:
             thread = threading.Thread(target=work, args=(engine,))
             thread.start()
             begun.wait(10)
-            while not guard._stack.runs:
+            while not guard._shared.stack.runs:
                 pass
         thread.join(10)
         assert "cancel" in str(errors)
@@ -1845,9 +1846,9 @@ class TestEverythingElse:
     ) -> None:
         statements.clear()
         sent: list[str] = []
-        monkeypatch.setattr(guard._kept, "has_deferred", False)  # with constraints that are deferred: a last look at them
-        send = guard._send
-        monkeypatch.setattr(guard, "_send", lambda sql: (sent.append(sql), send(sql)))
+        monkeypatch.setattr(guard._shared.kept, "has_deferred", False)  # with constraints that are deferred: a last look at them
+        send = guard._shared.send
+        monkeypatch.setattr(guard._shared, "send", lambda sql: (sent.append(sql), send(sql)))
         case()
         assert len(statements) == 2
         assert [sql.split(";")[0] for sql in sent] == [

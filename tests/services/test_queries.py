@@ -166,7 +166,7 @@ def test_nothing_of_the_plugin_and_of_transactions_is_shown(engine: Engine, guar
             first.execute(text("SELECT 3"))
             raise KeyError
         first.commit()
-        guard._kept.has_deferred = None  # so the end of a fixture looks at the constraints
+        guard._shared.kept.has_deferred = None  # so the end of a fixture looks at the constraints
         with guard.closing(second):
             second.execute(insert(User).values(email="x"))
     assert [query.statement[:8] for query in queries] == ["SELECT 1"] * 3 + ["SELECT 2", "SELECT 3", "INSERT I"]

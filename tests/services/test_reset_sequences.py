@@ -113,19 +113,19 @@ def test_only_sequences_that_were_used_get_a_new_file(guard: Guard) -> None:
 def test_it_is_no_change_of_the_schema(guard: Guard) -> None:
     with guard.test() as engine, engine.begin() as connection:
         connection.execute(text("INSERT INTO users DEFAULT VALUES"))
-    assert guard._kept.has_deferred is False
+    assert guard._shared.kept.has_deferred is False
     guard.resets_sequences = True
     with guard.test() as engine:
         take(engine)
-    assert guard._kept.has_deferred is False
-    assert not guard._schema_changed
+    assert guard._shared.kept.has_deferred is False
+    assert not guard._shared.schema_changed
 
 
 def test_a_test_without_the_mark_sends_no_more_than_before(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[str] = []
     with guard.test():
         pass
-    monkeypatch.setattr(guard._kept, "execute", lambda sql, send=guard._kept.execute: (sent.append(sql), send(sql)))
+    monkeypatch.setattr(guard._shared.kept, "execute", lambda sql, send=guard._shared.kept.execute: (sent.append(sql), send(sql)))
     with guard.test():
         pass
     assert len(sent) == 2

@@ -59,6 +59,10 @@ class Kept:
         connection = self.connection
         return bool(connection.broken) if hasattr(connection, "broken") else connection.closed == 2
 
+    def is_usable(self) -> bool:
+        """Tell whether something can be sent in its transaction, be it only a rollback."""
+        return not self.is_closed() and self.status() in (IDLE, IN_TRANSACTION, IN_ERROR)
+
     def cancel(self) -> None:
         """Break off the statement that runs."""
         self.connection.cancel()
@@ -92,6 +96,12 @@ class Kept:
     def tag(self, cursor: Any, statement: str) -> str:
         """Return the command tag of the statement that a cursor has sent; "" where the driver has none."""
         return str(cursor.statusmessage or "")  # psycopg has none for a cursor of the server
+
+    def doubt(self) -> None:
+        """Note that a statement failed, for drivers that do not tell what has become of the transaction."""
+
+    def note_held(self, kind: str) -> None:
+        """Note a statement that left something behind, for drivers that must know of it; `kind` begins its command tag."""
 
     def failed_before(self, dialect: Dialect) -> Exception:
         """Make the error that the server gives in a failed transaction."""

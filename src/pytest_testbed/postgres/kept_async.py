@@ -20,6 +20,8 @@ from .statements import tag_of
 
 __all__ = ["AsyncKept", "AsyncpgKept", "PsycopgKept", "make_kept"]
 
+SETS_STATEMENTS = frozenset(["PREPARE", "DEALLOCATE", "DISCARD"])
+
 
 class AsyncKept(Kept):
     """A connection of an async driver. `connection` is SQLAlchemy's adapted one.
@@ -50,8 +52,9 @@ class AsyncKept(Kept):
         """Note that somebody may use a cursor past SQLAlchemy: the last one that was given it has not used yet."""
         self.raw |= self.loose is not None and self.loose.cursor_out
 
-    def doubt(self) -> None:
-        """Note that something failed, so that the state of the transaction is not known."""
+    def note_held(self, kind: str) -> None:
+        """Note a statement that left something behind: the driver does not hear of what it prepares."""
+        self.raw |= kind in SETS_STATEMENTS
 
     def refresh(self) -> None:
         """Forget what is known of the schema, and of statements that were prepared."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.pool import Pool
 
 if TYPE_CHECKING:
-    from .guard import Guard
+    from .transaction import SharedTransaction
 
 __all__ = ["OWNER", "GuardedPool", "Owner"]
 
@@ -30,22 +30,27 @@ class Owner:
 
 
 class GuardedPool(Pool):
-    """Hands the one kept connection to as many as ask, each with a record of its own."""
+    """Hands the one kept connection to as many as ask, each with a record of its own.
 
-    def __init__(self, guard: Guard, *, wide: bool = False) -> None:
+    Args:
+        shared: the transaction on it.
+        make_ready: is called before somebody new gets it.
+    """
+
+    def __init__(self, shared: SharedTransaction, make_ready: Callable[[], None]) -> None:
         # no reset on return: a session or connection that is closed rolls back by itself
-        super().__init__(guard.kept_connection, reset_on_return=None)
-        self._guard = guard
-        self._wide = wide
+        super().__init__(shared.kept_connection, reset_on_return=None)
+        self._shared = shared
+        self._make_ready = make_ready
         self._free: list[Any] = []
         self._out = 0
         self.own_listeners = 0
 
     def connect(self) -> Any:
         """Hand out the connection."""
-        self._guard.prepare(wide=self._wide)
+        self._make_ready()
         fairy = super().connect()
-        self._guard.admit(fairy)
+        self._shared.admit(fairy)
         return fairy
 
     def _do_get(self) -> Any:
@@ -54,14 +59,14 @@ class GuardedPool(Pool):
         if len(self.dispatch.connect) <= self.own_listeners:
             for index, record in enumerate(self._free):
                 # async tests have several, one for each loop; and a sibling of the pool is not told of a new one
-                if record.dbapi_connection is self._guard.kept_connection():
+                if record.dbapi_connection is self._shared.kept_connection():
                     return self._free.pop(index)
             self._free.clear()
         return self._create_connection()
 
     def _do_return_conn(self, record: Any) -> None:
         self._out -= 1
-        if self._guard.returned(record):
+        if self._shared.returned(record):
             self._free.append(record)
 
     def sibling(self, prepare: Callable[[Any], None] | None = None, adapt: Callable[[Any], None] | None = None) -> GuardedPool:
@@ -71,7 +76,7 @@ class GuardedPool(Pool):
             prepare: is called with the connection, as often as it is handed out.
             adapt: is called with each of its cursors.
         """
-        sibling = SiblingPool(self._guard, prepare, adapt)
+        sibling = SiblingPool(self._shared, self._make_ready, prepare, adapt)
         sibling._dialect = self._dialect  # which closes nothing
         return sibling
 
@@ -107,8 +112,14 @@ class GuardedPool(Pool):
 class SiblingPool(GuardedPool):
     """The pool of an engine that is the application's: it may work on its connections past SQLAlchemy, too."""
 
-    def __init__(self, guard: Guard, prepare: Callable[[Any], None] | None, adapt: Callable[[Any], None] | None) -> None:
-        super().__init__(guard)
+    def __init__(
+        self,
+        shared: SharedTransaction,
+        make_ready: Callable[[], None],
+        prepare: Callable[[Any], None] | None,
+        adapt: Callable[[Any], None] | None,
+    ) -> None:
+        super().__init__(shared, make_ready)
         self._prepare = prepare
         self._adapt = adapt
 
@@ -118,8 +129,8 @@ class SiblingPool(GuardedPool):
         if self._prepare is not None:
             self._prepare(fairy.dbapi_connection)
         # bound to the owner and not to the fairy, which must die with its last user
-        fairy.commit = partial(self._guard.commit, fairy.info[OWNER])
-        fairy.rollback = partial(self._guard.rollback, fairy.info[OWNER])
+        fairy.commit = partial(self._shared.commit, fairy.info[OWNER])
+        fairy.rollback = partial(self._shared.rollback, fairy.info[OWNER])
         if self._adapt is not None:
             fairy.cursor = adapted(fairy.cursor, self._adapt)
         return fairy
