@@ -1,4 +1,4 @@
-"""Letting applications wait at the front door: while their database is made."""
+"""Letting applications wait at the front door: while their database is made, or put back."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ..services.doorway import Doorway
 
-__all__ = ["waited_for"]
+__all__ = ["hushed", "waited_for"]
 
 
 @contextmanager
@@ -28,3 +28,16 @@ def waited_for(doorway: Doorway | None) -> Iterator[bool]:
         raise
     finally:
         doorway.made(fault)
+
+
+@contextmanager
+def hushed(doorway: Doorway | None) -> Iterator[None]:
+    """Let applications wait while the database is put back."""
+    if doorway is None:
+        yield
+        return
+    doorway.board.hush(True)
+    try:
+        yield
+    finally:
+        doorway.board.hush(False)
