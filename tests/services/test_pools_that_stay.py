@@ -10,7 +10,7 @@ from textwrap import dedent
 import psycopg2
 import pytest
 
-from pytest_testbed.postgres import database as module
+from pytest_testbed.postgres import clone as module
 from pytest_testbed.postgres.service import connection_parameters
 from tests.conftest import QUIET, Servers, options_for
 

@@ -256,7 +256,8 @@ def test_somebody_connected_to_a_template_is_named(
 def test_one_that_is_dropped_between_look_and_copy_is_made_again(
     database: Callable[..., Templates], tmp_path: Path, somewhere: Testbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_testbed.postgres import database as module
+    from pytest_testbed.postgres import clone
+    from pytest_testbed.postgres.database import Database
 
     (tmp_path / "a.sql").write_text("CREATE TABLE dropped (id int)")
     dropped: list[str] = []
@@ -267,8 +268,8 @@ def test_one_that_is_dropped_between_look_and_copy_is_made_again(
             execute(somewhere, f'DROP DATABASE "{template}"')
         create(admin, services, name, template)
 
-    monkeypatch.setattr(module, "create", drop_first)
-    mine = module.Database(somewhere, worker="late", schema=["a.sql"], root=tmp_path, driver="psycopg2", lock_timeout=5.0)
+    monkeypatch.setattr(clone, "create", drop_first)
+    mine = Database(somewhere, worker="late", schema=["a.sql"], root=tmp_path, driver="psycopg2", lock_timeout=5.0)
     try:
         mine.ensure()
         assert dropped

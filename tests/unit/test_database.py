@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from pytest_testbed.errors import ConfigurationError, ServiceUnavailable
+from pytest_testbed.postgres import access, clone
 from pytest_testbed.postgres import database as databases
-from pytest_testbed.postgres.database import CLONE_TRIES, IN_USE, NO_SUCH_DATABASE, Database
+from pytest_testbed.postgres.clone import CLONE_TRIES, IN_USE, NO_SUCH_DATABASE
+from pytest_testbed.postgres.database import Database
 
 
 class Refused(Exception):
@@ -66,12 +68,12 @@ class Templates:
 class World:
     """A database whose making fails as a test says."""
 
-    def __init__(self) -> None:
-        endpoint = SimpleNamespace(is_ours=False, host="nowhere.invalid", port=1)
-        services: Any = SimpleNamespace(run="run", notes=[], endpoint=lambda kind: endpoint)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.admin: Any = Admin(SimpleNamespace(is_ours=False, host="nowhere.invalid", port=1))
+        monkeypatch.setattr(databases, "Admin", lambda services: self.admin)
+        services: Any = SimpleNamespace(run="run", notes=[])
         self.database = Database(services, worker="main", schema=[], root=Path(), driver="psycopg2", lock_timeout=1)
-        self.admin: Any = Admin(endpoint)
-        self.database._admin = self.admin
+        self.clone = self.database._clone
         self.fails: list[str] = []
         self.made: list[tuple[str, str]] = []
         self.disowned: list[str] = []
@@ -88,18 +90,18 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    world = World()
-    monkeypatch.setattr(databases, "create", world.create)
-    monkeypatch.setattr(databases, "disown", world.disown)
+    world = World(monkeypatch)
+    monkeypatch.setattr(clone, "create", world.create)
+    monkeypatch.setattr(clone, "disown", world.disown)
     return world
 
 
 @pytest.mark.parametrize("lost", range(1, CLONE_TRIES))
 def test_a_template_that_somebody_drops_before_it_is_copied_is_made_again(world: World, lost: int) -> None:
     templates: Any = Templates()
-    world.database._templates = templates
+    world.clone._templates = templates
     world.fails = [NO_SUCH_DATABASE] * lost
-    world.database._clone()
+    world.clone.make()
     assert templates.asked == [False] + [True] * lost
     assert world.made == [(world.database.name, f"template{lost + 1}")]
 
@@ -109,17 +111,17 @@ def test_a_template_that_somebody_drops_before_it_is_copied_is_made_again(world:
 )
 def test_a_template_that_cannot_be_copied(world: World, code: str, tries: int, error: type[Exception]) -> None:
     templates: Any = Templates()
-    world.database._templates = templates
+    world.clone._templates = templates
     world.fails = [code] * CLONE_TRIES
     with pytest.raises(error):
-        world.database._clone()
+        world.clone.make()
     assert len(templates.asked) == tries
 
 
 def test_a_database_is_kept_for_renewals(world: World) -> None:
     assert world.database.keep_base()
     assert world.made == [(world.database.base, world.database.name)]
-    world.database._clone()
+    world.clone.make()
     assert world.made[1] == (world.database.name, world.database.base)
 
 
@@ -143,8 +145,8 @@ def test_who_finds_the_database_dropped_has_it_made_again(world: World, monkeypa
         return f"connected to {name}"
 
     cleaned: list[str] = []
-    world.database._cleaners.append(lambda: cleaned.append("cleaned"))
-    monkeypatch.setattr(databases, "connect", connect)
+    world.clone.cleaners.append(lambda: cleaned.append("cleaned"))
+    monkeypatch.setattr(access, "connect", connect)
     assert world.database.connect_plainly("it") == f"connected to {world.database.name}"
     assert world.made == [(world.database.name, "")]
     assert cleaned == ["cleaned"]
@@ -155,7 +157,7 @@ def test_who_cannot_connect_to_a_database_that_is_there_is_told_so(world: World,
         raise Refused("")
 
     world.admin.there.add(world.database.name)
-    monkeypatch.setattr(databases, "connect", connect)
+    monkeypatch.setattr(access, "connect", connect)
     with pytest.raises(Refused):
         world.database.connect_plainly("it")
     assert world.made == []
@@ -170,7 +172,7 @@ def test_for_an_async_driver_the_database_is_made_again_where_it_was_dropped(
 
     if there:
         world.admin.there.add(world.database.name)
-    monkeypatch.setattr(databases, "connect_async", connect)
+    monkeypatch.setattr(access, "connect_async", connect)
     assert asyncio.run(world.database.connect_async("asyncpg")) == f"asyncpg {world.database.name}"
     assert len(world.made) == (not there)
 
@@ -184,7 +186,7 @@ def test_nobody_waits_on_a_server_of_ours(world: World) -> None:
 
 def test_connections_of_ours_do_not_occupy_a_database(world: World) -> None:
     world.admin.open = [()]
-    world.database._cleaners.append(world.admin.open.clear)
+    world.clone.cleaners.append(world.admin.open.clear)
     assert not world.database.is_occupied()
 
 

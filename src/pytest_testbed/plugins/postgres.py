@@ -225,7 +225,7 @@ def open_address(config: pytest.Config, database: Database) -> None:
     if ADDRESS not in config.stash:
         if database.endpoint.socket and not database.endpoint.is_ours:
             return  # the port would lead past the socket by which alone it may be reached
-        from ..postgres.database import waited_for
+        from ..postgres.waiting import waited_for
 
         try:
             address = database_address(config, run_of(config))
