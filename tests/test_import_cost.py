@@ -37,7 +37,6 @@ HEAVY = {
 LIGHT = {
     "pytest_testbed",
     "pytest_testbed.hookspecs",
-    "pytest_testbed.isolation",
     "pytest_testbed.later",
     "pytest_testbed.plugin",
     "pytest_testbed.plugins",

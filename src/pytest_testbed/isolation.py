@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from .plugins.levels import SET_LEVEL
+from .plugins.postgres import MODES, PostgresSettings
 from .settings import SETTINGS
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from .postgres.database import Database
     from .postgres.guard import Guard
     from .postgres.guard_async import AsyncGuard
@@ -24,6 +28,7 @@ __all__ = [
     "async_isolation",
     "check_folders",
     "commit_for_real",
+    "engine_of",
     "is_quiet",
     "isolation",
     "isolation_lines",
@@ -33,8 +38,6 @@ __all__ = [
     "refuse_commits",
 ]
 
-MODES = ("transaction", "database")
-"""How tests are kept apart."""
 ISOLATION: pytest.StashKey[Guard | RealCommits] = pytest.StashKey()
 """On a test: what keeps it apart, once that has been found."""
 DATABASE: pytest.StashKey[Database] = pytest.StashKey()
@@ -42,8 +45,6 @@ DATABASE: pytest.StashKey[Database] = pytest.StashKey()
 ASKED: pytest.StashKey[bool] = pytest.StashKey()
 """On a test: whether it has an address, perhaps since it ran only."""
 FOLDERS: pytest.StashKey[tuple[str, list[tuple[str, Path]]]] = pytest.StashKey()
-SET_LEVEL = pytest.StashKey[str]()
-"""On a test: the level that we have marked it with."""
 ASYNC: pytest.StashKey[AsyncGuard | PlainAsync] = pytest.StashKey()
 """On a test: what gives it its async engine."""
 
@@ -81,7 +82,6 @@ def mode_of(item: pytest.Item | pytest.Collector) -> str:
 def read_folders(config: pytest.Config) -> tuple[str, list[tuple[str, Path]]]:
     """Return the default of `testbed_pg_isolation`, and its folders, the innermost first."""
     from .folders import inside, taken_apart
-    from .plugins.postgres import PostgresSettings  # which needs this file
 
     # not by ADDRESS: a single test that asks for an address changes nothing for the others
     default = "database" if config.pluginmanager.hasplugin("pytest_testbed.everywhere") else "transaction"
@@ -100,7 +100,6 @@ def check_folders(config: pytest.Config) -> None:
         pytest.UsageError: names it, and the nearest that is there.
     """
     from .folders import refuse_absent
-    from .plugins.postgres import PostgresSettings
 
     source = config.stash[SETTINGS].source(PostgresSettings, "isolation")
     refuse_absent("testbed_pg_isolation", source, config.rootpath, (folder for _, folder in read_folders(config)[1]))
@@ -177,6 +176,21 @@ def isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> Guard | 
     return found
 
 
+def engine_of(request: pytest.FixtureRequest, guard: Guard, until: ExitStack) -> Engine:
+    """Begin a run of this test; return its engine.
+
+    Args:
+        request: of the fixture that gives it.
+        guard: the transaction isolation of this process.
+        until: what is closed with the test.
+    """
+    found = isolation(request, anew=True)
+    if found is not guard:
+        request.getfixturevalue("_pg_apart")
+    engine: Engine = until.enter_context(found.test())
+    return engine
+
+
 def refuse_both(request: pytest.FixtureRequest) -> None:
     """Refuse a test in transaction isolation that has a sync and an async engine: those are two transactions."""
     if {"pg_engine", "pg_async_engine"} <= {request.fixturename, *request.fixturenames}:
@@ -191,8 +205,6 @@ def refuse_both(request: pytest.FixtureRequest) -> None:
 
 def async_isolation(request: pytest.FixtureRequest, *, anew: bool = False) -> AsyncGuard | PlainAsync:
     """Return what gives this test its async engine; `anew` for each run of a test."""
-    from .plugins.postgres import PostgresSettings
-
     stash = request.node.stash
     if anew or ASYNC not in stash:
         database = request.config.stash[DATABASE]

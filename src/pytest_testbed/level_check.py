@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from .isolation import SET_LEVEL
 from .levelled import LEVEL_NAMES, Signs
 from .levels.report import Report, Views
 from .plugin import ONLY_LOOKS
-from .plugins.levels import LevelSettings
+from .plugins.levels import SET_LEVEL, LevelSettings
 from .settings import SETTINGS
 
 __all__ = ["look_alone"]

@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .isolation import SET_LEVEL
 from .levels.names import AREAS, LEVELS
 from .levels.places import Places
-from .plugins.levels import LevelSettings, fixtures
+from .plugins.levels import SET_LEVEL, LevelSettings, fixtures
 from .reading import test_paths
 from .scheduling import in_use
 from .settings import SETTINGS

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pytest_testbed.errors import TestbedError
-from pytest_testbed.postgres import visit as visits
+from pytest_testbed.postgres import unseen
 from pytest_testbed.postgres.messages import message
 from pytest_testbed.postgres.visit import IDLE, UNDO, PostgresVisit
 from pytest_testbed.services.frontdoor import FrontDoor
@@ -38,7 +40,7 @@ class Visited:
 
 @pytest.fixture
 def visited(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(visits, "PATIENCE", 0.05)
+    monkeypatch.setattr(unseen, "PATIENCE", 0.05)
     visited = Visited()
     yield visited
     visited.close()
@@ -101,7 +103,7 @@ def test_a_backend_that_has_gone(visited: Visited) -> None:
 
 
 def test_a_backend_that_hangs_up_instead_of_an_answer(visited: Visited, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visits, "PATIENCE", 60)
+    monkeypatch.setattr(unseen, "PATIENCE", 60)
     visited.server.shutdown(socket.SHUT_WR)
     assert not slip_in(visited)
 
@@ -148,6 +150,20 @@ def test_who_is_dismissed_hears_why(visited: Visited) -> None:
     assert visited.visit.dismiss()
     assert b"the test of this connection is over" in visited.client.recv(1000)
     assert visited.client.recv(1000) == b""
+
+
+def test_a_visit_is_gone_with_the_last_reference_to_it(visited: Visited) -> None:
+    """Its sockets are open for as long as it is there: none of its parts may keep it."""
+    visit = PostgresVisit(DOOR, visited.client)
+    visit.upstream, visit._state = visited.server, IDLE
+    assert visit.park()
+    seen = weakref.ref(visit)
+    gc.disable()
+    try:
+        del visit
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_an_error_of_a_driver_while_something_is_made_is_what_clients_are_told() -> None:

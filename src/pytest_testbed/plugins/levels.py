@@ -45,6 +45,8 @@ FIXTURES = (
     ("factories", "factories", "database"),
 )
 """Parts, how the names of their fixtures begin, and the area of who asks for one."""
+SET_LEVEL = pytest.StashKey[str]()
+"""On a test: the level that we have marked it with."""
 
 
 def fixtures(config: pytest.Config) -> dict[str, tuple[str, str]]:

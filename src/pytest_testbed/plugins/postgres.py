@@ -4,26 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from ..isolation import (
-    DATABASE,
-    MODES,
-    apart,
-    async_isolation,
-    check_folders,
-    commit_for_real,
-    isolation,
-    isolation_lines,
-    mode_of,
-    real_commits,
-    refuse_commits,
-)
-from ..plugin import CoreSettings, configuration_error, plain_errors, run_of, worker_of
+from ..plugin import CoreSettings, plain_errors, run_of
 from ..settings import SETTINGS, Section, named_values, option, positive, size, version_number
 
 if TYPE_CHECKING:
@@ -47,19 +34,16 @@ if TYPE_CHECKING:
 
 def quoted_well(lines: Sequence[str]) -> None:
     """Check arguments that are split as a shell does it."""
+    from ..postgres.arguments import words
+
     words(lines)
-
-
-OURS = ("port", "listen_addresses", "unix_socket_directories", "data_directory", "external_pid_file")
-"""Settings of a local server that the run chooses."""
 
 
 def server_arguments(lines: Sequence[str]) -> None:
     """Check arguments for the server: those that say where it listens are not the user's."""
-    for word in words(lines):
-        name = word.removeprefix("-c").lstrip("-").partition("=")[0].strip().replace("-", "_").lower()
-        if ("=" in word and name in OURS) or word[:2] in ("-p", "-h", "-k", "-D", "-i"):
-            raise ValueError(f"holds {word!r}, which is for the run to choose")
+    from ..postgres.arguments import check_arguments
+
+    check_arguments(lines)
 
 
 def address(url: str) -> None:
@@ -70,11 +54,16 @@ def address(url: str) -> None:
 
 def references(lines: Sequence[str]) -> None:
     """Check `module:name` references; `[key]` after it names a bind key of Flask-SQLAlchemy."""
-    for each in " ".join(lines).split():
-        module, colon, name = each.partition("[")[0].partition(":")
-        parts = [*module.split("."), *name.split(".")]
-        if not colon or not all(part.isidentifier() for part in parts) or ("[" in each) != each.endswith("]"):
-            raise ValueError(f"holds {each!r}, which is not of the form module:name, such as shop.db:SessionLocal")
+    from ..postgres.targets import check_references
+
+    check_references(lines)
+
+
+def isolation_lines(lines: Sequence[str]) -> None:
+    """Check the lines of `testbed_pg_isolation`; that its folders exist is seen later."""
+    from .. import isolation
+
+    isolation.isolation_lines(lines)
 
 
 class PostgresSettings(Section, prefix="pg"):
@@ -140,6 +129,8 @@ pg(isolation='transaction', reset_sequences=False): how this test is kept apart 
         always do. See docs/how-to/wider-scopes.md#numbers.
 """,
 )
+MODES = ("transaction", "database")
+"""How tests are kept apart."""
 ARGUMENTS: dict[str, tuple[object, ...] | type] = {"isolation": MODES, "reset_sequences": bool}
 DJANGO = "pytest_testbed.django:migrate"
 """An entry of the schema that leaves pytest-django nothing to set up."""
@@ -153,35 +144,22 @@ ADDRESS: pytest.StashKey[DatabaseAddress] = pytest.StashKey()
 """On the configuration: where applications reach this process's database, once that has been given away."""
 
 
-def words(lines: Sequence[str]) -> list[str]:
-    """Return arguments for a command line, quotes taken as a shell does."""
-    from shlex import split
-
-    return split(" ".join(lines))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Find out which server is given, before anything of ours or of a test can change the environment."""
     settings = config.stash.get(SETTINGS, None)
-    if settings is not None:
-        find_given(config)
-        if settings[PostgresSettings].isolation:
-            check_folders(config)
-    if settings is not None and settings[CoreSettings].keep_failed:
-        from ..keep import KeepFailed
+    if settings is None:  # somebody asks for help
+        return
+    mine = settings[PostgresSettings]
+    find_given(config)
+    if mine.isolation:
+        from ..isolation import check_folders
 
-        config.pluginmanager.register(KeepFailed(), "pytest_testbed.keep")
-    if settings is not None and settings[PostgresSettings].bind:
-        from ..bound import BoundApplication
+        check_folders(config)
+    if mine.bind or DJANGO in mine.schema or settings[CoreSettings].keep_failed:
+        from ..databases import register_helpers
 
-        config.stash[BOUND] = BoundApplication(config)
-        config.pluginmanager.register(config.stash[BOUND], "pytest_testbed.bound")
-    is_migrated = settings is not None and DJANGO in settings[PostgresSettings].schema
-    if is_migrated and all(map(config.pluginmanager.hasplugin, ("django", "pytest_testbed.everywhere"))):
-        from .. import migrated
-
-        config.pluginmanager.register(migrated, "pytest_testbed.migrated")
+        register_helpers(config)
 
 
 def find_given(config: pytest.Config) -> None:
@@ -198,79 +176,16 @@ def find_given(config: pytest.Config) -> None:
 
 def export_address(config: pytest.Config, run: Run, prefix: str) -> DatabaseAddress:
     """Choose where applications will reach this process's database, and let the host hold the port."""
-    from ..apart import Everywhere
+    from ..addresses import exported
 
-    config.pluginmanager.register(Everywhere(), "pytest_testbed.everywhere")
-    return database_address(config, run, early=True)
-
-
-def database_address(config: pytest.Config, run: Run, *, early: bool = False) -> DatabaseAddress:
-    """Return where applications reach this process's database; chosen when first asked for, `early`: before any import."""
-    if ADDRESS not in config.stash:
-        from ..postgres.address import DatabaseAddress
-
-        find_given(config)
-        spec = run.specs["postgres"]
-        user = spec.container.user if spec.container is not None else ""
-        database = f"testbed_{run.testbed.run}_{worker_of(config)}"
-        url = spec.url if spec.provider in ("auto", "external") else None  # the others start a server of ours all the same
-        patience = config.stash[SETTINGS][PostgresSettings].lock_timeout
-        config.stash[ADDRESS] = address = DatabaseAddress(database, url or "", user or "postgres", patience)
-        address.open(run.testbed, plan_of(config, address.form("dsn")) if early else {})
-    return config.stash[ADDRESS]
-
-
-def open_address(config: pytest.Config, database: Database) -> None:
-    """Let whoever takes the URL of a test's engine come by an address that is looked after; what it leads to is there."""
-    if ADDRESS not in config.stash:
-        if database.endpoint.socket and not database.endpoint.is_ours:
-            return  # the port would lead past the socket by which alone it may be reached
-        from ..postgres.waiting import waited_for
-
-        try:
-            address = database_address(config, run_of(config))
-        except configuration_error():
-            return  # the server's own address cannot be given away in another form: who asks for one will be told
-        with waited_for(address.doorway):
-            pass
-    database.reached_by(config.stash[ADDRESS])
-
-
-def plan_of(config: pytest.Config, dsn: str) -> dict[str, Any]:
-    """Return how a database is made for an application that connects when it is imported; {} where it has no schema."""
-    from ..postgres.beforehand import plan
-
-    mine, core = config.stash[SETTINGS][PostgresSettings], config.stash[SETTINGS][CoreSettings]
-    reuse = core.reuse_ttl if core.reuse else None
-    return plan(mine.schema, mine.seed, config.rootpath, mine, worker_of(config), dsn, reuse)
+    return exported(config, run)
 
 
 def pytest_testbed_services(config: pytest.Config) -> Iterable[ServiceSpec]:
     """Offer PostgreSQL."""
-    from ..postgres.given import GivenUrl
-    from ..postgres.service import postgres_spec
+    from ..databases import offered
 
-    mine, given = config.stash[SETTINGS][PostgresSettings], config.stash.get(GIVEN, GivenUrl())
-    spec = postgres_spec(
-        image=mine.image,
-        version=mine.version,
-        url=given.url,
-        url_source=given.source,
-        bindir=str(mine.bindir or ""),
-        args=words(mine.args),
-        environment=mine.environment,
-        initdb_args=words(mine.initdb_args),
-        tmpfs=mine.tmpfs,
-        timeout=mine.timeout,
-        driver=mine.driver,
-        project=str(config.rootpath),
-        environ={},  # looked at when pytest started
-    )
-    if mine.schema or mine.seed:
-        spec = spec.with_(imports=(*spec.imports, "pytest_testbed.postgres.schema", "pytest_testbed.postgres.evidence"))
-    if given.passed_over:
-        spec = spec.with_(options={**spec.options, "url_remedy": given.passed_over})
-    return [spec]
+    return [offered(config)]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -288,12 +203,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     return result
 
 
-def bound_application(request: pytest.FixtureRequest) -> AbstractContextManager[None]:
-    """Return a context in which the application's own engines lead to this test's, where they are named."""
-    bound = request.config.stash.get(BOUND, None)
-    return bound.test(request) if bound is not None else nullcontext()
-
-
 # --- fixtures for users: those that are used most come first, as `pytest --fixtures` shows them in this order
 
 
@@ -306,6 +215,8 @@ def pg_session(pg_sessionmaker: sessionmaker[Session], request: pytest.FixtureRe
 
     See docs/tutorial/first-test.md.
     """
+    from ..isolation import isolation
+
     with isolation(request).closing(pg_sessionmaker()) as session:
         yield session
 
@@ -316,6 +227,8 @@ def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessio
 
     Use it for further sessions in a test, too. Override it to have other session options: `pg_session` is made by it.
     """
+    from ..isolation import isolation
+
     factory: sessionmaker[Session] = isolation(request).sessionmaker(pg_engine)
     return factory
 
@@ -323,6 +236,8 @@ def pg_sessionmaker(pg_engine: Engine, request: pytest.FixtureRequest) -> sessio
 @pytest.fixture
 def pg_connection(pg_engine: Engine, request: pytest.FixtureRequest) -> Iterator[Connection]:
     """A SQLAlchemy connection on `pg_engine`; it is closed when the test ends."""
+    from ..isolation import isolation
+
     with isolation(request).closing(pg_engine.connect()) as connection:
         yield connection
 
@@ -345,13 +260,11 @@ def pg_engine(
     and `create_engine` takes it as it is. An engine made from it is outside of the test's transaction: use it in a test with
     database isolation. A test in a transaction that writes by it fails: see docs/explanation/isolation.md#past-the-engine.
     """
+    from ..isolation import engine_of
+
     with plain_errors(request.config):
         _pg_database.check_schema(pg_schema, pg_seed)
-        found = isolation(request, anew=True)
-        if found is not _pg_guard:
-            request.getfixturevalue("_pg_apart")
-        engine: Engine = _pg_test.enter_context(found.test())
-        return engine
+        return engine_of(request, _pg_guard, _pg_test)
 
 
 @pytest.fixture
@@ -414,8 +327,10 @@ def pg_module_session(
 
     See docs/how-to/wider-scopes.md.
     """
+    from ..wide import layer_for
+
     _pg_database.check_schema(pg_schema, pg_seed)
-    with wide_session(request, "pg_module_session") as session:
+    with plain_errors(request.config), layer_for(request, "pg_module_session") as session:
         yield session
 
 
@@ -429,8 +344,10 @@ def pg_class_session(
 
     See docs/how-to/wider-scopes.md.
     """
+    from ..wide import layer_for
+
     _pg_database.check_schema(pg_schema, pg_seed)
-    with wide_session(request, "pg_class_session") as session:
+    with plain_errors(request.config), layer_for(request, "pg_class_session") as session:
         yield session
 
 
@@ -443,6 +360,8 @@ def pg_async_session(pg_async_engine: AsyncEngine, request: pytest.FixtureReques
     See docs/how-to/async.md.
     """
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from ..isolation import async_isolation
 
     with async_isolation(request).closing(AsyncSession(pg_async_engine)) as session:
         yield session
@@ -463,6 +382,8 @@ def pg_async_engine(
 
     See docs/how-to/async.md.
     """
+    from ..isolation import async_isolation
+
     with plain_errors(request.config):
         _pg_database.check_schema(pg_schema, pg_seed)
         with async_isolation(request, anew=True).test() as engine:
@@ -526,17 +447,9 @@ def _pg_database(
     testbed: Testbed, pg_service: Endpoint, pg_schema: Sequence[object], pg_seed: Sequence[object], pytestconfig: pytest.Config
 ) -> Iterator[Database]:
     """The database that is this worker's own."""
-    from ..postgres.database import worker_database
+    from ..databases import own_database
 
-    options = pytestconfig.stash[SETTINGS][PostgresSettings]
-    worker = worker_of(pytestconfig)
-    address = pytestconfig.stash.get(ADDRESS, None)
-    doorway, exported = (address.doorway, address.exported) if address is not None else (None, None)
-    made = worker_database(testbed, pg_schema, pytestconfig.rootpath, options, worker, pg_seed, doorway, exported)
-    with plain_errors(pytestconfig), made as database:
-        open_address(pytestconfig, database)
-        pytestconfig.stash[DATABASE] = database
-        run_of(pytestconfig).begin_log("postgres", database.own_lines)
+    with own_database(testbed, pytestconfig, pg_schema, pg_seed) as database:
         yield database
 
 
@@ -550,22 +463,17 @@ def _pg_guard(_pg_database: Database) -> Iterator[Guard]:
 @pytest.fixture(scope="session")
 def _pg_real(_pg_database: Database, pytestconfig: pytest.Config) -> Iterator[RealCommits]:
     """The database isolation: the worker's database, which is put back in place after each test."""
-    from ..apart import Apart
-    from ..postgres.real import RealCommits
+    from ..databases import own_real_commits
 
-    address = pytestconfig.stash.get(ADDRESS, None)
-    is_early = pytestconfig.pluginmanager.hasplugin("pytest_testbed.everywhere")
-    real = RealCommits(_pg_database, address.doorway if address is not None else None, is_early=is_early)
-    pytestconfig.pluginmanager.register(Apart(real), "pytest_testbed.apart")
-    with plain_errors(pytestconfig):
-        real.settle()
-    yield real
-    real.close()
+    with own_real_commits(pytestconfig, _pg_database) as real:
+        yield real
 
 
 @pytest.fixture
 def _pg_test(request: pytest.FixtureRequest) -> Iterator[ExitStack]:
     """What ends with the test on PostgreSQL, after the application (`testbed_pg_bind`) has been given back."""
+    from ..databases import bound_application
+
     with plain_errors(request.config), ExitStack() as stack, bound_application(request):
         yield stack
 
@@ -579,6 +487,8 @@ def _pg_apart(
     _pg_test: ExitStack,
 ) -> None:
     """What puts the database back after a test that may have committed for real."""
+    from ..isolation import apart, real_commits
+
     everywhere = request.config.pluginmanager.getplugin("pytest_testbed.everywhere")
     if everywhere is None or not everywhere.is_apart:
         with plain_errors(request.config):
@@ -589,6 +499,8 @@ def _pg_apart(
 @pytest.fixture
 def _pg_apart_if_real(request: pytest.FixtureRequest) -> None:
     """The same for a test that has none of our engines but `pg_admin_engine`."""
+    from ..isolation import mode_of
+
     if mode_of(request.node) == "database":
         request.getfixturevalue("_pg_apart")
 
@@ -596,6 +508,8 @@ def _pg_apart_if_real(request: pytest.FixtureRequest) -> None:
 @pytest.fixture(scope="session")
 def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseAddress:
     """Where applications reach this worker's database, which is there by now."""
+    from ..addresses import database_address
+
     with plain_errors(pytestconfig):  # where it could not be opened before
         return database_address(pytestconfig, run_of(pytestconfig))
 
@@ -603,12 +517,16 @@ def _pg_address(pytestconfig: pytest.Config, _pg_real: RealCommits) -> DatabaseA
 @pytest.fixture
 def _pg_commits(request: pytest.FixtureRequest, _pg_apart: None) -> None:
     """What lets a test commit for real that asks for an address, be it while it runs."""
+    from ..isolation import commit_for_real
+
     commit_for_real(request)
 
 
 @pytest.fixture
 def _pg_may_commit(request: pytest.FixtureRequest) -> None:
     """What refuses an address to a test that is in a transaction, before anything is done for it."""
+    from ..isolation import refuse_commits
+
     with plain_errors(request.config):
         refuse_commits(request)
 
@@ -626,15 +544,6 @@ def _pg_owned(
     from ..postgres.owned import RealDatabase
 
     return RealDatabase(_pg_address, _pg_real, pytestconfig.stash[SETTINGS][PostgresSettings].driver, _pg_test)
-
-
-@contextmanager
-def wide_session(request: pytest.FixtureRequest, name: str) -> Iterator[Session]:
-    """Give the session of a module or class; the mark on it says which isolation it is in."""
-    from ..wide import layer_for
-
-    with plain_errors(request.config), layer_for(request, name) as session:
-        yield session
 
 
 @pytest.fixture(scope="session")

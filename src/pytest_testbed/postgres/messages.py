@@ -40,6 +40,8 @@ LONGEST = 1 << 20
 """Bytes of a message that are kept until it is whole."""
 READY = 90
 """A server's word that it waits for the next statement, "Z"; the state of the transaction follows."""
+IDLE, IN_TRANSACTION, FAILED = b"I", b"T", b"E"
+"""These states: there is none, it is open, it is open and takes no more statements."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

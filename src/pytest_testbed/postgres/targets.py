@@ -14,9 +14,22 @@ from typing import Any, NamedTuple
 from ..errors import ConfigurationError, SchemaError
 from .imports import import_object
 
-__all__ = ["Target", "Targets", "is_flask_extension"]
+__all__ = ["Target", "Targets", "check_references", "is_flask_extension"]
 
 WANTED = "an Engine, AsyncEngine, sessionmaker, async_sessionmaker, scoped_session, or Flask-SQLAlchemy's db"
+
+
+def check_references(lines: Sequence[str]) -> None:
+    """Check how references are written: `module:name`, and behind it `[key]` for a bind key of Flask-SQLAlchemy.
+
+    Raises:
+        ValueError: one is written in another way; the text is the end of a sentence.
+    """
+    for each in " ".join(lines).split():
+        module, colon, name = each.partition("[")[0].partition(":")
+        parts = [*module.split("."), *name.split(".")]
+        if not colon or not all(part.isidentifier() for part in parts) or ("[" in each) != each.endswith("]"):
+            raise ValueError(f"holds {each!r}, which is not of the form module:name, such as shop.db:SessionLocal")
 
 
 class Target(NamedTuple):
