@@ -23,7 +23,9 @@ URL = os.environ["RABBITMQ_URL"]
 
 
 def connect():
-    return pika.BlockingConnection(pika.URLParameters(URL))
+    parameters = pika.URLParameters(URL)
+    parameters.stack_timeout = 120  # seconds that a broker may take to start
+    return pika.BlockingConnection(parameters)
 
 
 @contextmanager
