@@ -107,7 +107,7 @@ def test_a_bound_engine_where_no_variable_is_read(tmp_path: Path) -> None:
         (APP, True),
         ({**APP, "pytest.ini": "[pytest]\ntestbed_pg_isolation = database\n"}, False),
         (DJANGO, False),
-        ({"a.py": "import os\nurl = os.environ['RABBITMQ_URL']\n"}, False),
+        ({"a.py": "import os, pika\nqueue = pika.URLParameters(os.environ['QUEUE'])\n"}, False),
     ],
     ids=["address", "decided", "django", "broker"],
 )
