@@ -1,6 +1,7 @@
 # Functions for the scripts beside this file, which source it; POSIX sh.
 #
-# PYTHON names the Python to use (default: the newest from 3.11 on that PATH has).
+# PYTHON names the Python to use (default: the newest on PATH of those that are tested,
+# 3.11 to 3.13; else what python3 is, if it is later).
 # VENV names the virtual environment (default: .venv in the checkout, or, where the
 # checkout cannot be written, one in the user's cache).
 
@@ -19,7 +20,7 @@ new_enough() {
 }
 
 find_python() {
-    for name in ${PYTHON:-python3.14 python3.13 python3.12 python3.11 python3 python}; do
+    for name in ${PYTHON:-python3.13 python3.12 python3.11 python3 python python3.14}; do
         if found=$(command -v "$name") && new_enough "$found"; then
             printf '%s\n' "$found"
             return

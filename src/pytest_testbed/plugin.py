@@ -80,8 +80,8 @@ class CoreSettings(Section, prefix=""):
     )
     env: tuple[str, ...] = option(
         (),
-        help="Addresses for applications, as environment variables NAME=text; {pg.url}, {rabbitmq.url} and others in the "
-        "text stand for them.",
+        help="Addresses for applications, as environment variables NAME=text with {pg.url}, {rabbitmq.url} and others. "
+        "With one of PostgreSQL tests commit for real, unless testbed_pg_isolation says otherwise.",
     )
     max_age: float = option(
         86400.0,

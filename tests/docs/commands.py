@@ -124,8 +124,8 @@ def check_pip(arguments: list[str]) -> None:
     """Check what is installed: our extras exist, other packages are those that the tests run with."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     names = _packages(iter(arguments), project["dependency-groups"])
-    for match in filter(None, (re.fullmatch(r"([\w.-]+)(?:\[([\w,.-]+)\])?(?:[<>=].*)?", name) for name in names)):
-        if match[1] in (".", "pytest-testbed"):
+    for match in filter(None, (re.fullmatch(r"(/path/to/clone|[\w.-]+)(?:\[([\w,.-]+)\])?(?:[<>=].*)?", name) for name in names)):
+        if match[1] in (".", "/path/to/clone", "pytest-testbed"):
             if unknown := set((match[2] or "").split(",")) - {*project["project"]["optional-dependencies"], ""}:
                 raise Fault(f"there is no extra {', '.join(sorted(unknown))}")
             continue

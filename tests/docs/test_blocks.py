@@ -174,6 +174,7 @@ def unexecuted(text: str) -> str:
         "TESTBED_PG_URI=postgresql://localhost pytest",
         "TESTBED_PG_TIMEOUT=soon pytest",
         "pip install pytest-testbed[embeded]",
+        "pip install /path/to/clone[embeded]",
         "pip install pytest-testbed-extras",
         "pip install --group tests",
         "python -m pytest_testbed prune --all",

@@ -105,10 +105,19 @@ def begun(project: Path, before: Path, kept: Sequence[str]) -> Path:
     return project
 
 
-def test_every_fixture_is_in_the_readme(pytester: pytest.Pytester) -> None:
+def test_the_fixtures_of_the_readme_are_there(pytester: pytest.Pytester) -> None:
+    """It has the main ones, and says where the others are."""
     listed = pytester.runpytest_inprocess("--fixtures", "-p", "no:asyncio").stdout.lines
     names = [line.split()[0] for line in listed if re.match(r"\w+ .*-- .*pytest_testbed", line)]
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n| fixture | gives |\n")[2].partition("\n\n")
+    told = re.findall(r"^\| `(\w+)` \|", table[0], re.MULTILINE)
+
+    assert "pg_session" in told
+    assert [name for name in told if name not in names] == []
+    assert table[2].startswith("[All fixtures](docs/reference/fixtures.md)")
+
+
+def test_the_first_command_of_the_readme_runs_the_shop() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
 
-    assert "pg_session" in names
-    assert [name for name in names if f"\n| `{name}` |" not in text] == []
+    assert text.partition("\n```sh\n")[2].startswith("./scripts/try-example\n```\n")

@@ -101,6 +101,25 @@ def test_a_bound_engine_where_no_variable_is_read(tmp_path: Path) -> None:
     assert advice.undecided == ["shop/old.py:2: the engine leads to mysql://a:***@c; it was left out of testbed_pg_bind."]
 
 
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        (APP, True),
+        ({**APP, "pytest.ini": "[pytest]\ntestbed_pg_isolation = database\n"}, False),
+        (DJANGO, False),
+        ({"a.py": "import os, pika\nqueue = pika.URLParameters(os.environ['QUEUE'])\n"}, False),
+    ],
+    ids=["address", "decided", "django", "broker"],
+)
+def test_an_address_is_said_to_turn_rollbacks_into_commits(
+    tmp_path: Path, capsys: Capture, files: dict[str, str], told: bool
+) -> None:
+    out = said(tmp_path, capsys, files)
+
+    assert "testbed_env = " in out or "testbed_env =\n" in out
+    assert ("# With an address tests commit for real" in out) == told
+
+
 def test_an_environment_of_alembic_with_an_address_of_its_own(tmp_path: Path) -> None:
     files = {name: text for name, text in FLASK.items() if not name.startswith("shop/")}
     lay(tmp_path, {**APP, **files, "shop/db.py": APP["shop/db.py"].replace("os.environ['DATABASE_URL']", "'postgresql://a@b/c'")})

@@ -86,9 +86,9 @@ A process is sent a signal only if it is surely a host: its id and the time at w
 those on record.
 """
 PRUNE = """\
-Removes what dead runs left (processes, directories, containers, records), and entries of the cache to
-which nobody has written for 14 days. What lives is not touched. In a cache directory of your own
-choice, only files with our names are entries.
+Removes what dead runs left (processes, directories, containers, records), and entries of the cache that
+no run has used for 14 days (a run by itself removes them after 30). What lives is not touched. In a
+cache directory of your own choice, only files with our names are entries.
 """
 
 
@@ -122,7 +122,7 @@ def parser() -> argparse.ArgumentParser:
         type=_days,
         default=14.0,
         metavar="DAYS",
-        help="remove cache entries to which nobody has written for so many days (default: 14)",
+        help="remove cache entries that no run has used for so many days (default: 14)",
     )
     which.add_argument("--cache", action="store_true", help="remove all cache entries, whatever their age")
 

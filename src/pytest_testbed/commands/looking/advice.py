@@ -27,11 +27,12 @@ class Entry:
 
 @dataclass
 class Line:
-    """One key of the ini file with its entries."""
+    """One key of the ini file with its entries, and what is to be known of all of them."""
 
     key: str
     entries: list[Entry] = field(default_factory=list)
     is_list: bool = True
+    note: str = ""
 
 
 @dataclass

@@ -34,6 +34,10 @@ FOREIGN_DRIVERS = (
 """Distributions that lead to other databases."""
 DRIVERS = ("asyncpg", "psycopg2", "psycopg", "pg8000", "psycopg2cffi", "psycopg_async")
 MAKES_ROLES = re.compile(r"(?im)^\s*(?:create\s+(?:role|user|database)\b|\\c(?:onnect)?\b)")
+COMMITS = (
+    "With an address tests commit for real, and what they wrote is taken out afterwards. To roll back instead: "
+    "testbed_pg_isolation = transaction, where the application uses pg_engine or is bound to it (testbed_pg_bind)."
+)
 SCHEMA_FILES = ("schema.sql", "structure.sql", "init.sql", "create_tables.sql", "tables.sql", "ddl.sql")
 
 
@@ -46,6 +50,7 @@ def advise(seen: Findings, advice: Advice) -> None:
         _schema(seen, advice, exported=exported)
         _bind(seen, advice, exported=exported and any(not read.is_test for read in variables))
         _driver(seen, advice)
+        _warn(seen, advice)
     _images(seen, advice)
 
 
@@ -85,6 +90,12 @@ def _variables(seen: Findings, advice: Advice) -> list[Read]:
     _given_alone(seen, advice, {read.name for read in seen.reads})
     _lacking(seen, advice)
     return taken
+
+
+def _warn(seen: Findings, advice: Advice) -> None:
+    """Tell that an address is a switch, too: nobody would look for that in a line that sets a variable."""
+    if "testbed_pg_isolation" not in seen.config.values and any("{pg." in text for text in advice.active("testbed_env")):
+        advice.lines["testbed_env"].note = COMMITS
 
 
 def _lacking(seen: Findings, advice: Advice) -> None:

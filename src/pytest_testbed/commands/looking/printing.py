@@ -182,6 +182,7 @@ def _comment(text: str, indent: str = "") -> list[str]:
 
 
 def _ini(line: Line) -> Iterator[str]:
+    yield from _comment(line.note)
     if not line.is_list or len(line.entries) == 1:
         for entry in sorted(line.entries, key=lambda entry: not entry.is_active):
             yield from _comment(entry.reason)
@@ -195,6 +196,7 @@ def _ini(line: Line) -> Iterator[str]:
 
 
 def _toml(line: Line, prefix: str) -> Iterator[str]:
+    yield from _comment(line.note)
     if not line.is_list or len(line.entries) == 1:
         for entry in sorted(line.entries, key=lambda entry: not entry.is_active):
             yield from _comment(entry.reason)
