@@ -72,7 +72,7 @@ class OrderWorker:
         except (InvalidMessage, UnknownOrder):
             log.exception("%r is no order: it goes to the dead letters", body)
             channel.basic_reject(method.delivery_tag, requeue=False)
-        except Exception:  # a service is out of order: once more, and then to the dead letters
+        except Exception:  # a service is out of order: once more, then to the dead letters; the order stays CONFIRMED
             log.exception("%r could not be processed", body)
             channel.basic_reject(method.delivery_tag, requeue=not method.redelivered)
         else:

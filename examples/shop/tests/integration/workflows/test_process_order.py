@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from fixtures.factories import OrderFactory, OrderItemFactory, ProductFactory, UserFactory
-from pytest_testbed import Mailbox, MockService
+from pytest_testbed import Mailbox, MockService, Queries
 from shop.inventory import InventoryClient, OutOfStock
 from shop.mail import Mailer
 from shop.models import Order, Role
@@ -83,6 +83,15 @@ def test_what_is_not_there_is_not_paid(
     assert (result.status, order.status) == ("REFUSED", "REFUSED")
     assert (enough.product.stock, short.product.stock) == (10, 1)
     assert "is refused: out of stock" in mailbox.expect(to=order.user.email).text
+
+
+def test_the_database_subtracts(workflow: BusinessWorkflow, pg_queries: Queries) -> None:
+    """So what another worker has taken meanwhile stays taken."""
+    order_id = OrderItemFactory.create(product__stock=10, quantity=2).order_id
+
+    workflow.process_order(order_id)
+
+    pg_queries.assert_count(1, matching="UPDATE products SET stock=(products.stock - ")
 
 
 def test_a_payment_that_is_pending_changes_nothing(
