@@ -264,17 +264,31 @@ def test_all_tests_are_run_and_the_second_time_nothing_is_installed(clone: Path,
 
 @pytest.mark.parametrize("code", ["0", "1"])
 def test_without_a_broker_the_rest_is_run(clone: Path, machine: Machine, code: str) -> None:
-    done = try_example(clone, machine, FAILED=code)
+    done = try_example(clone, machine, "-m", "not unit", FAILED=code)
 
     assert done.returncode == int(code)
     lines = done.stdout.splitlines()
     told = [number for number, line in enumerate(lines) if line.startswith("==> there is no RabbitMQ")]
     assert told[-1] == len(lines) - 1, "it is said at the end again"
     assert len(told) == 2
-    assert "-m not messaging" in done.stdout
+    assert "--ignore=tests/integration/messaging --ignore=tests/e2e" in done.stdout
     assert "TESTBED_ENV: DATABASE_URL={pg.url+psycopg2}" in done.stdout
     assert "SMTP_HOST={mail.host}" in done.stdout
     assert "RABBITMQ_URL" not in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("-m", "unit"), ("-munit",), ("-m=unit",), ("-m", "e2e", "-v", "-m", "unit")])
+def test_for_unit_tests_alone_no_broker_is_looked_for(clone: Path, machine: Machine, arguments: tuple[str, ...]) -> None:
+    done = try_example(clone, machine, *arguments)
+
+    assert done.returncode == 0, done.stderr
+    assert "RabbitMQ" not in done.stdout
+    assert f"-o cache_dir={clone}/.venv/pytest-cache {' '.join(arguments)}\n" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [("-m", "unit or api"), ("-k", "unit"), ("-m", "unit", "-m", "e2e"), ("tests/unit",)])
+def test_for_others_a_broker_is_looked_for(clone: Path, machine: Machine, arguments: tuple[str, ...]) -> None:
+    assert "there is no RabbitMQ" in try_example(clone, machine, *arguments).stdout
 
 
 def test_without_a_network(clone: Path, machine: Machine) -> None:

@@ -24,7 +24,9 @@ def upgrade() -> None:
         "login_tokens",
         sa.Column("digest", sa.String(64), primary_key=True),
         sa.Column("user_id", sa.Integer, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("login_tokens_user_id_idx", "login_tokens", ["user_id"])
 
 
 def downgrade() -> None:

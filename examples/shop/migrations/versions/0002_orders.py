@@ -28,11 +28,13 @@ def upgrade() -> None:
         sa.Column("card", sa.String(100), nullable=False, server_default=""),
         sa.Column("transaction_id", sa.String(100)),
     )
+    op.create_index("orders_user_id_idx", "orders", ["user_id"])
     op.create_table(
         "order_items",
         sa.Column("order_id", sa.Integer, sa.ForeignKey("orders.id"), primary_key=True),
         sa.Column("product_id", sa.Integer, sa.ForeignKey("products.id"), primary_key=True),
         sa.Column("quantity", sa.Integer, nullable=False),
+        sa.Column("price", sa.Integer, nullable=False),
         sa.Column("reservation_id", sa.String(100)),
         sa.CheckConstraint("quantity > 0", name="quantity_positive"),
     )

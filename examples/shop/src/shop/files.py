@@ -29,20 +29,24 @@ class ProductImport:
             report: is written: a line for each of its lines, PROCESSED, or REFUSED with the reason.
         """
         with open(source, encoding="utf-8", newline="") as file:
-            lines = [self._process(row) for row in csv.DictReader(file)]
+            rows = list(csv.DictReader(file))
+        # one statement for all of them, not one for each
+        known = self._session.scalars(select(Product).where(Product.sku.in_([row.get("sku") for row in rows])))
+        products = {each.sku: each for each in known}
+        lines = [self._process(row, products) for row in rows]
         self._session.commit()
         Path(report).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         return sum(line.startswith("PROCESSED") for line in lines)
 
-    def _process(self, row: dict[str, str]) -> str:
+    def _process(self, row: dict[str, str], products: dict[str, Product]) -> str:
         try:
             sku, name, price, stock = row["sku"], row["name"], int(row["price"]), int(row["stock"])
         except (KeyError, TypeError, ValueError) as error:
             return f"REFUSED: {row.get('sku')}: {error}"
-        product = self._session.scalar(select(Product).where(Product.sku == sku))
-        if product is None:
-            product = Product(sku=sku)
-            self._session.add(product)
+        if sku not in products:
+            products[sku] = Product(sku=sku)
+            self._session.add(products[sku])
+        product = products[sku]
         product.name, product.price, product.stock = name, price, stock
         return f"PROCESSED: {sku}"
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 import requests
 
 TIMEOUT = 5
+log = logging.getLogger(__name__)
 
 
 class OutOfStock(Exception):
@@ -20,8 +23,8 @@ class InventoryError(Exception):
 class InventoryClient:
     """Asks the inventory service."""
 
-    def __init__(self, url: str) -> None:
-        self._url = f"{url}/api/inventory"
+    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
+        self._url, self._timeout = f"{url}/api/inventory", timeout
 
     def stock(self, product_id: int) -> int:
         """Return how many there are of a product."""
@@ -40,9 +43,17 @@ class InventoryClient:
         """Have put back what was put aside."""
         self._call("DELETE", f"reservations/{reservation_id}")
 
+    def release_all(self, reservation_ids: Iterable[str | None]) -> None:
+        """Have all of them put back; one that fails is logged, and keeps none of the others."""
+        for reservation_id in filter(None, reservation_ids):
+            try:
+                self.release(reservation_id)
+            except InventoryError as error:
+                log.warning("reservation %s was not released: %s", reservation_id, error)
+
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         try:
-            answer = requests.request(method, f"{self._url}/{path}", json=body, timeout=TIMEOUT)
+            answer = requests.request(method, f"{self._url}/{path}", json=body, timeout=self._timeout)
             if answer.status_code == requests.codes.conflict:
                 raise OutOfStock(path)
             answer.raise_for_status()

@@ -2,37 +2,69 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, String, text, true
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, MetaData, String, func, true
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from .pricing import order_total
 
+ONE_ADDRESS = "users_email_any_case"
+
+
+class Role(StrEnum):
+    """What a user may do: an administrator sees everything."""
+
+    CUSTOMER = "customer"
+    ADMIN = "admin"
+
+
+class OrderStatus(StrEnum):
+    """What has become of an order."""
+
+    CONFIRMED = "CONFIRMED"
+    PROCESSED = "PROCESSED"
+    REFUSED = "REFUSED"
+
 
 class Base(DeclarativeBase):
-    """What all tables of the shop have in common."""
+    """What all tables of the shop have in common: names of constraints, as PostgreSQL would choose them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "fk": "%(table_name)s_%(column_0_name)s_fkey",
+            "uq": "%(table_name)s_%(column_0_name)s_key",
+            "ix": "%(table_name)s_%(column_0_name)s_idx",
+        }
+    )
 
 
 class User(Base):
     """Somebody who has an account; upper and lower case of an address are the same."""
 
     __tablename__ = "users"
-    __table_args__ = (Index("users_email_any_case", text("lower(email)"), unique=True),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     email: Mapped[str] = mapped_column(String(254))
     name: Mapped[str] = mapped_column(String(100))
-    role: Mapped[str] = mapped_column(String(20), server_default="customer")
+    role: Mapped[str] = mapped_column(String(20), server_default=Role.CUSTOMER)
     is_active: Mapped[bool] = mapped_column(server_default=true())
     password_hash: Mapped[str] = mapped_column(String(200), server_default="")
 
 
+Index(ONE_ADDRESS, func.lower(User.email), unique=True)
+
+
 class LoginToken(Base):
-    """A login that lasts. Only a digest is stored: who reads the table cannot log in with it."""
+    """A login, until it expires. Only a digest is stored: who reads the table cannot log in with it."""
 
     __tablename__ = "login_tokens"
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
 
 
 class Product(Base):
@@ -57,8 +89,8 @@ class Order(Base):
     __tablename__ = "orders"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
-    status: Mapped[str] = mapped_column(String(20), server_default="CONFIRMED")
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), index=True)
+    status: Mapped[str] = mapped_column(String(20), server_default=OrderStatus.CONFIRMED)
     card: Mapped[str] = mapped_column(String(100), server_default="")
     transaction_id: Mapped[str | None] = mapped_column(String(100))
 
@@ -68,11 +100,11 @@ class Order(Base):
     @property
     def total(self) -> int:
         """What it costs, in cents."""
-        return order_total((item.product.price, item.quantity) for item in self.items)
+        return order_total((item.price, item.quantity) for item in self.items)
 
 
 class OrderItem(Base):
-    """One product of an order, and what the inventory service has put aside for it."""
+    """One product of an order, its price when it was ordered, and what the inventory service has put aside for it."""
 
     __tablename__ = "order_items"
     __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
@@ -80,6 +112,7 @@ class OrderItem(Base):
     order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"), primary_key=True)
     product_id: Mapped[int] = mapped_column(ForeignKey("products.id"), primary_key=True)
     quantity: Mapped[int]
+    price: Mapped[int]
     reservation_id: Mapped[str | None] = mapped_column(String(100))
 
     order: Mapped[Order] = relationship(back_populates="items")

@@ -1,18 +1,30 @@
-"""Placing orders."""
+"""Placing orders, and finding them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, selectinload, sessionmaker
 
 from .inventory import InventoryClient
-from .models import Order, OrderItem, Product
+from .models import Order, OrderItem, OrderStatus, Product
 
 
 class UnknownProduct(Exception):
     """Nothing is sold under this id."""
+
+
+class OrderRepository:
+    """The orders of the shop."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def of_user(self, user_id: int) -> Sequence[Order]:
+        """Return a user's orders, the first one first, with their items: two statements, however many there are."""
+        found = select(Order).where(Order.user_id == user_id).order_by(Order.id)
+        return self._session.scalars(found.options(selectinload(Order.items))).all()
 
 
 class OrderService:
@@ -30,6 +42,8 @@ class OrderService:
     def create_order(self, user_id: int, wanted: Mapping[int, int], card: str) -> int:
         """Have all products put aside, store the order, and hand it on; return its id.
 
+        Where that fails, nothing stays put aside. An order that cannot be handed on is stored as REFUSED.
+
         Args:
             user_id: who orders.
             wanted: product id → quantity.
@@ -37,29 +51,43 @@ class OrderService:
 
         Raises:
             UnknownProduct: one of them is not sold here.
-            OutOfStock: there is too little of one: nothing is put aside, nothing was ordered.
+            OutOfStock: there is too little of one: nothing was ordered.
         """
         with self._sessions() as session:
-            known = set(session.scalars(select(Product.id).where(Product.id.in_(wanted))))
-        if unknown := sorted(set(wanted) - known):
+            prices = {each.id: each.price for each in session.scalars(select(Product).where(Product.id.in_(wanted)))}
+        if unknown := sorted(set(wanted) - set(prices)):
             raise UnknownProduct(unknown[0])
-        items = self._reserve(wanted)
+        reservations: dict[int, str] = {}
+        order_id = None
+        try:
+            for product_id, quantity in wanted.items():
+                reservations[product_id] = self._inventory.reserve(product_id, quantity)
+            order_id = self._store(user_id, wanted, card, prices, reservations)
+            self._publish(order_id)
+        except Exception:
+            if order_id is None or self._refuse(order_id):
+                self._inventory.release_all(reservations.values())
+            raise
+        return order_id
+
+    def _store(
+        self, user_id: int, wanted: Mapping[int, int], card: str, prices: Mapping[int, int], reservations: Mapping[int, str]
+    ) -> int:
+        items = [
+            OrderItem(product_id=each, quantity=quantity, price=prices[each], reservation_id=reservations[each])
+            for each, quantity in wanted.items()
+        ]
         with self._sessions.begin() as session:
             order = Order(user_id=user_id, card=card, items=items)
             session.add(order)
             session.flush()
-            order_id = order.id
-        self._publish(order_id)
-        return order_id
+            return order.id
 
-    def _reserve(self, wanted: Mapping[int, int]) -> list[OrderItem]:
-        items: list[OrderItem] = []
-        try:
-            for product_id, quantity in wanted.items():
-                reservation = self._inventory.reserve(product_id, quantity)
-                items.append(OrderItem(product_id=product_id, quantity=quantity, reservation_id=reservation))
-        except Exception:
-            for item in items:
-                self._inventory.release(str(item.reservation_id))
-            raise
-        return items
+    def _refuse(self, order_id: int) -> bool:
+        """Tell whether an order is refused now: the worker may have it all the same, if only the broker's answer was lost."""
+        with self._sessions.begin() as session:
+            order = session.get_one(Order, order_id, with_for_update=True)
+            if order.status == OrderStatus.CONFIRMED:
+                order.status = OrderStatus.REFUSED
+                return True
+            return False

@@ -15,7 +15,7 @@ class PaymentError(Exception):
 
 @dataclass(frozen=True)
 class Payment:
-    """A payment that was made."""
+    """What the gateway says of a payment; without success, it has not decided yet."""
 
     success: bool
     transaction_id: str
@@ -27,13 +27,14 @@ class PaymentProcessor:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def charge(self, amount: int, token: str, currency: str = "usd") -> Payment:
+    def charge(self, amount: int, token: str, currency: str = "usd", key: str | None = None) -> Payment:
         """Charge a card.
 
         Args:
             amount: in cents.
             token: stands for the card.
             currency: its code.
+            key: what is paid. However often it is sent, the gateway charges once.
 
         Raises:
             PaymentError: the gateway refuses, and says why.
@@ -42,6 +43,7 @@ class PaymentProcessor:
         answer = requests.post(
             f"{self._url}/charges",
             json={"amount": amount, "source": token, "currency": currency},
+            headers={"Idempotency-Key": key} if key is not None else {},
             timeout=TIMEOUT,
         )
         if answer.status_code == requests.codes.payment_required:

@@ -8,11 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pika
+from pika.exceptions import AMQPError
 
 from .workflow import Outcome, UnknownOrder
 
 ORDERS, PROCESSED = "orders", "orders.processed"
 log = logging.getLogger(__name__)
+
+
+class QueueError(Exception):
+    """The broker cannot be reached, or has not taken an order."""
 
 
 class OrderQueue:
@@ -22,11 +27,18 @@ class OrderQueue:
         self._url = url
 
     def publish(self, order_id: int) -> None:
-        """Hand an order on to the worker; returns when the broker has it."""
-        with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
-            channel = connection.channel()
-            channel.confirm_delivery()
-            channel.basic_publish("", ORDERS, json.dumps({"orderId": order_id}), mandatory=True)
+        """Hand an order on to the worker; returns when the broker has it.
+
+        Raises:
+            QueueError: it does not have it, or nobody knows.
+        """
+        try:
+            with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
+                channel = connection.channel()
+                channel.confirm_delivery()
+                channel.basic_publish("", ORDERS, json.dumps({"orderId": order_id}), mandatory=True)
+        except AMQPError as error:
+            raise QueueError(repr(error)) from error
 
 
 class OrderWorker:
@@ -41,6 +53,7 @@ class OrderWorker:
         self._process = process
         self._connection = pika.BlockingConnection(pika.URLParameters(url))
         self._channel = self._connection.channel()
+        self._channel.confirm_delivery()  # an order is taken off the queue only when the broker has what became of it
         self._channel.basic_qos(prefetch_count=1)
         self._channel.basic_consume(ORDERS, self._on_order)
 
@@ -55,13 +68,32 @@ class OrderWorker:
 
     def _on_order(self, channel: Any, method: Any, properties: Any, body: bytes) -> None:
         try:
-            outcome = self._process(int(json.loads(body)["orderId"]))
-        except (ValueError, LookupError, TypeError, UnknownOrder):
+            outcome = self._process(order_id_of(body))
+        except (InvalidMessage, UnknownOrder):
             log.exception("%r is no order: it goes to the dead letters", body)
             channel.basic_reject(method.delivery_tag, requeue=False)
-        except Exception:  # a service is out of order: once more, and then to the dead letters
+        except Exception:  # a service is out of order: once more, then to the dead letters; the order stays CONFIRMED
             log.exception("%r could not be processed", body)
             channel.basic_reject(method.delivery_tag, requeue=not method.redelivered)
         else:
             channel.basic_publish("", PROCESSED, json.dumps({"orderId": outcome.order_id, "status": outcome.status}))
             channel.basic_ack(method.delivery_tag)
+
+
+class InvalidMessage(Exception):
+    """What came is no order: it would be none the next time, either."""
+
+
+def order_id_of(body: bytes) -> int:
+    """Return the order that a message is about.
+
+    Raises:
+        InvalidMessage: it is about none.
+    """
+    try:
+        order_id = json.loads(body)["orderId"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise InvalidMessage from error
+    if type(order_id) is not int:
+        raise InvalidMessage
+    return order_id

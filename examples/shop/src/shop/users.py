@@ -15,14 +15,14 @@ class UserRepository:
         self._session = session
 
     def create_user(self, email: str, name: str, password_hash: str = "") -> User:
-        """Store a user.
+        """Store a user; whoever calls commits.
 
         Raises:
             sqlalchemy.exc.IntegrityError: somebody has this address.
         """
         user = User(email=email, name=name, password_hash=password_hash)
         self._session.add(user)
-        self._session.commit()
+        self._session.flush()
         return user
 
     def get_user_by_id(self, user_id: int) -> User | None:

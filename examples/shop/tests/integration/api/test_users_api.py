@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import requests
+from datetime import UTC, datetime
 
+import pytest
+import requests
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from fixtures.factories import PASSWORD, UserFactory
 from pytest_testbed import ApiClient, LiveApp, Mailbox
+from shop.models import LoginToken, User
 
 ADA = {"email": "ada@example.com", "name": "Ada Lovelace", "password": "secure123"}
 
@@ -26,6 +33,27 @@ def test_user_validation_integration(api_client: ApiClient, mailbox: Mailbox) ->
     assert len(mailbox) == 0
 
 
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"email": f"{'a' * 250}@b.de"}, "email"),
+        ({"email": "a\0@example.com"}, "email"),
+        ({"name": "n" * 101}, "name"),
+        ({"name": "Ada\nBcc: all@example.com"}, "name"),
+        ({"name": ["Ada"]}, "name"),
+        ({"password": "secure\ud800123"}, "password"),
+    ],
+)
+def test_an_invalid_field_is_named(api_client: ApiClient, changed: dict[str, object], field: str) -> None:
+    assert list(api_client.post("/users", json=ADA | changed).assert_status(400).json()["errors"]) == [field]
+
+
+@pytest.mark.parametrize("body", ["[1]", "null", "{", '"text"'])
+def test_a_body_that_is_no_object(api_client: ApiClient, body: str) -> None:
+    answer = api_client.post("/users", data=body, headers={"Content-Type": "application/json"})
+    assert list(answer.assert_status(400).json()) == ["error"]
+
+
 def test_an_address_is_taken_once(api_client: ApiClient) -> None:
     api_client.post("/users", json=ADA).assert_status(201)
     api_client.post("/users", json=ADA | {"email": "ADA@example.com"}).assert_status(400).assert_json(
@@ -43,11 +71,39 @@ def test_complete_auth_flow(api_client: ApiClient) -> None:
     api_client.get("/users/me").assert_status(200).assert_json({"email": ADA["email"]})
 
 
+# with `auth_headers`, as `api_client.login()` would log in again where a login has ended
+
+
+def test_a_logout_ends_a_login(api_client: ApiClient, auth_headers: dict[str, str]) -> None:
+    api_client.delete("/auth/login", headers=auth_headers).assert_status(204)
+
+    api_client.get("/users/me", headers=auth_headers).assert_status(401)
+    api_client.delete("/auth/login", headers=auth_headers).assert_status(401)
+
+
+def test_a_login_ends_by_itself(api_client: ApiClient, auth_headers: dict[str, str], pg_session: Session) -> None:
+    api_client.get("/users/me", headers=auth_headers).assert_status(200)
+
+    pg_session.execute(update(LoginToken).values(expires_at=datetime.now(UTC)))
+    pg_session.commit()
+
+    api_client.get("/users/me", headers=auth_headers).assert_status(401)
+
+
+def test_a_closed_account_cannot_log_in(api_client: ApiClient, user: User, pg_session: Session) -> None:
+    api_client.login(email=user.email, password=PASSWORD)
+    api_client.get("/users/me").assert_status(200)
+
+    user.is_active = False
+    pg_session.commit()
+
+    api_client.get("/users/me").assert_status(401)  # nor does a login from before help
+    api_client.post("/auth/login", json={"email": user.email, "password": PASSWORD}).assert_status(401)
+
+
+@pytest.mark.usefixtures("pg_session")  # the factories' session
 def test_nobody_sees_another_customer(api_client: ApiClient) -> None:
-    for name in ("ada", "grace"):
-        api_client.post("/users", json=ADA | {"email": f"{name}@example.com"}).assert_status(201)
-    ada = api_client.as_user(email="ada@example.com", password=ADA["password"])
-    grace = api_client.as_user(email="grace@example.com", password=ADA["password"])
+    ada, grace = [api_client.as_user(email=each.email, password=PASSWORD) for each in UserFactory.create_batch(2)]
 
     own = ada.get("/users/me").json()["id"]
 
@@ -56,7 +112,7 @@ def test_nobody_sees_another_customer(api_client: ApiClient) -> None:
 
 
 def test_with_a_client_of_ones_own(live_app: LiveApp, auth_headers: dict[str, str]) -> None:
-    """What the guide does by hand: any client, and the header."""
+    """A test that calls the API in its own way needs the address and the header alone."""
     answer = requests.get(f"{live_app.url}/api/users/me", headers=auth_headers, timeout=10)
 
     assert answer.json()["email"] == "admin@example.com"

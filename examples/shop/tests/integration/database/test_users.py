@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from shop.accounts import AccountService, LoginFailed
+from shop.mail import Mailer
 from shop.models import User
 from shop.users import UserRepository
 
@@ -14,6 +18,11 @@ from shop.users import UserRepository
 @pytest.fixture
 def user_repo(pg_session: Session) -> UserRepository:
     return UserRepository(pg_session)
+
+
+@pytest.fixture
+def accounts(pg_session: Session) -> AccountService:
+    return AccountService(pg_session, Mailer("localhost", 1))  # on that port nobody listens, and no mail is sent here
 
 
 def test_create_and_retrieve_user(user_repo: UserRepository, pg_session: Session) -> None:
@@ -39,10 +48,26 @@ def test_every_test_begins_with_the_administrator_alone(user_repo: UserRepositor
     user_repo.create_user(email="test@example.com", name="Test User")
 
 
-@pytest.mark.budget(queries=1_001, seconds=60)
-def test_bulk_insert_performance(user_repo: UserRepository, pg_session: Session) -> None:
-    """Statements are counted, which is the same on each machine; seconds are for what hangs."""
-    for number in range(1_000):
-        user_repo.create_user(email=f"user{number}@example.com", name=f"User {number}")
+def test_a_rule_of_the_database_that_is_not_about_the_address(accounts: AccountService, pg_session: Session) -> None:
+    """It is not taken for an address that somebody has. Tables are put back as well as rows."""
+    pg_session.execute(text("ALTER TABLE users ADD CONSTRAINT no_robots CHECK (name <> 'Robot')"))
+    pg_session.commit()
 
-    assert pg_session.scalar(select(func.count()).select_from(User)) == 1_000 + 1
+    with pytest.raises(IntegrityError, match="no_robots"):
+        accounts.register("robot@example.com", "Robot", "secure123")
+
+
+def test_an_unknown_address_takes_a_login_as_long(accounts: AccountService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time tells nobody who has an account: a hash is made all the same, as expensive as that of a password."""
+    costs: list[tuple[int, int, int]] = []
+
+    def scrypt(password: bytes, *, salt: bytes, n: int, r: int, p: int) -> bytes:
+        costs.append((n, r, p))
+        return b""
+
+    monkeypatch.setattr(hashlib, "scrypt", scrypt)
+
+    with pytest.raises(LoginFailed):
+        accounts.login("nobody@example.com", "secure123")
+
+    assert costs == [(16384, 8, 5)]

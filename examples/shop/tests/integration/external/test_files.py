@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+import pytest
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from pytest_testbed import WorkDir
@@ -30,6 +31,25 @@ def test_a_product_that_is_there_is_changed(workdir: WorkDir, pg_session: Sessio
     ProductImport(pg_session).process_file(workdir / "products.csv", workdir / "report.txt")
 
     assert (product.name, product.price, product.stock) == ("New name", 1, 2)
+
+
+@pytest.mark.budget(queries=3, seconds=60)
+def test_bulk_insert_performance(workdir: WorkDir, pg_session: Session) -> None:
+    """Statements are counted, as they are the same on each machine; seconds are for what has become far too slow."""
+    lines = [f"SKU-{number},Product {number},100,{number}\n" for number in range(1_000)]
+    workdir.write("products.csv", "sku,name,price,stock\n" + "".join(lines))
+
+    assert ProductImport(pg_session).process_file(workdir / "products.csv", workdir / "report.txt") == 1_000
+
+    assert pg_session.scalar(select(func.count()).select_from(Product)) == 1_000
+
+
+def test_a_product_that_comes_twice_is_the_last_one(workdir: WorkDir, pg_session: Session) -> None:
+    workdir.write("products.csv", "sku,name,price,stock\nLAMP,Lamp,2500,4\nLAMP,Big lamp,3000,1\n")
+
+    ProductImport(pg_session).process_file(workdir / "products.csv", workdir / "report.txt")
+
+    assert pg_session.scalars(select(Product.name)).all() == ["Big lamp"]
 
 
 def test_file_cleanup_integration(workdir: WorkDir) -> None:

@@ -37,6 +37,22 @@ def test_the_last_one_is_sold_once(client: InventoryClient, inventory: MockServi
         client.reserve(123, 1)
 
 
+def test_a_service_that_is_slow(inventory: MockService) -> None:
+    inventory.stub("GET", "/api/inventory/{product}", json={"stock": 10}, delay=60)  # ends with the test
+
+    with pytest.raises(InventoryError, match="timed out"):
+        InventoryClient(inventory.url, timeout=0.1).stock(123)
+
+
+def test_what_cannot_be_released_keeps_none_of_the_others(client: InventoryClient, inventory: MockService) -> None:
+    inventory.stub("DELETE", "/api/inventory/reservations/res-1", status=500)
+
+    client.release_all(["res-1", None, "res-2"])
+
+    inventory.verify("DELETE", "/api/inventory/reservations/res-1", times=1)
+    inventory.verify("DELETE", "/api/inventory/reservations/res-2", times=1)
+
+
 @pytest.mark.parametrize("fault", ["reset", "empty", "garbage"])
 def test_a_service_that_breaks_off(client: InventoryClient, inventory: MockService, fault: str) -> None:
     inventory.stub("POST", "/api/inventory/{product}/reserve", fault=fault)

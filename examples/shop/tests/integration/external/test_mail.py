@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import pytest
 
 from pytest_testbed import Mailbox
 from shop.mail import Mailer
@@ -14,8 +14,10 @@ def test_a_mail_arrives(mailbox: Mailbox) -> None:
     assert "Zwölf" in mailbox.expect(to="ada@example.com", subject="Grüße").text
 
 
-def test_a_mail_server_that_is_down() -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # a port on which nobody listens
+def test_a_mail_server_that_is_closing(mailbox: Mailbox, caplog: pytest.LogCaptureFixture) -> None:
+    mailbox.refuse(at="connect", code=421)
 
-        assert not Mailer(*nobody.getsockname()).send("ada@example.com", "Hello", "")
+    assert not Mailer(*mailbox.address).send("ada@example.com", "Hello", "")
+
+    assert "'Hello' was not sent to ada@example.com" in caplog.text
+    assert len(mailbox) == 0

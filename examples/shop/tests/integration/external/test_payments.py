@@ -24,6 +24,20 @@ def test_payment_processing_integration(http_mock: HttpMock) -> None:
     assert len(http_mock.calls) == 1
 
 
+def test_a_payment_says_what_it_is_for(http_mock: HttpMock) -> None:
+    """So that the gateway charges once, however often it is asked."""
+    wanted = matchers.header_matcher({"Idempotency-Key": "order-7"})
+    http_mock.post(CHARGES, json={"id": "ch_123", "status": "succeeded"}, match=[wanted])
+
+    assert PaymentProcessor(GATEWAY).charge(amount=1000, token="tok_visa", key="order-7").success
+
+
+def test_a_payment_that_is_not_decided_is_no_success(http_mock: HttpMock) -> None:
+    http_mock.post(CHARGES, json={"id": "ch_123", "status": "pending"})
+
+    assert not PaymentProcessor(GATEWAY).charge(amount=1000, token="tok_visa").success
+
+
 def test_payment_failure_integration(http_mock: HttpMock) -> None:
     http_mock.post(CHARGES, json={"error": "card_declined"}, status=402)
 

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy.orm import Session
 
 from fixtures.factories import OrderItemFactory
-from pytest_testbed import Broker
+from pytest_testbed import Broker, MockService
+from shop.models import OrderItem, OrderStatus
 from shop.parts import Parts
 from shop.queue import ORDERS, PROCESSED, OrderQueue, OrderWorker
 from shop.settings import Settings
-from shop.workflow import Outcome
+from shop.workflow import Outcome, UnknownOrder
+
+
+@contextmanager
+def running(worker: OrderWorker) -> Iterator[None]:
+    """Let a worker work; it ends with the block, whatever happens there."""
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        worker.stop()
+        thread.join(timeout=10)
+        assert not thread.is_alive(), "the worker does not stop"
 
 
 @pytest.fixture
@@ -24,23 +39,32 @@ def handled() -> list[int]:
 
 @pytest.fixture
 def worker(rabbitmq_url: str, handled: list[int]) -> Iterator[None]:
-    """A worker that processes orders without a shop; order 13 has bad luck."""
+    """A worker that processes orders without a shop; order 13 has bad luck, and 404 is nobody's."""
 
     def process(order_id: int) -> Outcome:
         handled.append(order_id)
         if order_id == 13:
-            raise ConnectionError("the payment gateway is out of order")
-        return Outcome(order_id, "PROCESSED")
+            raise ValueError("the payment gateway answers with HTML")
+        if order_id == 404:
+            raise UnknownOrder(order_id)
+        return Outcome(order_id, OrderStatus.PROCESSED)
 
-    yield from running(OrderWorker(rabbitmq_url, process))
+    with running(OrderWorker(rabbitmq_url, process)):
+        yield
 
 
-def running(worker: OrderWorker) -> Iterator[None]:
-    thread = threading.Thread(target=worker.run)
-    thread.start()
-    yield
-    worker.stop()
-    thread.join()
+@pytest.fixture
+def shop_worker(rabbitmq_url: str) -> Iterator[None]:
+    """A worker with all that it has in production."""
+    with running(OrderWorker(rabbitmq_url, Parts(Settings.from_environment()).workflow.process_order)):
+        yield
+
+
+@pytest.fixture
+def two_of_ten(pg_session: Session) -> OrderItem:
+    """An order of two pieces; ten of them are there."""
+    item: OrderItem = OrderItemFactory.create(product__stock=10, quantity=2)
+    return item
 
 
 def test_order_processing_flow(worker: None, rabbitmq_broker: Broker, rabbitmq_url: str) -> None:
@@ -52,12 +76,19 @@ def test_order_processing_flow(worker: None, rabbitmq_broker: Broker, rabbitmq_u
     assert rabbitmq_broker.count(ORDERS) == 0
 
 
-@pytest.mark.parametrize("body", ["no JSON", {"order": 1}, [1], {"orderId": "x"}])
+@pytest.mark.parametrize("body", ["no JSON", {"order": 1}, [1], {"orderId": "1"}, {"orderId": 1.5}])
 def test_what_is_no_order_is_put_aside(worker: None, rabbitmq_broker: Broker, handled: list[int], body: object) -> None:
     rabbitmq_broker.publish(ORDERS, body)
 
     assert rabbitmq_broker.expect_dead_letter(ORDERS, reason="rejected").deaths[0].count == 1
     assert handled == []
+
+
+def test_an_unknown_order_is_put_aside(worker: None, rabbitmq_broker: Broker, handled: list[int]) -> None:
+    rabbitmq_broker.publish(ORDERS, {"orderId": 404})
+
+    rabbitmq_broker.expect_dead_letter(ORDERS, matching={"orderId": 404}, reason="rejected")
+    assert handled == [404]
 
 
 def test_a_failure_is_tried_once_more(worker: None, rabbitmq_broker: Broker, handled: list[int]) -> None:
@@ -70,16 +101,30 @@ def test_a_failure_is_tried_once_more(worker: None, rabbitmq_broker: Broker, han
     rabbitmq_broker.expect_none(PROCESSED)
 
 
-def test_an_order_that_comes_twice_is_charged_once(pg_session: Session, rabbitmq_broker: Broker, rabbitmq_url: str) -> None:
-    order = OrderItemFactory.create(product__stock=10, quantity=2).order
-    pg_session.commit()
-    worker = running(OrderWorker(rabbitmq_url, Parts(Settings.from_environment()).workflow.process_order))
-    next(worker)
-
+def test_an_order_that_comes_twice_is_charged_once(
+    shop_worker: None, two_of_ten: OrderItem, pg_session: Session, rabbitmq_broker: Broker,
+    mock_service: Callable[[str], MockService],
+) -> None:  # fmt: skip
     for _ in range(2):
-        rabbitmq_broker.publish(ORDERS, {"orderId": order.id})
-        rabbitmq_broker.expect(PROCESSED, matching={"orderId": order.id, "status": "PROCESSED"})
+        rabbitmq_broker.publish(ORDERS, {"orderId": two_of_ten.order_id})
+        rabbitmq_broker.expect(PROCESSED, matching={"orderId": two_of_ten.order_id, "status": "PROCESSED"})
 
-    next(worker, None)
-    pg_session.refresh(order.items[0].product)
-    assert order.items[0].product.stock == 8
+    mock_service("payments").verify("POST", "/charges", times=1)
+    pg_session.refresh(two_of_ten.product)
+    assert two_of_ten.product.stock == 8
+
+
+def test_a_gateway_that_hangs_up_is_asked_again_for_the_same(
+    shop_worker: None, two_of_ten: OrderItem, pg_session: Session, rabbitmq_broker: Broker,
+    mock_service: Callable[[str], MockService],
+) -> None:  # fmt: skip
+    """Nobody knows whether it has charged: with the same key it does so once, and the stock is taken once."""
+    payments = mock_service("payments")
+    payments.stub("POST", "/charges", fault="reset", times=1)
+
+    rabbitmq_broker.publish(ORDERS, {"orderId": two_of_ten.order_id})
+
+    rabbitmq_broker.expect(PROCESSED, matching={"orderId": two_of_ten.order_id, "status": "PROCESSED"})
+    payments.verify("POST", "/charges", headers={"Idempotency-Key": f"order-{two_of_ten.order_id}"}, times=2)
+    pg_session.refresh(two_of_ten.product)
+    assert two_of_ten.product.stock == 8
