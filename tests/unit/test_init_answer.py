@@ -310,6 +310,8 @@ def test_lines_for_settings_that_say_their_section_themselves(
         ('[tool.ruff]\n[tool.pytest]\nini_options = { addopts = "-ra" }\n', 3),
         ('tool.pytest = { ini_options = { addopts = "-ra" } }\n', 1),
         ('[tool]\npytest.ini_options = { addopts = "-ra" }\n', 2),
+        ('[tool]\n\npytest = { ini_options = { addopts = "-ra" } }\n', 3),
+        ("[tool.pytest]\nini_options = {}\n", 2),
     ],
 )
 def test_settings_in_braces_are_to_be_written_otherwise_first(tmp_path: Path, capsys: Capture, text: str, line: int) -> None:

@@ -320,6 +320,11 @@ def inner():
         ),
         ("from dynaconf import Dynaconf\nc = Dynaconf(envvar_prefix='a')\nx = c.DB.url.strip()", ("A_DB__URL", None, False)),
         ("import dynaconf\nc = dynaconf.Dynaconf(envvar_prefix=False)\nx = c['db_url']", ("DB_URL", None, False)),
+        (
+            "from dynaconf import Dynaconf\nA = 'a'\nc = Dynaconf(envvar_prefix=A)\nx = c['DB_URL'].strip()",
+            ("A_DB_URL", None, False),
+        ),
+        ("from dynaconf import Dynaconf\nc = Dynaconf(envvar_prefix='')\nx = c.get('DB_URL').strip()", ("DB_URL", None, False)),
         ("from dynaconf import LazySettings\nc = LazySettings()\nx = c.get('DB.URL', 'x')", ("DYNACONF_DB__URL", "x", False)),
         ("import os\nx = os.getenv('DB_URL', f'postgresql://{user}@db')", ("DB_URL", "postgresql://", False)),
         (
@@ -471,11 +476,53 @@ def test_what_aliases_repeat_and_what_stands_in_braces(tmp_path: Path) -> None:
         ("POSTGRES_USER", "shop", 2),
         ("POSTGRES_DB", "shop", 3),
         ("DATABASE_URL", "postgresql://shop@db/shop", 16),
+        ("POSTGRES_USER", "a, b", 17),
+        ("POSTGRES_DB", "other", 17),
     ]
 
 
-def test_braces_with_texts_that_have_commas() -> None:
-    assert values("a: {b: 'c, d', e: f}  \n") == [Value(("a", "b"), "c, d", 1), Value(("a", "e"), "f", 1)]
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: {b: 'c, d', e: f}  ", ["a.b=c, d", "a.e=f"]),
+        (
+            "a: {b: {c: d, e: [f, 'g', {h: i}]}, j: postgres://u:p@h/k}",
+            ["a.b.c=d", "a.b.e.-=f", "a.b.e.-=g", "a.b.e.-.h=i", "a.j=postgres://u:p@h/k"],
+        ),
+        ("a: {b: c} # was {b: d}", ["a.b=c"]),
+        ('a: {\'b\': "c", "d": e, }', ["a.b=c", "a.d=e"]),
+        ("a: [b, [c, d]]", ["a.-=b", "a.-.-=c", "a.-.-=d"]),
+        ("a: {b: c", []),
+        ("a: {b, c: d}", []),
+        ("a: {b: c} d", []),
+        ("a: {b: *c, d: &e f, g: !h i}", []),
+        pytest.param(f"a: {'[' * 5000}b{']' * 5000}", [], id="nested too deeply"),
+        ("a: {}\nb: []", []),
+    ],
+)
+def test_yaml_in_braces_and_brackets(text: str, expected: list[str]) -> None:
+    assert [f"{'.'.join(value.keys)}={value.text}" for value in values(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # its own come before what is merged, wherever that stands
+        ("a: &a\n  x: 1\n  y: 2\nb:\n  x: own\n  <<: *a\n", ["a.x=1", "a.y=2", "b.x=own", "b.y=2"]),
+        ("a: &a\n  x: 1\n  y: 2\nb:\n  <<: *a\n  x: own\n", ["a.x=1", "a.y=2", "b.y=2", "b.x=own"]),
+        # the first of several
+        ("a: &a\n  x: 1\nb: &b\n  x: 2\n  y: 2\nc:\n  <<: [*a, *b]\n", ["a.x=1", "b.x=2", "b.y=2", "c.x=1", "c.y=2"]),
+        # a mapping of its own takes the place of the whole
+        ("a: &a\n  e:\n    x: 1\nb:\n  <<: *a\n  e:\n    y: 2\n", ["a.e.x=1", "b.e.y=2"]),
+        # not what follows an anchor
+        ("a: &a {}\nb:\n  x: 1\nc: *a\n", ["b.x=1"]),
+        ("a:\n- &a\n  x: 1\n- x: 2\nb:\n- *a\n", ["a.-.x=1", "a.-.x=2", "b.-.x=1"]),
+        ("a: &a\n- x: 1\n- x: 2\nb: *a\n", ["a.-.x=1", "a.-.x=2", "b.-.x=1", "b.-.x=2"]),
+        ("a: &a 1\nb: *a  # the same\nc: *none\n", ["a=1", "b=1"]),
+    ],
+)
+def test_what_aliases_repeat(text: str, expected: list[str]) -> None:
+    assert [f"{'.'.join(value.keys)}={value.text}" for value in values(text)] == expected
 
 
 def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
@@ -492,6 +539,19 @@ def test_settings_of_dynaconf_are_found_where_they_are_used(tmp_path: Path) -> N
 
     assert (read.name, read.place, read.how) == ("SHOP_DATABASE_URL", Place("shop/db.py", 3), "dynaconf")
     assert role(read) == Role("pg", "url")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "c = Dynaconf(envvar_prefix=prefix())\nx = c.DB_URL",
+        "c = Dynaconf(envvar_prefix='A,B')\nx = c.DB_URL",
+        "c = Dynaconf()\nc['DB_URL'] = 'x'\nc.DB_URL = 'x'\nc.set('DB_URL', 'x')\ndel c.DB_URL",
+        "c = Dynaconf()\nx = c.get(name)\ny = c[name]\nc.validators.validate()",
+    ],
+)
+def test_what_dynaconf_does_not_read_from_a_variable_that_is_known(tmp_path: Path, text: str) -> None:
+    assert seen(tmp_path, a=f"from dynaconf import Dynaconf\n{text}\n").reads == []
 
 
 def test_a_file_of_variables_may_have_comments(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from .runs import Run, records_directory, runs_of
 
 __all__ = ["stop"]
 
-PATIENCE = 10.0
+PATIENCE = 15.0
 """Seconds that a host is given for the end of its services."""
 
 

@@ -25,8 +25,11 @@ __all__ = ["Host", "load_typing"]
 
 CLOSE_TIMEOUT = 4.0
 """Seconds that the end of a host waits for a service that may be about to be launched; the pull of an image takes longer."""
-LAUNCH_TIMEOUT = 30.0
-"""Seconds that it waits for a launch: what the engine is asked for while nobody waits any more stays until the next run."""
+LAUNCH_TIMEOUT = 12.0
+"""Seconds that it waits for a launch: what the engine is asked for while nobody waits any more stays until the next run.
+
+Less than what those who wait for the host's end allow: `HostClient.leave`, the command `stop`.
+"""
 LOOK_TIMEOUT = 3.0
 """Seconds in which a service that was kept must answer, or it is replaced."""
 

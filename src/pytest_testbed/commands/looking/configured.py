@@ -135,27 +135,27 @@ def _toml(name: str, text: str) -> Configured | None:
         here.fault = f"is no TOML: {error}"
         return here
     if is_own:
-        return _filled(here, text, _table(data, "pytest"))
+        return _filled(here, text, _table(data, "pytest"), is_there="pytest" in data)
     tool = _table(data, "tool")
     if "pytest" not in tool:
         return None
     native = {key: value for key, value in _table(tool, "pytest").items() if key != "ini_options"}
     if not native and "ini_options" in _table(tool, "pytest"):
         here.section = "[tool.pytest.ini_options]"
-        return _filled(here, text, _table(_table(tool, "pytest"), "ini_options"))
+        return _filled(here, text, _table(_table(tool, "pytest"), "ini_options"), is_there=True)
     here.section = "[tool.pytest]"
-    return _filled(here, text, native)
+    return _filled(here, text, native, is_there=True)
 
 
-def _filled(here: Configured, text: str, values: Mapping[str, Any]) -> Configured:
+def _filled(here: Configured, text: str, values: Mapping[str, Any], *, is_there: bool) -> Configured:
     parts = [rf"[\"']?{part}[\"']?" for part in here.section.strip("[]").split(".")]
     dots = r"\s*\.\s*"
     here.line = _line(text, rf"\s*\[\s*{dots.join(parts)}\s*\]")
     here.values = dict(values)
     before = "" if here.line else DOTTED
     here.lines = {key: _line(text, rf"{before}[\"']?{re.escape(key)}[\"']?\s*=", here.line) for key in values}
-    if values and not here.line:
-        _without_heading(here, text, rf"(?:{DOTTED})?\s*{parts[-1]}\s*=")
+    if is_there and not here.line:
+        _without_heading(here, text, rf"(?:{DOTTED})?\s*[\"']?(?:{parts[-1]}|pytest)[\"']?\s*=")
     return here
 
 

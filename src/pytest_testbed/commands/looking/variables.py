@@ -89,7 +89,7 @@ def _of_calls(source: Source, objects: Mapping[str, str]) -> Iterator[Read]:
         name, default, is_required, how = read
         if not parents:
             parents = {id(child): each for each in source.nodes for child in ast.iter_child_nodes(each)}
-        if how == "dynaconf" and isinstance(parents.get(id(node)), ast.Attribute):
+        if how == "dynaconf" and isinstance(node, ast.Attribute) and isinstance(parents.get(id(node)), ast.Attribute):
             continue  # a part of a longer name
         yield Read(name, source.at(node), default, is_required, how, _around(source, node, parents), source.is_test)
 

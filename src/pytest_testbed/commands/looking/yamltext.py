@@ -1,4 +1,4 @@
-"""As much of YAML as compose files and pipelines are made of: names, texts and lists by their indents.
+"""As much of YAML as compose files and pipelines are made of: names, texts and lists by their indents, and what is repeated.
 
 What else there may be (texts of several lines, braces over several lines) is passed over: a line that is not understood says
 nothing.
@@ -7,20 +7,23 @@ nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from itertools import takewhile
+from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from .yamlflow import entries
 
 __all__ = ["Value", "values"]
 
 KEY = re.compile(r"""(?P<key>"[^"]*"|'[^']*'|[^\s:#\[\]{},"'&*!|>%@`-][^:#]*?)\s*:(?:\s+(?P<rest>.*))?$""")
-
 ANCHOR = re.compile(r"&(\S+)(?:\s+|$)")
 ALIASES = re.compile(r"(?:\*[^\s,\]]+|\[\s*\*[^\s,\]]+(?:\s*,\s*\*[^\s,\]]+)*\s*\])\s*(?:#.*)?")
 NAME = re.compile(r"\*([^\s,\]]+)")
-PART = re.compile(r"""(?:"[^"]*"|'[^']*'|[^,"'])+""")
+MERGE = "<<"
 MOST = 10_000
 """Values that are enough of one file: aliases of aliases could make more than memory holds."""
+
+Path = tuple[tuple[str, int], ...]
+"""Keys, each with its line, which tells entries of a list from each other."""
 
 
 class Value(NamedTuple):
@@ -31,74 +34,107 @@ class Value(NamedTuple):
     line: int
 
 
-def values(text: str) -> list[Value]:
-    """Return what has a value, in the order of the file; also what an alias repeats, but for images, which are there once."""
-    found: list[Value] = []
-    path: list[tuple[int, str]] = []
-    anchors: dict[str, tuple[int, int]] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+class Seen(NamedTuple):
+    """A text with its path; `mapping` is that into which it was merged, if it was, and `turn` counts what was."""
+
+    path: Path
+    text: str
+    line: int
+    mapping: Path | None = None
+    turn: int = 0
+
+
+@dataclass
+class Anchor:
+    """A place that can be repeated: its path, and which of the texts are below it."""
+
+    path: Path
+    start: int
+    end: int | None = None
+
+
+@dataclass
+class Reader:
+    """Reads a file line by line."""
+
+    seen: list[Seen] = field(default_factory=list)
+    _open: list[tuple[int, str, int]] = field(default_factory=list)
+    _anchors: dict[str, Anchor] = field(default_factory=dict)
+    _turn: int = 0
+
+    def read(self, number: int, line: str) -> None:
+        """Take a line."""
         body = line.lstrip(" ")
-        indent = len(line) - len(body)
         if not body or body[0] in "#%" or body.startswith(("---", "...")):
-            continue
-        body = _entered(path, body, indent)
-        keys = tuple(key for _, key in path)
-        if anchor := ANCHOR.match(body):
-            anchors[anchor[1]] = len(found), len(keys)
-            body = body[anchor.end() :]
+            return
+        body = self._entered(body, len(line) - len(body), number)
+        path = tuple((key, line) for _, key, line in self._open)
+        for anchor in self._anchors.values():
+            if anchor.end is None and path[: len(anchor.path)] != anchor.path:
+                anchor.end = len(self.seen)
+        if match := ANCHOR.match(body):
+            self._anchors[match[1]] = Anchor(path, len(self.seen))
+            body = body[match.end() :]
         if ALIASES.fullmatch(body):
-            at = keys[:-1] if keys[-1:] == ("<<",) else keys
-            for name in NAME.findall(body):
-                start, depth = anchors.get(name, (len(found), 0))
-                found += _repeated(found[start : start + MOST], depth, at) if len(found) < MOST else []
+            self._repeat(NAME.findall(body), path)
         else:
-            found += (Value((*keys, *more), each, number) for more, each in _flow(body))
-    return found
+            self.seen += (Seen((*path, *((key, number) for key in keys)), text, number) for keys, text in entries(body))
+
+    def _entered(self, body: str, indent: int, number: int) -> str:
+        """Go to a line's key, and return what stands behind that."""
+        path = self._open
+        is_entry = body.startswith("- ") or body == "-"
+        # entries of a list may stand at the indent of its key
+        while path and (path[-1][0] > indent or (path[-1][0] == indent and (not is_entry or path[-1][1] == "-"))):
+            path.pop()
+        while body.startswith("- ") or body == "-":
+            path.append((indent, "-", number))
+            rest = body[1:].lstrip(" ")
+            indent += len(body) - len(rest)
+            body = rest
+        if match := KEY.match(body):
+            path.append((indent, match["key"].strip("\"'"), number))
+            return match["rest"] or ""
+        return body
+
+    def _repeat(self, names: list[str], path: Path) -> None:
+        """Repeat what anchors have, but for images, which are there once."""
+        is_merged = path[-1:] and path[-1][0] == MERGE
+        at = path[:-1] if is_merged else path
+        for name in names:
+            if (anchor := self._anchors.get(name)) is None or len(self.seen) >= MOST:
+                continue
+            self._turn += 1
+            for each in self.seen[anchor.start : anchor.end][:MOST]:
+                below = each.path[len(anchor.path) :]
+                if below[-1:] and below[-1][0] == "image":
+                    continue
+                self.seen.append(Seen((*at, *below), each.text, each.line, at if is_merged else None, self._turn))
+
+    def values(self) -> list[Value]:
+        """Return what counts: a mapping's own keys come before what is merged into it, and of that the first."""
+        given: dict[tuple[Path, str], int] = {}
+        for each in self.seen:
+            if each.mapping is None:
+                given.update(((each.path[:depth], key), 0) for depth, (key, _) in enumerate(each.path))
+        for each in self.seen:
+            if each.mapping is not None and len(each.path) > len(each.mapping):
+                given.setdefault((each.mapping, each.path[len(each.mapping)][0]), each.turn)
+        return [
+            Value(tuple(key for key, _ in each.path), each.text, each.line)
+            for each in self.seen
+            if each.mapping is None or given.get((each.mapping, _child(each)), each.turn) == each.turn
+        ]
 
 
-def _entered(path: list[tuple[int, str]], body: str, indent: int) -> str:
-    """Lead the path to a line's key, and return what stands behind that."""
-    is_entry = body.startswith("- ") or body == "-"
-    # entries of a list may stand at the indent of its key
-    while path and (path[-1][0] > indent or (path[-1][0] == indent and (not is_entry or path[-1][1] == "-"))):
-        path.pop()
-    while body.startswith("- ") or body == "-":
-        path.append((indent, "-"))
-        rest = body[1:].lstrip(" ")
-        indent += len(body) - len(rest)
-        body = rest
-    if match := KEY.match(body):
-        path.append((indent, match["key"].strip("\"'")))
-        return match["rest"] or ""
-    return body
+def _child(each: Seen) -> str:
+    assert each.mapping is not None
+    return each.path[len(each.mapping)][0] if len(each.path) > len(each.mapping) else ""
 
 
-def _repeated(found: list[Value], depth: int, keys: tuple[str, ...]) -> list[Value]:
-    """Return the values of an anchor, which come first, below other keys."""
-    below = found[0].keys[:depth] if found else ()
-    anchored = takewhile(lambda value: value.keys[:depth] == below, found)
-    return [Value((*keys, *each.keys[depth:]), each.text, each.line) for each in anchored if each.keys[-1:] != ("image",)]
-
-
-def _flow(body: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield what stands behind a key, each with the keys that lead to it from there."""
-    body = body.strip()
-    if body.startswith("{") and body.endswith("}"):
-        for part in PART.findall(body[1:-1]):
-            if match := KEY.match(part.strip()):
-                yield from (((match["key"].strip("\"'"),), each) for each in _plain(match["rest"] or ""))
-        return
-    more = ("-",) if body.startswith("[") else ()
-    yield from ((more, each) for each in _plain(body))
-
-
-def _plain(text: str) -> list[str]:
-    """Return the texts of what stands behind a key: one, or those of a list in brackets."""
-    text = text.strip()
-    if text[:1] in "\"'" and text:
-        end = text.find(text[0], 1)
-        return [text[1:end]] if end > 0 else []
-    text = re.sub(r"\s+#.*$", "", text)
-    if text.startswith("[") and text.endswith("]"):
-        return [part.strip().strip("\"'") for part in text[1:-1].split(",") if part.strip()]
-    return [] if not text or text[0] in "&*!|>#{" else [text]
+def values(text: str) -> list[Value]:
+    """Return what has a value, in the order of the file; also what aliases repeat."""
+    reader = Reader()
+    for number, line in enumerate(text.splitlines(), start=1):
+        reader.read(number, line)
+    return reader.values()
