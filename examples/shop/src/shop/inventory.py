@@ -28,16 +28,17 @@ class InventoryClient:
 
     def stock(self, product_id: int) -> int:
         """Return how many there are of a product."""
-        return int(self._call("GET", f"{product_id}")["stock"])
+        return int(_field(self._call("GET", f"{product_id}"), "stock"))
 
     def reserve(self, product_id: int, quantity: int) -> str:
         """Have some of a product put aside; return the reservation's id.
 
         Raises:
             OutOfStock: there are not so many.
-            InventoryError: the service did not answer, or with an error.
+            InventoryError: the service did not answer, or with an error. It may have put them aside all the same.
         """
-        return str(self._call("POST", f"{product_id}/reserve", {"quantity": quantity})["reservationId"])
+        answer = self._call("POST", f"{product_id}/reserve", {"quantity": quantity}, conflict=OutOfStock)
+        return str(_field(answer, "reservationId"))
 
     def release(self, reservation_id: str) -> None:
         """Have put back what was put aside."""
@@ -51,12 +52,21 @@ class InventoryClient:
             except InventoryError as error:
                 log.warning("reservation %s was not released: %s", reservation_id, error)
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, conflict: type[Exception] = InventoryError
+    ) -> object:
         try:
             answer = requests.request(method, f"{self._url}/{path}", json=body, timeout=self._timeout)
             if answer.status_code == requests.codes.conflict:
-                raise OutOfStock(path)
+                raise conflict(path)
             answer.raise_for_status()
-            return dict(answer.json()) if answer.content else {}
+            return answer.json() if answer.content else None
         except requests.RequestException as error:
             raise InventoryError(str(error)) from error
+
+
+def _field(answer: object, name: str) -> Any:
+    """Return a field of an answer."""
+    if not isinstance(answer, dict) or answer.get(name) is None:
+        raise InventoryError(f"an answer without {name}: {answer!r}")
+    return answer[name]

@@ -16,14 +16,14 @@ class Mailer:
         self._host, self._port = host, port
 
     def send(self, to: str, subject: str, text: str) -> bool:
-        """Send a mail; tell whether it was. A mail server that is down stops no registration and no order."""
-        mail = EmailMessage()
-        mail["From"], mail["To"], mail["Subject"] = "shop@example.com", to, subject
-        mail.set_content(text)
+        """Send a mail; tell whether it was. One that cannot be sent, or not even be made, stops no registration and no order."""
         try:
+            mail = EmailMessage()
+            mail["From"], mail["To"], mail["Subject"] = "shop@example.com", to, subject
+            mail.set_content(text)
             with smtplib.SMTP(self._host, self._port, timeout=10) as smtp:
                 smtp.send_message(mail)
-        except OSError as error:  # smtplib's own errors are such, too
-            log.warning("%r was not sent to %s: %s", subject, to, error)
+        except Exception as error:  # for what is no address EmailMessage raises AttributeError, IndexError and others
+            log.warning("%r was not sent to %s: %r", subject, to, error)
             return False
         return True

@@ -24,6 +24,7 @@ class OrderStatus(StrEnum):
     """What has become of an order."""
 
     CONFIRMED = "CONFIRMED"
+    CHARGING = "CHARGING"
     PROCESSED = "PROCESSED"
     REFUSED = "REFUSED"
 
@@ -84,7 +85,7 @@ class Product(Base):
 
 
 class Order(Base):
-    """What one user ordered at one time: CONFIRMED, and later PROCESSED or REFUSED."""
+    """What one user ordered at one time: CONFIRMED, CHARGING once its stock is taken, and at last PROCESSED or REFUSED."""
 
     __tablename__ = "orders"
 

@@ -42,7 +42,8 @@ class OrderService:
     def create_order(self, user_id: int, wanted: Mapping[int, int], card: str) -> int:
         """Have all products put aside, store the order, and hand it on; return its id.
 
-        Where that fails, nothing stays put aside. An order that cannot be handed on is stored as REFUSED.
+        Where that fails, what was put aside is put back. What the inventory service has put aside without saying so, as its
+        answer came too late, stays there: nobody here knows its id. An order that cannot be handed on is stored as REFUSED.
 
         Args:
             user_id: who orders.
@@ -52,6 +53,8 @@ class OrderService:
         Raises:
             UnknownProduct: one of them is not sold here.
             OutOfStock: there is too little of one: nothing was ordered.
+            InventoryError: the inventory service did not answer, or not as it should: nothing was ordered.
+            QueueError: the order cannot be handed on.
         """
         with self._sessions() as session:
             prices = {each.id: each.price for each in session.scalars(select(Product).where(Product.id.in_(wanted)))}

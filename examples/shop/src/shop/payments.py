@@ -34,7 +34,7 @@ class PaymentProcessor:
             amount: in cents.
             token: stands for the card.
             currency: its code.
-            key: what is paid. However often it is sent, the gateway charges once.
+            key: what is paid. However often it is sent, the gateway charges once, and says how that stands.
 
         Raises:
             PaymentError: the gateway refuses, and says why.

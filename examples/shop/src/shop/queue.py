@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError
 
-from .workflow import Outcome, UnknownOrder
+from .workflow import Outcome, PaymentPending, UnknownOrder
 
-ORDERS, PROCESSED = "orders", "orders.processed"
+ORDERS, LATER, PROCESSED = "orders", "orders.later", "orders.processed"
+TIMEOUT, PAUSE = 10, 60
 log = logging.getLogger(__name__)
 
 
@@ -21,10 +23,15 @@ class QueueError(Exception):
 
 
 class OrderQueue:
-    """Publishes orders."""
+    """Publishes orders.
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    Args:
+        url: the broker's.
+        timeout: seconds for each step; a broker that is short of memory or disk takes connections, and no message.
+    """
+
+    def __init__(self, url: str, timeout: float = TIMEOUT) -> None:
+        self._url, self._timeout = url, timeout
 
     def publish(self, order_id: int) -> None:
         """Hand an order on to the worker; returns when the broker has it.
@@ -32,12 +39,14 @@ class OrderQueue:
         Raises:
             QueueError: it does not have it, or nobody knows.
         """
+        parameters = pika.URLParameters(self._url)
+        parameters.socket_timeout = parameters.stack_timeout = parameters.blocked_connection_timeout = self._timeout
         try:
-            with pika.BlockingConnection(pika.URLParameters(self._url)) as connection:
+            with pika.BlockingConnection(parameters) as connection:
                 channel = connection.channel()
                 channel.confirm_delivery()
                 channel.basic_publish("", ORDERS, json.dumps({"orderId": order_id}), mandatory=True)
-        except AMQPError as error:
+        except (AMQPError, AMQPConnectorException, OSError) as error:  # pika has two families; a look-up's error is as it is
             raise QueueError(repr(error)) from error
 
 
@@ -47,10 +56,11 @@ class OrderWorker:
     Args:
         url: the broker's.
         process: what is done with an order, given its id.
+        pause: seconds until an order whose payment is pending comes again, as often as it takes. `LATER` has it meanwhile.
     """
 
-    def __init__(self, url: str, process: Callable[[int], Outcome]) -> None:
-        self._process = process
+    def __init__(self, url: str, process: Callable[[int], Outcome], pause: float = PAUSE) -> None:
+        self._process, self._later = process, pika.BasicProperties(expiration=str(int(pause * 1000)))
         self._connection = pika.BlockingConnection(pika.URLParameters(url))
         self._channel = self._connection.channel()
         self._channel.confirm_delivery()  # an order is taken off the queue only when the broker has what became of it
@@ -72,7 +82,10 @@ class OrderWorker:
         except (InvalidMessage, UnknownOrder):
             log.exception("%r is no order: it goes to the dead letters", body)
             channel.basic_reject(method.delivery_tag, requeue=False)
-        except Exception:  # a service is out of order: once more, then to the dead letters; the order stays CONFIRMED
+        except PaymentPending:
+            channel.basic_publish("", LATER, body, self._later, mandatory=True)
+            channel.basic_ack(method.delivery_tag)
+        except Exception:  # a service is out of order: once more, then to the dead letters, from where it can go on
             log.exception("%r could not be processed", body)
             channel.basic_reject(method.delivery_tag, requeue=not method.redelivered)
         else:

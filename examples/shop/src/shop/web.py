@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
+from unicodedata import category
 
 from flask import Flask, abort, g, request
 from sqlalchemy import select
@@ -134,12 +135,12 @@ def body() -> dict[str, Any]:
 
 
 def text(name: str) -> str:
-    """Return a text of the request's body; "" where there is none. What cannot be printed is for no mail and no database."""
+    """Return a text of the request's body; "" where there is none. Control characters are for no mail and no database."""
     found = body().get(name)
     if not isinstance(found, str):
         return ""
-    if not found.isprintable():
-        raise InvalidInput({name: "has characters that cannot be printed"})
+    if any(category(each) in ("Cc", "Cs") for each in found):  # Cs: half of a pair, alone
+        raise InvalidInput({name: "has characters that cannot be stored"})
     return found
 
 

@@ -8,9 +8,20 @@ from shop.passwords import hash_password, is_password
 pytestmark = pytest.mark.unit
 
 
-@pytest.mark.parametrize("email", ["", "ada", "ada@", "@example.com", "ada@example", "ada lovelace@example.com"])
+@pytest.mark.parametrize("email", ["", "ada", "ada@", "@example.com", "ada@example", "ada lovelace@example.com", "ada@.com"])
 def test_what_is_no_address(email: str) -> None:
     assert list(account_errors(email, "Ada", "secure123")) == ["email"]
+
+
+@pytest.mark.parametrize("email", ["ada@[.b", "ada,grace@example.com", "ada@=?utf-8?q?example=0aBcc:_grace?=.com"])
+def test_what_is_something_else_in_a_mail_s_header(email: str) -> None:
+    """No address, two of them, another header."""
+    assert list(account_errors(email, "Ada", "secure123")) == ["email"]
+
+
+@pytest.mark.parametrize("email", ["ada@example.com", "a.d+a_1@sub-1.example.com", "o'ada@example.com", "jörg@müller.de"])
+def test_what_is_an_address(email: str) -> None:
+    assert account_errors(email, "Ada", "secure123") == {}
 
 
 def test_what_is_too_long_for_the_table() -> None:

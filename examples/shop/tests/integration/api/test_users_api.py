@@ -23,7 +23,7 @@ def test_create_user_integration(api_client: ApiClient, mailbox: Mailbox) -> Non
 
     api_client.get(f"/users/{created.json()['id']}").assert_status(200).assert_json({"role": "customer"})
     assert "password" not in created.text
-    assert "account is ready" in mailbox.expect(to="ada@example.com", subject="Welcome, Ada Lovelace!").text
+    assert "Ada Lovelace, your account is ready" in mailbox.expect(to="ada@example.com", subject="Welcome!").text
 
 
 def test_user_validation_integration(api_client: ApiClient, mailbox: Mailbox) -> None:
@@ -46,6 +46,14 @@ def test_user_validation_integration(api_client: ApiClient, mailbox: Mailbox) ->
 )
 def test_an_invalid_field_is_named(api_client: ApiClient, changed: dict[str, object], field: str) -> None:
     assert list(api_client.post("/users", json=ADA | changed).assert_status(400).json()["errors"]) == [field]
+
+
+@pytest.mark.parametrize("name", ["山田\u3000太郎", "Zoë\u00a0Müller", "نیما\u200cنیک", "=?utf-8?q?Ada=0aBcc:_all@example.com?="])
+def test_a_name_is_as_it_is_written(api_client: ApiClient, mailbox: Mailbox, name: str) -> None:
+    """Wide spaces and joiners are in it; and what a mail's header would decode is in the mail's text alone."""
+    api_client.post("/users", json=ADA | {"name": name}).assert_status(201).assert_json({"name": name})
+
+    assert f"{name}, your account" in mailbox.expect(to=ADA["email"], subject="Welcome!").text
 
 
 @pytest.mark.parametrize("body", ["[1]", "null", "{", '"text"'])

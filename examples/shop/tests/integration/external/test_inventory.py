@@ -44,8 +44,9 @@ def test_a_service_that_is_slow(inventory: MockService) -> None:
         InventoryClient(inventory.url, timeout=0.1).stock(123)
 
 
-def test_what_cannot_be_released_keeps_none_of_the_others(client: InventoryClient, inventory: MockService) -> None:
-    inventory.stub("DELETE", "/api/inventory/reservations/res-1", status=500)
+@pytest.mark.parametrize("status", [409, 500])
+def test_what_cannot_be_released_keeps_none_of_the_others(client: InventoryClient, inventory: MockService, status: int) -> None:
+    inventory.stub("DELETE", "/api/inventory/reservations/res-1", status=status)
 
     client.release_all(["res-1", None, "res-2"])
 
@@ -58,4 +59,12 @@ def test_a_service_that_breaks_off(client: InventoryClient, inventory: MockServi
     inventory.stub("POST", "/api/inventory/{product}/reserve", fault=fault)
 
     with pytest.raises(InventoryError):
+        client.reserve(123, 1)
+
+
+@pytest.mark.parametrize("answer", [{"success": True}, {"reservationId": None}, ["res-1"]])
+def test_an_answer_without_a_reservation(client: InventoryClient, inventory: MockService, answer: object) -> None:
+    inventory.stub("POST", "/api/inventory/{product}/reserve", json=answer)
+
+    with pytest.raises(InventoryError, match="without reservationId"):
         client.reserve(123, 1)

@@ -14,6 +14,13 @@ def test_a_mail_arrives(mailbox: Mailbox) -> None:
     assert "Zwölf" in mailbox.expect(to="ada@example.com", subject="Grüße").text
 
 
+@pytest.mark.parametrize("to", ["ada@[.b", "ada@example.com\nBcc: grace@example.com"])
+def test_a_mail_that_cannot_be_made_stops_nothing(mailbox: Mailbox, to: str) -> None:
+    assert not Mailer(*mailbox.address).send(to, "Hello", "")
+
+    assert len(mailbox) == 0
+
+
 def test_a_mail_server_that_is_closing(mailbox: Mailbox, caplog: pytest.LogCaptureFixture) -> None:
     mailbox.refuse(at="connect", code=421)
 

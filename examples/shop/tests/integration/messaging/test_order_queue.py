@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from fixtures.factories import OrderItemFactory
-from pytest_testbed import Broker, MockService
+from pytest_testbed import Broker, Mailbox, MockService
 from shop.models import OrderItem, OrderStatus
 from shop.parts import Parts
-from shop.queue import ORDERS, PROCESSED, OrderQueue, OrderWorker
+from shop.payments import Payment, PaymentProcessor
+from shop.queue import ORDERS, PROCESSED, OrderQueue, OrderWorker, QueueError
 from shop.settings import Settings
-from shop.workflow import Outcome, UnknownOrder
+from shop.workflow import BusinessWorkflow, Outcome, UnknownOrder
 
 
 @contextmanager
@@ -55,8 +59,8 @@ def worker(rabbitmq_url: str, handled: list[int]) -> Iterator[None]:
 
 @pytest.fixture
 def shop_worker(rabbitmq_url: str) -> Iterator[None]:
-    """A worker with all that it has in production."""
-    with running(OrderWorker(rabbitmq_url, Parts(Settings.from_environment()).workflow.process_order)):
+    """A worker with all that it has in production, and less patience."""
+    with running(OrderWorker(rabbitmq_url, Parts(Settings.from_environment()).workflow.process_order, pause=0.1)):
         yield
 
 
@@ -128,3 +132,64 @@ def test_a_gateway_that_hangs_up_is_asked_again_for_the_same(
     payments.verify("POST", "/charges", headers={"Idempotency-Key": f"order-{two_of_ten.order_id}"}, times=2)
     pg_session.refresh(two_of_ten.product)
     assert two_of_ten.product.stock == 8
+
+
+def test_a_payment_that_is_pending_is_asked_for_until_it_is_decided(
+    shop_worker: None, two_of_ten: OrderItem, pg_session: Session, rabbitmq_broker: Broker,
+    mock_service: Callable[[str], MockService],
+) -> None:  # fmt: skip
+    payments = mock_service("payments")
+    payments.stub("POST", "/charges", json={"id": "ch_123", "status": "pending"}, times=3)
+
+    rabbitmq_broker.publish(ORDERS, {"orderId": two_of_ten.order_id})
+
+    rabbitmq_broker.expect(PROCESSED, matching={"orderId": two_of_ten.order_id, "status": "PROCESSED"})
+    payments.verify("POST", "/charges", headers={"Idempotency-Key": f"order-{two_of_ten.order_id}"}, times=4)
+    pg_session.refresh(two_of_ten.product)
+    assert two_of_ten.product.stock == 8
+
+
+@pytest.mark.parametrize(("card", "status", "left"), [("tok_visa", "PROCESSED", 8), ("tok_declined", "REFUSED", 10)])
+def test_an_order_that_comes_again_while_it_is_charged(
+    two_of_ten: OrderItem, pg_session: Session, mailbox: Mailbox, card: str, status: str, left: int
+) -> None:
+    """A slow gateway locks no row; and what it says twice is done once."""
+    two_of_ten.order.card = card
+    pg_session.commit()
+    parts = Parts(Settings.from_environment())
+    told: list[str] = []
+
+    class Gateway(PaymentProcessor):
+        def charge(self, *arguments: Any, **more: Any) -> Payment:
+            if not told:
+                with parts.sessions() as other:
+                    locking = select(OrderItem).join(OrderItem.order).join(OrderItem.product).with_for_update(nowait=True)
+                    assert other.scalar(locking) is not None
+                told.append("first")
+                told.append(parts.workflow.process_order(two_of_ten.order_id).status)
+            return super().charge(*arguments, **more)
+
+    slow = Gateway(Settings.from_environment().payment_url)
+    outcome = BusinessWorkflow(parts.sessions, parts.inventory, slow, parts.mailer).process_order(two_of_ten.order_id)
+
+    assert [*told, outcome.status] == ["first", status, status]
+    pg_session.refresh(two_of_ten.product)
+    assert two_of_ten.product.stock == left
+    assert len(mailbox) == 2  # the customer's and the administrator's
+
+
+def test_a_broker_that_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        host, port = server.getsockname()
+        with pytest.raises(QueueError):
+            OrderQueue(f"amqp://{host}:{port}", timeout=0.1).publish(1)
+
+
+def test_a_broker_whose_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*arguments: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    with pytest.raises(QueueError):
+        OrderQueue("amqp://broker.example.com").publish(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import requests
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
@@ -94,7 +95,26 @@ def test_the_database_subtracts(workflow: BusinessWorkflow, pg_queries: Queries)
     pg_queries.assert_count(1, matching="UPDATE products SET stock=(products.stock - ")
 
 
-def test_a_payment_that_is_pending_changes_nothing(
+def test_what_may_be_paid_is_sold_to_nobody_else(
+    workflow: BusinessWorkflow, pg_session: Session, mailbox: Mailbox, mock_service: Services
+) -> None:
+    """The gateway may have charged when its answer is lost, so the first customer's two pieces stay hers."""
+    product = ProductFactory.create(stock=2)
+    first, second = OrderItemFactory.create_batch(2, product=product, quantity=2)
+    mock_service("payments").stub("POST", "/charges", fault="reset", times=1)
+
+    with pytest.raises(requests.RequestException):
+        workflow.process_order(first.order_id)
+    assert workflow.process_order(second.order_id).status == "REFUSED"
+    assert workflow.process_order(first.order_id).status == "PROCESSED"
+
+    pg_session.refresh(product)
+    assert product.stock == 0
+    mock_service("payments").verify("POST", "/charges", headers={"Idempotency-Key": f"order-{first.order_id}"}, times=2)
+    assert "is paid" in mailbox.expect(to=first.order.user.email).text
+
+
+def test_a_payment_that_is_pending_keeps_the_products(
     workflow: BusinessWorkflow, pg_session: Session, mailbox: Mailbox, mock_service: Services
 ) -> None:
     item = OrderItemFactory.create(product__stock=10)
@@ -104,7 +124,7 @@ def test_a_payment_that_is_pending_changes_nothing(
         workflow.process_order(item.order.id)
 
     pg_session.expire_all()
-    assert (item.product.stock, item.order.status, item.order.transaction_id) == (10, "CONFIRMED", None)
+    assert (item.product.stock, item.order.status, item.order.transaction_id) == (9, "CHARGING", None)
     assert len(mailbox) == 0
 
 
@@ -174,7 +194,7 @@ def test_an_order_that_cannot_be_stored_keeps_nothing_aside(orders: OrderService
     mock_service("inventory").verify("DELETE", "/api/inventory/reservations/res-456", times=1)
 
 
-@pytest.mark.parametrize(("status", "releases"), [("REFUSED", 1), ("PROCESSED", 0)])
+@pytest.mark.parametrize(("status", "releases"), [("REFUSED", 1), ("CHARGING", 0), ("PROCESSED", 0)])
 def test_an_order_that_cannot_be_handed_on(
     pg_session: Session, pg_sessionmaker: sessionmaker[Session], inventory: InventoryClient, mock_service: Services,
     status: str, releases: int,
@@ -183,7 +203,7 @@ def test_an_order_that_cannot_be_handed_on(
     user, product = UserFactory.create(), ProductFactory.create()
 
     def publish(order_id: int) -> None:
-        if status == "PROCESSED":
+        if status != "REFUSED":
             pg_session.get_one(Order, order_id).status = status
             pg_session.commit()
         raise QueueError("connection lost")
