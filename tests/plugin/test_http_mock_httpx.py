@@ -139,6 +139,40 @@ def test_proxies(http_mock, x, scheme):
     ).assert_outcomes(passed=5)
 
 
+def test_no_request_gets_out_while_respx_comes(project: Project) -> None:
+    """Nor one of a thread that came to the door before, and goes on when respx is there."""
+    run(
+        project,
+        """
+import httpcore, httpcore2, httpx
+from respx.mocks import HTTPCoreMocker
+
+PLAIN = httpcore.ConnectionPool.handle_request
+
+def test_it(http_mock, monkeypatch):
+    http_mock.get("https://a.example/", body="x")
+    make, seen = HTTPCoreMocker.mock, []
+
+    def mock(cls, spec):
+        seen.append(httpcore.ConnectionPool.handle_request)
+        return make(spec)
+
+    monkeypatch.setattr(HTTPCoreMocker, "mock", classmethod(mock))
+    early = httpcore.ConnectionPool.handle_request
+    assert httpx.get("https://a.example/").text == "x"
+    assert seen and PLAIN not in seen
+    assert early is not httpcore.ConnectionPool.handle_request
+    with httpcore.ConnectionPool() as pool:
+        assert early(pool, httpcore.Request("GET", "https://a.example/")).read() == b"x"
+    assert len(http_mock.calls) == 2
+
+@pytest.mark.parametrize("ask", ["requests", "httpx"])
+def test_after(ask):
+    assert httpcore.ConnectionPool.handle_request is PLAIN
+""",
+    ).assert_outcomes(passed=3)
+
+
 def test_what_no_stub_matches(project: Project) -> None:
     result = run(
         project,

@@ -121,8 +121,7 @@ class Opened(HttpxSide):
 
     def _join(self, core: str) -> Any:
         self.bridges.append(core)
-        mocker = SimpleNamespace(start=lambda: None)
-        self._bridges[core] = bridge = SimpleNamespace(mocker=mocker, leave=self.mocks.append)  # type: ignore[assignment]
+        self._bridges[core] = bridge = SimpleNamespace(cover=lambda doors: None, leave=self.mocks.append)  # type: ignore[assignment]
         return bridge
 
 
@@ -196,6 +195,18 @@ def test_who_looks_for_a_library_finds_what_others_find(core: str, tmp_path: Pat
         sys.meta_path.remove(finder)
         sys.modules.pop("testbed_folder", None)
     assert told == [core]
+
+
+def test_two_who_look_for_a_library_do_not_ask_each_other_for_ever(core: str) -> None:
+    told: list[str] = []
+    finders = [Loads([core], lambda name: told.append(f"inner {name}")), Loads([core], lambda name: told.append(f"outer {name}"))]
+    sys.meta_path[:0] = finders
+    try:
+        import_module(core)
+    finally:
+        for finder in finders:
+            sys.meta_path.remove(finder)
+    assert told == [f"outer {core}", f"inner {core}"]
 
 
 def test_a_closed_door_that_was_put_back_leads_on() -> None:

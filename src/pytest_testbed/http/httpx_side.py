@@ -80,11 +80,8 @@ class HttpxSide:
     def _open(self, core: str) -> None:
         """Let respx take the places of the doors."""
         with self._lock:
-            for door in self._doors:
-                if door.owner.__module__.partition(".")[0] == core:
-                    door.close()
             bridge = self._bridges.get(core) or self._join(core)
-            bridge.mocker.start()
+            bridge.cover(self._doors)
 
     def stop(self) -> None:
         """Give httpx its connections back."""
@@ -92,12 +89,16 @@ class HttpxSide:
             if self._finder in sys.meta_path:
                 sys.meta_path.remove(self._finder)
             self._finder = None
+        self._close_doors()
         for bridge in self._bridges.values():
             bridge.leave(self._mock)
-        for door in reversed(self._doors):  # after respx, which may have come later
-            door.close()
+        self._close_doors()  # respx puts back what it found
         self._bridges.clear()
         self._doors.clear()
+
+    def _close_doors(self) -> None:
+        for door in reversed(self._doors):
+            door.close()
 
 
 class Door:
@@ -106,42 +107,49 @@ class Door:
     Args:
         owner: the class.
         method: its method's name.
-        opened: is called when a request comes, and has closed the door when it returns.
+        opened: is called when a request comes, and has covered the door when it returns.
+
+    Attributes:
+        before: what stood there.
+        stand_in: what stands there now.
+        covered: what was put over the door when it was opened; of several threads one may have come to it before that.
     """
 
     def __init__(self, owner: type[Any], method: str, opened: Callable[[], None]) -> None:
-        self.owner = owner
+        self._owner = owner
         self._method = method
-        self._before = before = getattr(owner, method)
+        self.before = before = getattr(owner, method)
+        self.covered: Callable[..., Any] | None = None
         self._is_closed = False
 
         def step() -> Callable[..., Any]:
-            # whoever stands before the door has asked our stubs by respx already; a closed one may have been put back
-            if not self._is_closed and getattr(owner, method) is self._stand_in:
+            found: Callable[..., Any] = getattr(owner, method)
+            if found is self.stand_in and not self._is_closed:
                 opened()
-                found: Callable[..., Any] = getattr(owner, method)
-                return found
-            return before  # type: ignore[no-any-return]
+                found = getattr(owner, method)
+            # whoever else stands before the door has asked our stubs by respx already; a closed one may have been put back
+            return found if found is self.covered else before
 
         if method == "handle_request":
 
             def handle_request(connection: Any, request: Any) -> Any:
                 return step()(connection, request)
 
-            self._stand_in: Any = handle_request
+            self.stand_in: Any = handle_request
         else:
 
             async def handle_async_request(connection: Any, request: Any) -> Any:
                 return await step()(connection, request)
 
-            self._stand_in = handle_async_request
-        setattr(owner, method, self._stand_in)
+            self.stand_in = handle_async_request
+        setattr(owner, method, self.stand_in)
 
     def close(self) -> None:
         """Put back what was there, unless something else stands there by now."""
         self._is_closed = True
-        if getattr(self.owner, self._method) is self._stand_in:
-            setattr(self.owner, self._method, self._before)
+        self.covered = None
+        if getattr(self._owner, self._method) is self.stand_in:
+            setattr(self._owner, self._method, self.before)
 
 
 @lru_cache(maxsize=1)
@@ -166,7 +174,9 @@ class Loads(MetaPathFinder):
         """Return what others find, with a loader that tells."""
         if name not in self._names:
             return None
-        for finder in list(sys.meta_path):
+        place = sys.meta_path.index(self) if self in sys.meta_path else -1
+        # those behind us: another one of our kind that stands before us asks us in turn
+        for finder in sys.meta_path[place + 1 :]:
             spec = finder.find_spec(name, path, target) if finder is not self else None
             if spec is not None:
                 if spec.loader is not None:

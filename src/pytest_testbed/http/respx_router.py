@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
+from unittest import mock as patching
 
 import httpx
 import requests
@@ -15,6 +19,7 @@ from requests.structures import CaseInsensitiveDict
 from respx.mocks import HTTPCoreMocker, Mocker
 
 if TYPE_CHECKING:
+    from .httpx_side import Door
     from .mock import HttpMock
 
 __all__ = ["Bridge", "bridge_of"]
@@ -79,8 +84,31 @@ class Bridge:
         self._router = respx.Router(assert_all_called=False)
         self._router.route().mock(side_effect=self._answer)
 
+    def cover(self, doors: Sequence[Door]) -> None:
+        """Have respx stand in, where it does not yet, and put it over doors, each in one step.
+
+        Its own `start` would find the doors, and take them for what it stands in for. Without them a request of another thread
+        would find nobody for a moment, and go out.
+        """
+        if self.mocker._patches:
+            return
+        behind = {door.stand_in: door for door in doors}
+        for target, method in product(self.mocker.targets, self.mocker.target_methods):
+            try:
+                owner = resolve_name(target)
+                found = getattr(owner, method)
+            except AttributeError:  # not every version has every class, and not every class both methods
+                continue
+            door = behind.get(found)
+            stand_in = self.mocker.mock(found if door is None else door.before)
+            if door is not None:
+                door.covered = stand_in
+            patch = patching.patch.object(owner, method, stand_in)
+            patch.start()
+            self.mocker._patches.append(patch)
+
     def join(self, mock: HttpMock) -> None:
-        """Be asked wherever respx stands in; `mocker.start` has it stand in."""
+        """Be asked wherever respx stands in; `cover` has it stand in."""
         if not self._mocks:
             self.mocker.register(self._router)
         self._mocks.append(mock)
