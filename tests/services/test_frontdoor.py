@@ -787,7 +787,7 @@ class TestBetweenTests:
         """A statement that was let through just before is with the server once the others have to wait."""
         board = door.way.board
         door.cursor()
-        board.count_message()
+        board.set_out()
         with ThreadPoolExecutor() as pool:
             hushing = pool.submit(board.hush, True)
             while not board.hushed:

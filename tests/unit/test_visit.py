@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import weakref
 from types import SimpleNamespace
@@ -14,7 +15,9 @@ from pytest_testbed.errors import TestbedError
 from pytest_testbed.postgres import unseen
 from pytest_testbed.postgres.messages import message
 from pytest_testbed.postgres.visit import IDLE, UNDO, PostgresVisit
+from pytest_testbed.services.board import Board
 from pytest_testbed.services.frontdoor import FrontDoor
+from pytest_testbed.services.visit import Visit
 
 DOOR: Any = SimpleNamespace(board=SimpleNamespace(messages=0), facts={"through": False})
 NOTICE = message(b"A", b"\0\0\0\x01news\0hello\0")
@@ -164,6 +167,27 @@ def test_a_visit_is_gone_with_the_last_reference_to_it(visited: Visited) -> None
         assert seen() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize(("piece", "messages"), [(b"piece", 1), (b"", 0)])
+def test_what_is_taken_from_a_client_is_on_its_way_before_that(piece: bytes, messages: int) -> None:
+    """Else who looks in between finds it neither with the client nor on its way, and takes it for passed on."""
+    board = Board(file := Board.allocate())
+    os.close(file)
+    seen: list[tuple[str, int]] = []
+
+    def recv(size: int) -> bytes:
+        seen.append(("taken", board.on_their_way))
+        return piece
+
+    visit: Any = SimpleNamespace(
+        door=SimpleNamespace(board=board, stand_in=""),
+        client=SimpleNamespace(recv=recv),
+        say=lambda piece: seen.append(("said", board.on_their_way)),
+    )
+    assert Visit.heed(visit) is bool(piece)
+    assert seen == [("taken", 1), ("said", 1)][: messages + 1]
+    assert (board.messages, board.on_their_way) == (messages, 0)
 
 
 def test_an_error_of_a_driver_while_something_is_made_is_what_clients_are_told() -> None:

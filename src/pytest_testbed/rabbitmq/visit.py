@@ -46,7 +46,7 @@ INTERNAL_ERROR, FORCED = 541, 320
 OVER = "pytest-testbed: the test is over in which this connection was opened, and the next must not meet it"
 LEAVING_SECONDS = 1.0
 """Seconds in which a broker must have let go of a client, and a client must have said the rest of a frame."""
-ANSWER_SECONDS = 0.3
+ANSWER_SECONDS = 1.0
 """Seconds in which a broker must have done what a client has said that stays."""
 DEAF_SECONDS = 0.1
 """Seconds after which a client that is dismissed counts as one that does not listen."""
@@ -89,6 +89,7 @@ class RabbitVisit(Visit):
     def enter(self) -> bool:
         """Pass the login on, with what is to be another in it; tell whether the client is in."""
         hello = exactly(self.client, len(HEADER))
+        self.door.board.set_out()
         self.door.board.count_message()
         try:
             try:

@@ -54,16 +54,15 @@ class Board:
         return self._numbers[MESSAGES]
 
     def count_message(self) -> None:
-        """Note that a client has sent something; before it is passed on, so that nothing is done unseen.
-
-        From now on it is on its way, until `passed_on`: whoever hushes waits for it. So `hushed` is looked at after this.
-        """
+        """Note that a client has sent something; before it is passed on, so that nothing is done unseen."""
         with self._lock:
             self._numbers[MESSAGES] += 1
-            self._numbers[ON_THEIR_WAY] += 1
 
-    def set_out_again(self) -> None:
-        """Note that what a client has sent before is on its way again."""
+    def set_out(self) -> None:
+        """Note that something is on its way, until `passed_on`: whoever hushes waits for it.
+
+        Before it is taken from the client, so that who looks finds it there or here. `hushed` is looked at after this.
+        """
         with self._lock:
             self._numbers[ON_THEIR_WAY] += 1
 

@@ -108,17 +108,18 @@ class Visit:
 
     def heed(self) -> bool:
         """Pass on what the client has sent; tell whether it is still there."""
-        piece, board = self.client.recv(PIECE), self.door.board
-        if not piece:
-            return False
-        board.count_message()
+        board = self.door.board
+        board.set_out()
         try:
+            if not (piece := self.client.recv(PIECE)):
+                return False
+            board.count_message()
             while board.hushed and not self.door.stand_in and not self.is_farewell(piece):
                 board.passed_on()
                 try:
                     self._hold()
                 finally:
-                    board.set_out_again()
+                    board.set_out()
             self.say(piece)
         finally:
             board.passed_on()
