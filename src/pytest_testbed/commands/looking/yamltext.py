@@ -105,7 +105,7 @@ class Reader:
             if (anchor := self._anchors.get(name)) is None or len(self.seen) >= MOST:
                 continue
             self._turn += 1
-            for each in self.seen[anchor.start : anchor.end][:MOST]:
+            for each in self.seen[anchor.start : anchor.end]:
                 below = each.path[len(anchor.path) :]
                 if below[-1:] and below[-1][0] == "image":
                     continue
